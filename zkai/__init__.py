@@ -1,0 +1,1 @@
+"""zkai: zero-knowledge proofs of inference and training steps."""

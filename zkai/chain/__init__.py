@@ -1,0 +1,1 @@
+"""Verifier contracts and the chains they run on."""

@@ -1,0 +1,1 @@
+"""The integer constraint system, its gadgets and the statements built from them."""

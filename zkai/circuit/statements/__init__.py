@@ -1,0 +1,1 @@
+"""What can be proven: one module per statement, each specified in circuits/."""

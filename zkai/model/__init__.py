@@ -1,0 +1,1 @@
+"""From a trained model to integers: graph, quantisation, training step."""
