@@ -27,7 +27,7 @@ C_SOURCES := $(wildcard native/*.c native/*.h native/*.inc native/tests/*.c nati
 # Files that the wheel copies, beside the Python sources.
 SHIPPED := $(shell find circuits contracts/src contracts/artifacts -type f 2>/dev/null)
 
-.PHONY: help demo test lint format bench contracts vectors sanitize fuzz build clean
+.PHONY: help demo test lint format bench contracts vectors sanitize fuzz build pins clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -111,6 +111,12 @@ sanitize: $(STAMPS)/dev  ## ASan with UBSan, then TSan, over the native tests
 
 fuzz: $(STAMPS)/dev  ## mutate the files that the parsers read: make fuzz SECONDS=60
 	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS)
+
+pins: $(STAMPS)/dev  ## write constraints.txt from what is installed now
+	@head -n 4 constraints.txt > constraints.tmp
+	@$(BIN)/python -m pip freeze --all --exclude-editable | grep -vE '^(pip|zkai)==' | grep -v ' @ ' \
+	  | sed -E 's/\+cpu$$//' >> constraints.tmp
+	@mv constraints.tmp constraints.txt
 
 clean:  ## remove what was built; keeps .venv and node_modules
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis
