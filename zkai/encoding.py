@@ -29,7 +29,7 @@ _DECIMAL = re.compile(r"0|[1-9][0-9]{0,77}")
 
 
 def keccak256(data: bytes) -> bytes:
-    """Return the 32-byte keccak256 of `data`, as the EVM computes it (FIPS 202 before its padding)."""
+    """Return the 32-byte keccak256 of `data`, as the EVM computes it."""
     return keccak.new(digest_bits=256, data=data).digest()
 
 
@@ -136,9 +136,7 @@ def load_json(data: bytes, where: str) -> Any:
         raise InvalidInput(f"{where}: {text[:20]} is not an integer; numbers here are integers")
 
     try:
-        return json.loads(
-            data, object_pairs_hook=unique, parse_constant=refuse, parse_float=refuse
-        )
+        return json.loads(data, object_pairs_hook=unique, parse_constant=refuse, parse_float=refuse)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{where}: not valid JSON ({error})") from error
 
