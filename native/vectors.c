@@ -1,0 +1,57 @@
+/* Element-wise field arithmetic on vectors in standard form: small jobs and tests. */
+#include "field.h"
+#include "threads.h"
+
+enum { OP_MUL = 0, OP_ADD = 1, OP_SUB = 2, OP_INV = 3 };
+
+/* Defines zk_<field>_binary: r[i] = a[i] op b[i]; OP_INV takes a alone and maps 0 to 0. */
+#define DEFINE_BINARY(field)                                                                       \
+  static int field##_operate(uint64_t *r, const uint64_t *a, const uint64_t *b, int op) {          \
+    field##_t x, y;                                                                                \
+    if (field##_load(&x, a) || field##_load(&y, b)) return ZK_ERR_RANGE;                           \
+    if (op == OP_MUL) field##_mul(&x, &x, &y);                                                     \
+    if (op == OP_ADD) field##_add(&x, &x, &y);                                                     \
+    if (op == OP_SUB) field##_sub(&x, &x, &y);                                                     \
+    if (op == OP_INV) field##_inv(&x, &x);                                                         \
+    field##_from_mont(r, &x);                                                                      \
+    return ZK_OK;                                                                                  \
+  }                                                                                                \
+                                                                                                   \
+  int ZK_NAME(zk_##field##_binary)(uint64_t * r, const uint64_t *a, const uint64_t *b, size_t n,   \
+                                   int op) {                                                       \
+    if (op < OP_MUL || op > OP_INV) return ZK_ERR_ARGUMENT;                                        \
+    for (size_t i = 0; i < n; i++) {                                                               \
+      const int status = field##_operate(r + 4 * i, a + 4 * i, b + 4 * i, op);                     \
+      if (status) return status;                                                                   \
+    }                                                                                              \
+    return ZK_OK;                                                                                  \
+  }
+
+DEFINE_BINARY(fr)
+DEFINE_BINARY(fq)
+
+typedef struct {
+  uint64_t *r;
+  const int64_t *values;
+} from_int64_t;
+
+static void from_int64_range(void *context, size_t begin, size_t end) {
+  const from_int64_t *job = context;
+  for (size_t i = begin; i < end; i++) {
+    uint64_t *r = job->r + 4 * i;
+    const int64_t v = job->values[i];
+    const uint64_t magnitude[4] = {v < 0 ? (uint64_t)0 - (uint64_t)v : (uint64_t)v, 0, 0, 0};
+    if (v < 0) {
+      limbs_sub(r, FR_MODULUS, magnitude);
+    } else {
+      for (int k = 0; k < 4; k++) r[k] = magnitude[k];
+    }
+  }
+}
+
+/* r[i] = values[i] mod r, standard form: -v is r - v. */
+int ZK_NAME(zk_fr_from_int64)(uint64_t *r, const int64_t *values, size_t n) {
+  from_int64_t job = {r, values};
+  zk_parallel_for(n, 1 << 16, from_int64_range, &job);
+  return ZK_OK;
+}

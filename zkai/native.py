@@ -1,0 +1,191 @@
+"""The only door to the C library: typed wrappers that check every buffer before C sees it.
+
+Arrays of field elements are (n, 4) uint64 in standard form, little-endian limbs, canonical; G1
+points (n, 8) and G2 points (n, 16) hold x then y (G2: x0, x1, y0, y1), all zeros for infinity.
+The underlying calls release the GIL: an array must not be changed while a call runs.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from zkai._native import ffi, lib
+from zkai.encoding import Limbs
+from zkai.errors import InvalidInput, ToolError
+
+Int64s = npt.NDArray[np.int64]
+
+# --- status, kernels, threads ------------------------------------------------------------------
+
+_MEMORY = 1
+_STATUS = {
+    2: "an argument is outside what the native library accepts",
+    3: "a field element is not canonical: it is at or above its modulus",
+    4: "a point is not on its curve",
+    5: "a G2 point is outside the subgroup of order r",
+    6: "a point is the point at infinity, which is not allowed here",
+    7: "the equation does not hold",
+    8: "the bytes do not follow their file format",
+    9: "cancelled",
+}
+
+
+def check(status: int, what: str) -> None:
+    """Return None if a C call succeeded.
+
+    Raises MemoryError if it ran out of memory, else InvalidInput naming `what` and the cause.
+    """
+    if status == 0:
+        return
+    if status == _MEMORY:
+        raise MemoryError(f"{what}: the native library ran out of memory")
+    raise InvalidInput(f"{what}: {_STATUS.get(status, f'native error {status}')}")
+
+
+def kernels() -> dict[str, bool]:
+    """Return every arithmetic kernel by name, and whether this CPU can run it."""
+    return {
+        ffi.string(lib.zk_kernel_name(i)).decode(): bool(lib.zk_kernel_available(i))
+        for i in range(lib.zk_kernel_count())
+    }
+
+
+def kernel() -> str:
+    """Return the name of the active kernel: the fastest available, unless one was set."""
+    return str(ffi.string(lib.zk_kernel_name(lib.zk_kernel_active())).decode())
+
+
+def set_kernel(name: str) -> None:
+    """Force one arithmetic kernel.
+
+    Raises InvalidInput for an unknown name, ToolError for one that this CPU cannot run.
+    """
+    names = list(kernels())
+    if name not in names:
+        raise InvalidInput(f"unknown kernel {name!r}: expected one of {', '.join(names)}")
+    if lib.zk_set_kernel(names.index(name)) != 0:
+        raise ToolError(f"this CPU cannot run the kernel {name!r}")
+
+
+def threads() -> int:
+    """Return the number of threads that parallel loops use."""
+    return int(lib.zk_threads())
+
+
+def set_threads(n: int | None) -> None:
+    """Set the number of threads (1..256); None returns to the process's CPU affinity.
+
+    Raises InvalidInput for any other number.
+    """
+    if n is not None and not 1 <= n <= 256:
+        raise InvalidInput(f"the number of threads must be 1..256, got {n}")
+    check(lib.zk_set_threads(0 if n is None else n), "set_threads")
+
+
+def cpu_features() -> dict[str, Any]:
+    """Return what decides the speed: kernels, the active one, CPUs in the affinity, threads."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return {
+        "kernels": kernels(),
+        "kernel": kernel(),
+        "cpus": len(affinity(0)) if affinity else os.cpu_count() or 1,
+        "threads": threads(),
+    }
+
+
+# --- buffers -----------------------------------------------------------------------------------
+
+
+def as_limbs(array: Any, width: int, what: str, n: int | None = None) -> Limbs:
+    """Return `array` if it is a C-contiguous (n, width) uint64 array.
+
+    Raises InvalidInput, naming `what`, for any other type, dtype, shape or layout.
+    """
+    if not isinstance(array, np.ndarray) or array.dtype != np.uint64:
+        kind = f"dtype {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise InvalidInput(f"{what}: expected a numpy array of uint64, got {kind}")
+    if array.ndim != 2 or array.shape[1] != width or (n is not None and array.shape[0] != n):
+        expected = f"({'n' if n is None else n}, {width})"
+        raise InvalidInput(f"{what}: expected shape {expected}, got {array.shape}")
+    return np.ascontiguousarray(array)
+
+
+def in_u64(array: Limbs) -> Any:
+    """Return a C pointer to the data of a checked uint64 array; the array must outlive its use."""
+    return ffi.from_buffer("uint64_t[]", array)
+
+
+def new_limbs(n: int, width: int) -> Limbs:
+    """Return a zeroed (n, width) limb array for C to write into."""
+    return np.zeros((n, width), dtype=np.uint64)
+
+
+# --- field vectors -----------------------------------------------------------------------------
+
+_MUL, _ADD, _SUB, _INV = range(4)
+
+
+def _binary(function: Any, name: str, a: Limbs, b: Limbs, op: int) -> Limbs:
+    a = as_limbs(a, 4, f"{name}: a")
+    b = as_limbs(b, 4, f"{name}: b", n=a.shape[0])
+    out = new_limbs(a.shape[0], 4)
+    check(function(in_u64(out), in_u64(a), in_u64(b), a.shape[0], op), name)
+    return out
+
+
+def fr_mul(a: Limbs, b: Limbs) -> Limbs:
+    """Return a * b mod r elementwise for (n, 4) arrays. Raises InvalidInput if not canonical."""
+    return _binary(lib.zk_fr_binary, "fr_mul", a, b, _MUL)
+
+
+def fr_add(a: Limbs, b: Limbs) -> Limbs:
+    """Return a + b mod r elementwise for (n, 4) arrays. Raises InvalidInput if not canonical."""
+    return _binary(lib.zk_fr_binary, "fr_add", a, b, _ADD)
+
+
+def fr_sub(a: Limbs, b: Limbs) -> Limbs:
+    """Return a - b mod r elementwise for (n, 4) arrays. Raises InvalidInput if not canonical."""
+    return _binary(lib.zk_fr_binary, "fr_sub", a, b, _SUB)
+
+
+def fr_inv(a: Limbs) -> Limbs:
+    """Return 1/a mod r elementwise, 0 for 0. Raises InvalidInput if not canonical."""
+    return _binary(lib.zk_fr_binary, "fr_inv", a, a, _INV)
+
+
+def fq_mul(a: Limbs, b: Limbs) -> Limbs:
+    """Return a * b mod q elementwise for (n, 4) arrays. Raises InvalidInput if not canonical."""
+    return _binary(lib.zk_fq_binary, "fq_mul", a, b, _MUL)
+
+
+def fq_add(a: Limbs, b: Limbs) -> Limbs:
+    """Return a + b mod q elementwise for (n, 4) arrays. Raises InvalidInput if not canonical."""
+    return _binary(lib.zk_fq_binary, "fq_add", a, b, _ADD)
+
+
+def fq_sub(a: Limbs, b: Limbs) -> Limbs:
+    """Return a - b mod q elementwise for (n, 4) arrays. Raises InvalidInput if not canonical."""
+    return _binary(lib.zk_fq_binary, "fq_sub", a, b, _SUB)
+
+
+def fq_inv(a: Limbs) -> Limbs:
+    """Return 1/a mod q elementwise, 0 for 0. Raises InvalidInput if not canonical."""
+    return _binary(lib.zk_fq_binary, "fq_inv", a, a, _INV)
+
+
+def fr_from_int64(values: Int64s) -> Limbs:
+    """Return int64 values of any shape as an (n, 4) array mod r: -v becomes r - v.
+
+    Raises InvalidInput if `values` is not an int64 array.
+    """
+    if not isinstance(values, np.ndarray) or values.dtype != np.int64:
+        raise InvalidInput("fr_from_int64: expected a numpy array of int64")
+    flat = np.ascontiguousarray(values).reshape(-1)
+    out = new_limbs(flat.size, 4)
+    source = ffi.from_buffer("int64_t[]", flat)
+    check(lib.zk_fr_from_int64(in_u64(out), source, flat.size), "fr_from_int64")
+    return out
