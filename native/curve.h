@@ -102,6 +102,8 @@ ZK_DECLARE_GROUP(g2, 16)
 #define g2_on_curve ZK_NAME(g2_on_curve)
 #define g2_in_subgroup ZK_NAME(g2_in_subgroup)
 #define g2_generator ZK_NAME(g2_generator)
+void ZK_NAME(g2_psi)(g2_t *r, const g2_t *a);
+#define g2_psi ZK_NAME(g2_psi)
 #define g2_msm ZK_NAME(g2_msm)
 #define g2_mul_many ZK_NAME(g2_mul_many)
 
