@@ -8,8 +8,9 @@ The underlying calls release the GIL: an array must not be changed while a call 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -222,7 +223,7 @@ def poseidon_permute(
     outputs: int = 0,
     trace: bool = False,
 ) -> tuple[Limbs, Limbs | None]:
-    """Permute k states (k, t, 4); return them and, if asked for, what a circuit needs of each S-box.
+    """Permute k states (k, t, 4); return them and, if asked for, the trace a circuit needs.
 
     The trace has shape (k, S-boxes, 3, 4): for S-box i, in the order of evaluation, x^2, x^4 and
     the input of S-box i + t. The last t S-boxes have no such successor; entry j of them holds the
@@ -230,7 +231,7 @@ def poseidon_permute(
 
     Raises InvalidInput for a wrong dtype or shape, or values at or above r.
     """
-    k, t = _lanes(states, "poseidon_permute: states")
+    _, t = _lanes(states, "poseidon_permute: states")
     final = states.copy()
     return final, _sponge(final, None, 1, (t, full_rounds, partial_rounds), outputs, trace)
 
@@ -307,10 +308,189 @@ def _sponge(
     n_sboxes = full_rounds * t + partial_rounds
     recorded = np.empty((lanes * blocks, n_sboxes, 3, 4), np.uint64) if trace else None
     status = lib.zk_poseidon_sponge(
-        in_u64(states), states.size,
-        ffi.NULL if inputs is None else in_u64(inputs), 0 if inputs is None else inputs.size,
-        ffi.NULL if recorded is None else in_u64(recorded), 0 if recorded is None else recorded.size,
+        in_u64(states), states.size, *_optional(inputs), *_optional(recorded),
         lanes, blocks, outputs, in_u64(schedule), schedule.size, t, full_rounds, partial_rounds,
     )  # fmt: skip
     check(status, "Poseidon")
     return recorded
+
+
+# --- sparse rows and transforms ----------------------------------------------------------------
+
+
+class SparseRows(Protocol):
+    """A matrix compressed by row: int64 indptr, uint32 wires and coefficient ids."""
+
+    @property
+    def indptr(self) -> Int64s: ...
+    @property
+    def wires(self) -> npt.NDArray[np.uint32]: ...
+    @property
+    def coefs(self) -> npt.NDArray[np.uint32]: ...
+
+
+def _rows(matrix: SparseRows, what: str) -> tuple[Any, int, Any, Any, int]:
+    """Return (indptr, n_rows, wires, coefs, nnz) for C; C checks every index it follows."""
+    if matrix.indptr.dtype != np.int64 or matrix.indptr.ndim != 1 or not len(matrix.indptr):
+        raise InvalidInput(f"{what}: indptr must be a non-empty int64 vector")
+    for name, ids in (("wires", matrix.wires), ("coefs", matrix.coefs)):
+        if ids.dtype != np.uint32 or ids.ndim != 1 or len(ids) != len(matrix.wires):
+            raise InvalidInput(f"{what}: {name} must be a uint32 vector, one entry a coefficient")
+    return (
+        ffi.from_buffer("int64_t[]", np.ascontiguousarray(matrix.indptr)),
+        len(matrix.indptr) - 1,
+        ffi.from_buffer("uint32_t[]", np.ascontiguousarray(matrix.wires)),
+        ffi.from_buffer("uint32_t[]", np.ascontiguousarray(matrix.coefs)),
+        len(matrix.wires),
+    )
+
+
+def to_montgomery(values: Limbs, what: str = "values") -> Limbs:
+    """Return an (n, 4) array in Montgomery form.
+
+    Raises InvalidInput, naming `what` and the index, for a value at or above r.
+    """
+    values = as_limbs(values, 4, what)
+    out, bad = new_limbs(len(values), 4), ffi.new("uint64_t *")
+    if lib.zk_fr_to_mont(in_u64(out), in_u64(values), len(values), bad):
+        raise InvalidInput(f"{what}: element {bad[0]} is at or above the field modulus")
+    return out
+
+
+def from_montgomery(values: Limbs) -> Limbs:
+    """Return an (n, 4) array in standard form; the inverse of `to_montgomery`."""
+    values = as_limbs(values, 4, "from_montgomery")
+    out = new_limbs(len(values), 4)
+    check(lib.zk_fr_from_mont(in_u64(out), in_u64(values), len(values)), "from_montgomery")
+    return out
+
+
+def r1cs_rows(matrix: SparseRows, table: Limbs, witness: Limbs, out: Limbs) -> None:
+    """Fill out[i] with the sum over row i of table[coef] * witness[wire]; Montgomery form.
+
+    Raises InvalidInput if an index of the matrix is out of range or `out` is too short.
+    """
+    table, witness = as_limbs(table, 4, "coefficients"), as_limbs(witness, 4, "witness")
+    indptr, n_rows, wires, coefs, nnz = _rows(matrix, "r1cs_rows")
+    if len(out) < n_rows or not out.flags.c_contiguous:
+        raise InvalidInput(f"r1cs_rows: the result needs {n_rows} rows")
+    status = lib.zk_r1cs_rows(
+        in_u64(out), indptr, n_rows, wires, coefs, nnz,
+        in_u64(table), len(table), in_u64(witness), len(witness),
+    )  # fmt: skip
+    check(status, "r1cs_rows")
+
+
+def r1cs_evaluate(
+    matrices: Sequence[SparseRows], coefs: Limbs, witness: Limbs, size: int
+) -> list[Limbs]:
+    """Return each matrix times the witness, padded with zeros to `size`: Montgomery form.
+
+    `coefs` and `witness` are in standard form. Raises InvalidInput if they are not canonical or
+    an index is out of range.
+    """
+    table = to_montgomery(coefs, "coefficients")
+    values = to_montgomery(witness, "witness")
+    results = []
+    for matrix in matrices:
+        out = new_limbs(size, 4)
+        r1cs_rows(matrix, table, values, out)
+        results.append(out)
+    return results
+
+
+def first_unequal(a: Limbs, b: Limbs, c: Limbs) -> int:
+    """Return the first i with a[i] * b[i] != c[i] (Montgomery form), or -1."""
+    n, row = len(a), ffi.new("uint64_t *")
+    args = [in_u64(as_limbs(x, 4, "first_unequal", n)) for x in (a, b, c)]
+    check(lib.zk_r1cs_first_unequal(row, *args, n), "first_unequal")
+    return -1 if row[0] == n else int(row[0])
+
+
+def r1cs_check(a: SparseRows, b: SparseRows, c: SparseRows, coefs: Limbs, witness: Limbs) -> int:
+    """Return the first row where <A, w> * <B, w> != <C, w>, or -1 if all hold.
+
+    Raises InvalidInput if values are not canonical or an index is out of range.
+    """
+    return first_unequal(*r1cs_evaluate((a, b, c), coefs, witness, len(a.indptr) - 1))
+
+
+def r1cs_columns(matrix: SparseRows, table: Limbs, values: Limbs, n_wires: int) -> Limbs:
+    """Return the transposed product: out[wire] = sum of table[coef] * values[row]; Montgomery form.
+
+    Raises InvalidInput if an index of the matrix is out of range.
+    """
+    indptr, n_rows, wires, coefs, nnz = _rows(matrix, "r1cs_columns")
+    if len(values) < n_rows:
+        raise InvalidInput(f"r1cs_columns: {n_rows} row values are needed, got {len(values)}")
+    out = new_limbs(n_wires, 4)
+    status = lib.zk_r1cs_columns(
+        in_u64(out), n_wires, indptr, n_rows, wires, coefs, nnz,
+        in_u64(as_limbs(table, 4, "coefficients")), len(table),
+        in_u64(as_limbs(values, 4, "row values")),
+    )  # fmt: skip
+    check(status, "r1cs_columns")
+    return out
+
+
+def ntt(values: Limbs, inverse: bool = False, coset: bool = False) -> Limbs:
+    """Return the values of a polynomial on the roots of unity, from its coefficients, or back.
+
+    `values` is (2**k, 4) in standard form and natural order; the root of order 2**28 is
+    5**((r - 1) / 2**28). `coset` shifts the domain by the root of twice its order.
+
+    Raises InvalidInput if the length is no power of two or a value is not canonical.
+    """
+    data = as_limbs(values, 4, "ntt").copy()
+    log_n = _log2(len(data), "ntt")
+    check(lib.zk_fr_ntt(in_u64(data), log_n, int(inverse), int(coset)), "ntt")
+    return data
+
+
+def _log2(n: int, what: str) -> int:
+    if n < 1 or n & (n - 1) or n > 1 << 28:
+        raise InvalidInput(f"{what}: the length must be a power of two up to 2**28, got {n}")
+    return n.bit_length() - 1
+
+
+# --- key generation ----------------------------------------------------------------------------
+
+
+def lagrange_at(tau: Limbs, log_n: int) -> Limbs:
+    """Return L_i(tau) for the 2**log_n roots of unity: Montgomery form; tau is (1, 4), standard.
+
+    Raises InvalidInput if tau is not canonical or is itself such a root.
+    """
+    if not 0 <= log_n <= 28:
+        raise InvalidInput(f"lagrange_at: log_n must be 0..28, got {log_n}")
+    out = new_limbs(1 << log_n, 4)
+    check(lib.zk_lagrange_at(in_u64(out), in_u64(as_limbs(tau, 4, "tau", 1)), log_n), "lagrange_at")
+    return out
+
+
+def setup_combine(a: Limbs, b: Limbs, c: Limbs, alpha: Limbs, beta: Limbs, factor: Limbs) -> Limbs:
+    """Return (beta a + alpha b + c) * factor elementwise, standard form, from Montgomery form."""
+    n = len(a)
+    vectors = [in_u64(as_limbs(x, 4, "setup_combine", n)) for x in (a, b, c)]
+    secrets = [in_u64(as_limbs(x, 4, "setup_combine", 1)) for x in (alpha, beta, factor)]
+    out = new_limbs(n, 4)
+    check(lib.zk_setup_combine(in_u64(out), *vectors, n, *secrets), "setup_combine")
+    return out
+
+
+def fr_powers(first: Limbs, base: Limbs, n: int) -> Limbs:
+    """Return first * base**i for i < n: (n, 4), standard form."""
+    out = new_limbs(n, 4)
+    secrets = [in_u64(as_limbs(x, 4, "fr_powers", 1)) for x in (first, base)]
+    check(lib.zk_fr_powers(in_u64(out), *secrets, n), "fr_powers")
+    return out
+
+
+def wipe(*arrays: Limbs) -> None:
+    """Overwrite secret arrays with zeros."""
+    for array in arrays:
+        check(lib.zk_wipe(in_u64(array), array.size), "wipe")
+
+
+def _optional(array: Limbs | None) -> tuple[Any, int]:
+    return (ffi.NULL, 0) if array is None else (in_u64(array), array.size)
