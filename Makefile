@@ -25,7 +25,7 @@ INSTALL_ZKAI := $(PIP_INSTALL) --no-build-isolation
 NATIVE := CMakeLists.txt $(wildcard native/*.c native/*.h native/*.inc native/*.cdef native/*.py)
 C_SOURCES := $(wildcard native/*.c native/*.h native/*.inc native/tests/*.c native/tests/*.h)
 # Files that the wheel copies, beside the Python sources.
-SHIPPED := $(shell find circuits contracts/src contracts/artifacts -type f 2>/dev/null)
+SHIPPED := $(shell find circuits zkai/chain/artifacts -type f 2>/dev/null)
 
 .PHONY: help demo test lint format bench contracts vectors sanitize fuzz build pins clean
 
@@ -101,7 +101,8 @@ contracts: $(STAMPS)/dev node_modules/.package-lock.json  ## recompile the contr
 	$(BIN)/python contracts/build.py --check
 
 vectors: $(STAMPS)/dev node_modules/.package-lock.json  ## regenerate the test vectors, compare with the committed ones
-	$(BIN)/python circuits/make_vectors.py --check
+	@for script in $(wildcard */make_vectors.py tests/vectors/make_*.py); do \
+	  echo "== $$script"; $(BIN)/python $$script --check; done
 
 # ------------------------------------------------------------ sanitize and fuzz
 
