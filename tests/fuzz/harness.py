@@ -35,7 +35,7 @@ class Tally:
     reasons: int = 0
 
 
-class Finding(Exception):  # noqa: N818
+class Finding(Exception):
     """A parser did something else than accept or refuse; `data` is the input."""
 
     def __init__(self, target: str, data: bytes, error: BaseException) -> None:

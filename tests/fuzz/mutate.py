@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 from collections.abc import Callable
@@ -49,10 +50,8 @@ def mutate_json(rng: random.Random, data: bytes, corpus: list[bytes]) -> bytes:
         container[rng.choice(("x", "", "__proto__", str(key) * 2))] = container[key]
     elif action == 2:
         other, other_key = rng.choice(places)
-        try:
+        with contextlib.suppress(KeyError, IndexError):
             container[key] = other[other_key]
-        except (KeyError, IndexError):
-            pass
     elif action == 3 and isinstance(container[key], str):
         text = mutate_bytes(rng, container[key].encode(), corpus)
         container[key] = text.decode("utf-8", "replace")
@@ -98,7 +97,9 @@ def _word(rng: random.Random, out: bytearray, corpus: list[bytes]) -> None:
     at = rng.randrange((reach - size) // 4 + 1) * 4
     value = rng.choice(WIDE_EDGES if size == 8 else EDGES)
     if rng.random() < 0.3:
-        value = (int.from_bytes(out[at : at + size], "little") + rng.choice((-1, 1))) % 2 ** (8 * size)
+        value = (int.from_bytes(out[at : at + size], "little") + rng.choice((-1, 1))) % 2 ** (
+            8 * size
+        )
     out[at : at + size] = value.to_bytes(size, "little")
 
 
