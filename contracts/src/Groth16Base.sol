@@ -121,13 +121,16 @@ abstract contract Groth16Base is IGroth16Verifier {
             mstore(combination, mload(ic))
             mstore(add(combination, 32), mload(add(ic, 32)))
             // Downwards, because the scalar beside ic[i] overwrites the x of ic[i + 1].
-            for { let i := n } i { i := sub(i, 1) } {
-                let x := calldataload(add(publics.offset, shl(5, sub(i, 1))))
-                if iszero(lt(x, R)) { bad := i }
-                let point := add(ic, shl(6, i))
+            let point := add(ic, shl(6, n))
+            let input := add(publics.offset, shl(5, n))
+            for {} gt(point, ic) { point := sub(point, 64) } {
+                input := sub(input, 32)
+                let x := calldataload(input)
+                if iszero(lt(x, R)) { bad := shr(6, sub(point, ic)) }
                 mstore(add(point, 64), x)
-                ok := and(ok, staticcall(gas(), 7, point, 96, product, 64))
-                ok := and(ok, staticcall(gas(), 6, combination, 128, combination, 64))
+                // Arguments are evaluated from the right: first the call, then the size of its answer.
+                ok := and(ok, and(eq(returndatasize(), 64), staticcall(gas(), 7, point, 96, product, 64)))
+                ok := and(ok, and(eq(returndatasize(), 64), staticcall(gas(), 6, combination, 128, combination, 64)))
             }
         }
         if (bad != 0) revert Groth16Verifier__PublicInputOutOfRange(bad - 1);
@@ -161,8 +164,7 @@ abstract contract Groth16Base is IGroth16Verifier {
             mstore(add(pairs, 672), mload(add(key, 480)))
             mstore(add(pairs, 704), mload(add(key, 512)))
             mstore(add(pairs, 736), mload(add(key, 544)))
-            ok := staticcall(gas(), 8, pairs, 768, pairs, 32)
-            ok := and(ok, eq(returndatasize(), 32))
+            ok := and(eq(returndatasize(), 32), staticcall(gas(), 8, pairs, 768, pairs, 32))
             one := mload(pairs)
         }
         if (!ok) revert Groth16Verifier__InvalidPoint();

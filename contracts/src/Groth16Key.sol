@@ -19,12 +19,14 @@ library Groth16Key {
         }
         if (!ok) revert IGroth16Verifier.Groth16Verifier__InvalidKey();
         assembly ("memory-safe") {
+            // A key may be allocated, or lie at the end of what is.
             let free := add(key, size)
+            if lt(free, mload(0x40)) { free := mload(0x40) }
             function isSet(point, words) -> set {
                 for { let i := 0 } lt(i, words) { i := add(i, 1) } { set := or(set, mload(add(point, shl(5, i)))) }
                 set := iszero(iszero(set))
             }
-            // Each ic is added to infinity, and each G2 point paired with ic[0]: only success counts.
+            // Each ic is added to infinity, and each G2 point paired with alpha: only success counts.
             for { let point := add(key, 576) } lt(point, add(key, size)) { point := add(point, 64) } {
                 mstore(free, mload(point))
                 mstore(add(free, 32), mload(add(point, 32)))

@@ -1,0 +1,140 @@
+"""Compiles the contracts and writes what the package ships of them.
+
+    python contracts/build.py            writes zkai/chain/artifacts/
+    python contracts/build.py --check    recompiles and compares with what is shipped
+
+The compiler is the npm package solc (WebAssembly), called through contracts/compile.js with
+standard JSON. Nothing is downloaded; `npm ci` must have run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent
+SHIPPED = FOLDER.parent / "zkai" / "chain" / "artifacts"
+
+SETTINGS: dict[str, Any] = {
+    # The oldest EVM in wide use: no PUSH0 or MCOPY, so that the code runs on every chain.
+    "evmVersion": "paris",
+    "optimizer": {"enabled": True, "runs": 1_000_000},
+    "viaIR": False,
+    # No metadata in the bytecode: it depends on the code alone, not on comments or file names.
+    "metadata": {"appendCBOR": False, "bytecodeHash": "none"},
+}
+OUTPUTS = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"]
+TEMPLATE = ("IGroth16Verifier.sol", "Groth16Key.sol", "Groth16Base.sol")
+
+
+def compile_sources(sources: dict[str, str], settings: dict[str, Any]) -> tuple[str, Any]:
+    """Return the compiler's version and its contracts by file and name."""
+    request = {
+        "language": "Solidity",
+        "sources": {name: {"content": text} for name, text in sources.items()},
+        "settings": {**settings, "outputSelection": {"*": {"*": OUTPUTS}}},
+    }
+    answer = subprocess.run(
+        ["node", str(FOLDER / "compile.js")],
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if answer.returncode:
+        raise SystemExit(f"the Solidity compiler did not run:\n{answer.stderr[-2000:]}")
+    result = json.loads(answer.stdout)
+    problems = [e["formattedMessage"] for e in result["output"].get("errors", [])]
+    if problems:  # warnings too: there are none
+        raise SystemExit("\n".join(problems))
+    return result["version"], result["output"]["contracts"]
+
+
+def source_digest(sources: dict[str, str]) -> str:
+    """SHA-256 over the files' names and digests, by name."""
+    rows = (
+        f"{name} {hashlib.sha256(text.encode()).hexdigest()}\n"
+        for name, text in sorted(sources.items())
+    )
+    return "0x" + hashlib.sha256("".join(rows).encode()).hexdigest()
+
+
+def flatten(sources: dict[str, str]) -> str:
+    """One file without imports, to which `zkai chain render` adds a key."""
+    body = []
+    for name in TEMPLATE:
+        text = sources[f"src/{name}"]
+        body.append(re.sub(r"^(// SPDX.*|pragma .*|import .*)\n", "", text, flags=re.M).strip("\n"))
+    return "\n\n".join(body) + "\n"
+
+
+def artifacts() -> dict[str, str]:
+    """The shipped files' contents by name."""
+    files = sorted((FOLDER / "src").glob("*.sol"))
+    sources = {f"src/{path.name}": path.read_text() for path in files}
+    version, contracts = compile_sources(sources, SETTINGS)
+    built = {name: value for unit in contracts.values() for name, value in unit.items()}
+    common = {
+        "compiler": version,
+        "settings": SETTINGS,
+        "source_digest": source_digest(sources),
+    }
+
+    def shipped(abi: list[Any], creation: str, runtime: str, name: str) -> str:
+        record = {
+            "contract": name,
+            **common,
+            "abi": abi,
+            "creation_code": "0x" + built[creation]["evm"]["bytecode"]["object"],
+            "runtime_code": "0x" + built[runtime]["evm"]["deployedBytecode"]["object"],
+        }
+        return json.dumps(record, indent=1) + "\n"
+
+    # The verifier is deployed by a constructor that returns its code followed by the key.
+    constructor = [
+        e for e in built["Groth16VerifierDeployment"]["abi"] if e["type"] == "constructor"
+    ]
+    verifier_abi = constructor + built["Groth16Verifier"]["abi"]
+    return {
+        "Groth16Verifier.json": shipped(
+            verifier_abi, "Groth16VerifierDeployment", "Groth16Verifier", "Groth16Verifier"
+        ),
+        "ForkRecorder.json": shipped(
+            built["ForkRecorder"]["abi"], "ForkRecorder", "ForkRecorder", "ForkRecorder"
+        ),
+        "Groth16Base.sol": flatten(sources),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="compare, write nothing")
+    check = parser.parse_args().check
+    stale = []
+    for name, text in artifacts().items():
+        path = SHIPPED / name
+        if check and (not path.exists() or path.read_text() != text):
+            stale.append(name)
+        elif not check:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+    for name in stale:
+        print(
+            f"{name} differs from what the sources compile to; run contracts/build.py",
+            file=sys.stderr,
+        )
+    if not stale:
+        print(
+            "the shipped artifacts are what the sources compile to" if check else f"wrote {SHIPPED}"
+        )
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Solidity source of a verifier with its key as constants, for any Solidity compiler."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from zkai.chain.artifact import verifier_source
+from zkai.chain.verifier import key_words
+from zkai.encoding import hex32, keccak256, word
+from zkai.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from zkai.proof.keys import VerifyingKey
+
+_NAME = re.compile(r"[A-Z][A-Za-z0-9_]{0,63}")
+_TEMPLATE_NAMES = frozenset({"IGroth16Verifier", "Groth16Key", "Groth16Base"})
+
+
+def render(vk: VerifyingKey, contract: str = "Groth16Verifier") -> str:
+    """Return one self-contained Solidity file with the contract `contract` for `vk`.
+
+    The contract checks its key when it is deployed, and computes `vkDigest()` from the constants
+    that `verify` uses. Compile with the optimizer; any EVM version will do.
+
+    Raises InvalidInput if `contract` is not a name that Solidity and the file have free.
+    """
+    if not _NAME.fullmatch(contract) or contract in _TEMPLATE_NAMES:
+        raise InvalidInput(f"contract name {contract!r}: expected a capital, letters and digits")
+    words = key_words(vk)
+    digest = hex32(keccak256(b"".join(word(value) for value in words)))
+    rows = "\n".join(
+        f"            mstore({_offset(index)}, {hex32(value)}) // {name}"
+        for index, (value, name) in enumerate(zip(words, _word_names(words[3]), strict=True))
+    )
+    return f"""\
+// SPDX-License-Identifier: Apache-2.0
+// Rendered by zkai. The sources from which it comes are part of that project.
+pragma solidity >=0.8.19 <0.9.0;
+
+{verifier_source()}
+/// @title The Groth16 verifier of one {vk.key_status} key
+/// @dev vkDigest() is {digest}.
+contract {contract} is Groth16Base {{
+    constructor() {{
+        (uint256 key, uint256 n) = _loadKey();
+        Groth16Key.check(key, 640 + 64 * n);
+    }}
+
+    function _loadKey() internal pure override returns (uint256 key, uint256 n) {{
+        n = {words[3]};
+        assembly ("memory-safe") {{
+            key := mload(0x40)
+{rows}
+        }}
+    }}
+}}
+"""
+
+
+def _offset(index: int) -> str:
+    return f"add(key, {32 * index})" if index else "key"
+
+
+def _word_names(n_public: int) -> list[str]:
+    names = ["domain", "status: 1 for a ceremony's key", "circuit digest", "public inputs"]
+    names += ["alpha.x", "alpha.y"]
+    names += [f"{point}.{part}" for point in ("beta", "gamma", "delta") for part in _TWIST]
+    return names + [f"ic[{i}].{part}" for i in range(n_public + 1) for part in ("x", "y")]
+
+
+_TWIST = ("x1", "x0", "y1", "y0")

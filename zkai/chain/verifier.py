@@ -1,0 +1,149 @@
+"""Groth16 verifiers on a chain: deploy one for a key, check whose key one has, verify proofs.
+
+The contract is contracts/src/Groth16Verifier.sol. Its code ends with the key, so deploying it needs
+no compiler, and comparing its code with the shipped artifact's shows exactly what it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from zkai.chain.abi import decode_revert, parse_address, selector, verify_calldata, words
+from zkai.chain.artifact import load_artifact
+from zkai.chain.chain import Chain, Deployment, Outcome
+from zkai.encoding import hex32, keccak256
+from zkai.errors import InvalidInput, VerificationError
+
+if TYPE_CHECKING:
+    from zkai.proof.keys import Proof, VerifyingKey
+
+DOMAIN = keccak256(b"zkai.groth16/1")
+MAX_PUBLIC = 320
+"""The most public inputs whose key fits the 24,576 bytes of a contract (EIP-170)."""
+
+
+def key_words(vk: VerifyingKey) -> list[int]:
+    """Return the 20 + 2n words of a key, whose keccak256 is its digest.
+
+    Domain, status, circuit digest, n, alpha, beta, gamma, delta, ic[0..n], as
+    contracts/src/Groth16Base.sol lists them. Raises InvalidInput if the contract cannot hold it.
+    """
+    raise NotImplementedError
+
+
+def creation_code(vk: VerifyingKey) -> bytes:
+    """Return the transaction data that creates the verifier of `vk`."""
+    key = key_words(vk)
+    return load_artifact("Groth16Verifier").creation_code + words([32, len(key), *key])
+
+
+def runtime_code(vk: VerifyingKey) -> bytes:
+    """Return the code that the verifier of `vk` has once it is deployed."""
+    key = key_words(vk)
+    return load_artifact("Groth16Verifier").runtime_code + words([*key, key[3]])
+
+
+def deploy(vk: VerifyingKey, chain: Chain) -> Deployment:
+    """Deploy the verifier of `vk` and check what was deployed.
+
+    Raises VerificationError if the contract refuses the key; whatever `chain.deploy` raises.
+    """
+    deployment = chain.deploy(creation_code(vk))
+    check_deployment(chain, deployment.address, vk)
+    return deployment
+
+
+def check_deployment(
+    chain: Chain, address: str, vk: VerifyingKey, expected_code: bytes | None = None
+) -> None:
+    """Return None if the contract at `address` is the verifier of `vk`, and nothing else.
+
+    Compares the whole code with the shipped artifact's and the key; for a rendered verifier,
+    `expected_code` is the runtime code that its source compiles to.
+
+    Raises VerificationError if the code differs or the contract names another key.
+    """
+    target = parse_address(address, "verifier address")
+    code = chain.code(target)
+    if not code:
+        raise VerificationError(f"there is no contract at {target} on chain {chain.chain_id}")
+    if code != (runtime_code(vk) if expected_code is None else expected_code):
+        raise VerificationError(
+            f"the contract at {target} is not the shipped verifier with this key"
+            if expected_code is None
+            else f"the contract at {target} does not have the expected code"
+        )
+    if (digest := read_vk_digest(chain, target)) != keccak256(words(key_words(vk))):
+        raise VerificationError(f"the contract at {target} has another key, {hex32(digest)}")
+    if (status := read_key_status(chain, target)) != vk.key_status:
+        raise VerificationError(f"the contract at {target} calls its key {status!r}")
+
+
+def verify_on_chain(chain: Chain, address: str, proof: Proof) -> int:
+    """Verify a proof by a transaction, and return the gas that the whole of it used.
+
+    Without an account the proof is verified by a call, and the gas is the node's estimate. Which
+    key a contract has is `check_deployment`'s to say; here it must only claim the proof's.
+
+    Raises VerificationError, naming the contract's error, if it refuses the proof.
+    """
+    target = parse_address(address, "verifier address")
+    digest = hex32(read_vk_digest(chain, target))
+    if digest != proof.vk_digest:
+        raise VerificationError(
+            f"the proof is for key {proof.vk_digest}, the verifier at {target} has {digest}"
+        )
+    return send_proof(chain, target, "verify", *proof_words(proof)).gas_used
+
+
+def send_proof(
+    chain: Chain,
+    address: str,
+    function: str,
+    proof: Sequence[int],
+    publics: Sequence[int],
+    contract: str = "Groth16Verifier",
+) -> Outcome:
+    """Send a proof to `function(uint256[8],uint256[])` of a contract and return what it did.
+
+    Without an account it is a call. Raises VerificationError, naming the contract's custom error,
+    if it reverts.
+    """
+    data = verify_calldata(proof, publics, function)
+    run = chain.call if chain.account is None else chain.transact
+    outcome = run(address, data)
+    if not outcome.success:
+        abi = (*load_artifact(contract).abi, *load_artifact("Groth16Verifier").abi)
+        raise VerificationError(
+            f"the contract at {address} refused the proof: {decode_revert(outcome.output, abi)}"
+        )
+    return outcome
+
+
+def proof_words(proof: Proof) -> tuple[list[int], list[int]]:
+    """Return a proof's 8 words in the EVM's order and its public inputs in the statement's."""
+    raise NotImplementedError
+
+
+def read_vk_digest(chain: Chain, address: str) -> bytes:
+    """Return what the contract answers to `vkDigest()`."""
+    return _read(chain, address, "vkDigest()", 32)[:32]
+
+
+def read_key_status(chain: Chain, address: str) -> str:
+    """Return what the contract answers to `keyStatus()`."""
+    output = _read(chain, address, "keyStatus()", 96)
+    length = int.from_bytes(output[32:64], "big")
+    return output[64 : 64 + min(length, 32)].decode("ascii", "replace")
+
+
+def _read(chain: Chain, address: str, function: str, size: int) -> bytes:
+    target = parse_address(address, "verifier address")
+    outcome = chain.call(target, selector(function))
+    if not outcome.success or len(outcome.output) < size:
+        raise VerificationError(
+            f"there is no zkai verifier at {target} on chain {chain.chain_id}: "
+            f"{function} is not answered"
+        )
+    return outcome.output
