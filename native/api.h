@@ -5,3 +5,5 @@
 #include "ntt.cdef"
 #include "r1cs.cdef"
 #include "setup.cdef"
+#include "points.cdef"
+#include "groth16.cdef"
