@@ -329,7 +329,7 @@ class SparseRows(Protocol):
     def coefs(self) -> npt.NDArray[np.uint32]: ...
 
 
-def _rows(matrix: SparseRows, what: str) -> tuple[Any, int, Any, Any, int]:
+def csr_pointers(matrix: SparseRows, what: str) -> tuple[Any, int, Any, Any, int]:
     """Return (indptr, n_rows, wires, coefs, nnz) for C; C checks every index it follows."""
     if matrix.indptr.dtype != np.int64 or matrix.indptr.ndim != 1 or not len(matrix.indptr):
         raise InvalidInput(f"{what}: indptr must be a non-empty int64 vector")
@@ -371,7 +371,7 @@ def r1cs_rows(matrix: SparseRows, table: Limbs, witness: Limbs, out: Limbs) -> N
     Raises InvalidInput if an index of the matrix is out of range or `out` is too short.
     """
     table, witness = as_limbs(table, 4, "coefficients"), as_limbs(witness, 4, "witness")
-    indptr, n_rows, wires, coefs, nnz = _rows(matrix, "r1cs_rows")
+    indptr, n_rows, wires, coefs, nnz = csr_pointers(matrix, "r1cs_rows")
     if len(out) < n_rows or not out.flags.c_contiguous:
         raise InvalidInput(f"r1cs_rows: the result needs {n_rows} rows")
     status = lib.zk_r1cs_rows(
@@ -394,7 +394,7 @@ def r1cs_evaluate(
     results = []
     for matrix in matrices:
         out = new_limbs(size, 4)
-        r1cs_rows(matrix, table, values, out)
+        r1cscsr_pointers(matrix, table, values, out)
         results.append(out)
     return results
 
@@ -420,7 +420,7 @@ def r1cs_columns(matrix: SparseRows, table: Limbs, values: Limbs, n_wires: int) 
 
     Raises InvalidInput if an index of the matrix is out of range.
     """
-    indptr, n_rows, wires, coefs, nnz = _rows(matrix, "r1cs_columns")
+    indptr, n_rows, wires, coefs, nnz = csr_pointers(matrix, "r1cs_columns")
     if len(values) < n_rows:
         raise InvalidInput(f"r1cs_columns: {n_rows} row values are needed, got {len(values)}")
     out = new_limbs(n_wires, 4)
@@ -442,55 +442,131 @@ def ntt(values: Limbs, inverse: bool = False, coset: bool = False) -> Limbs:
     Raises InvalidInput if the length is no power of two or a value is not canonical.
     """
     data = as_limbs(values, 4, "ntt").copy()
-    log_n = _log2(len(data), "ntt")
+    log_n = log2_exact(len(data), "ntt")
     check(lib.zk_fr_ntt(in_u64(data), log_n, int(inverse), int(coset)), "ntt")
     return data
 
 
-def _log2(n: int, what: str) -> int:
+def log2_exact(n: int, what: str) -> int:
+    """Return log2 of a power of two up to 2**28. Raises InvalidInput for any other length."""
     if n < 1 or n & (n - 1) or n > 1 << 28:
         raise InvalidInput(f"{what}: the length must be a power of two up to 2**28, got {n}")
     return n.bit_length() - 1
 
 
-# --- key generation ----------------------------------------------------------------------------
-
-
-def lagrange_at(tau: Limbs, log_n: int) -> Limbs:
-    """Return L_i(tau) for the 2**log_n roots of unity: Montgomery form; tau is (1, 4), standard.
-
-    Raises InvalidInput if tau is not canonical or is itself such a root.
-    """
-    if not 0 <= log_n <= 28:
-        raise InvalidInput(f"lagrange_at: log_n must be 0..28, got {log_n}")
-    out = new_limbs(1 << log_n, 4)
-    check(lib.zk_lagrange_at(in_u64(out), in_u64(as_limbs(tau, 4, "tau", 1)), log_n), "lagrange_at")
-    return out
-
-
-def setup_combine(a: Limbs, b: Limbs, c: Limbs, alpha: Limbs, beta: Limbs, factor: Limbs) -> Limbs:
-    """Return (beta a + alpha b + c) * factor elementwise, standard form, from Montgomery form."""
-    n = len(a)
-    vectors = [in_u64(as_limbs(x, 4, "setup_combine", n)) for x in (a, b, c)]
-    secrets = [in_u64(as_limbs(x, 4, "setup_combine", 1)) for x in (alpha, beta, factor)]
-    out = new_limbs(n, 4)
-    check(lib.zk_setup_combine(in_u64(out), *vectors, n, *secrets), "setup_combine")
-    return out
-
-
-def fr_powers(first: Limbs, base: Limbs, n: int) -> Limbs:
-    """Return first * base**i for i < n: (n, 4), standard form."""
-    out = new_limbs(n, 4)
-    secrets = [in_u64(as_limbs(x, 4, "fr_powers", 1)) for x in (first, base)]
-    check(lib.zk_fr_powers(in_u64(out), *secrets, n), "fr_powers")
-    return out
-
-
-def wipe(*arrays: Limbs) -> None:
-    """Overwrite secret arrays with zeros."""
-    for array in arrays:
-        check(lib.zk_wipe(in_u64(array), array.size), "wipe")
-
-
 def _optional(array: Limbs | None) -> tuple[Any, int]:
     return (ffi.NULL, 0) if array is None else (in_u64(array), array.size)
+
+
+# --- points ------------------------------------------------------------------------------------
+
+_G1, _G2 = 8, 16
+
+
+def _msm(function: Any, width: int, name: str, points: Limbs, scalars: Limbs) -> Limbs:
+    points = as_limbs(points, width, f"{name}: points")
+    scalars = as_limbs(scalars, 4, f"{name}: scalars", n=points.shape[0])
+    out = new_limbs(1, width)
+    check(function(in_u64(out), in_u64(points), in_u64(scalars), points.shape[0]), name)
+    return out
+
+
+def g1_msm(points: Limbs, scalars: Limbs) -> Limbs:
+    """Return sum of scalars[i] * points[i] as (1, 8), for points (n, 8) and scalars (n, 4).
+
+    Raises InvalidInput for a point off the curve or a value that is not canonical.
+    """
+    return _msm(lib.zk_g1_msm, _G1, "g1_msm", points, scalars)
+
+
+def g2_msm(points: Limbs, scalars: Limbs) -> Limbs:
+    """Return sum of scalars[i] * points[i] as (1, 16), for points (n, 16) and scalars (n, 4).
+
+    The points must lie in the subgroup of order r, which is not checked. Raises InvalidInput for a
+    point off the curve or a value that is not canonical.
+    """
+    return _msm(lib.zk_g2_msm, _G2, "g2_msm", points, scalars)
+
+
+def _mul_many(function: Any, width: int, name: str, scalars: Limbs, base: Limbs | None) -> Limbs:
+    scalars = as_limbs(scalars, 4, f"{name}: scalars")
+    pointer = ffi.NULL
+    if base is not None:
+        base = as_limbs(base, width, f"{name}: base", n=1)
+        pointer = in_u64(base)
+    out = new_limbs(scalars.shape[0], width)
+    check(function(in_u64(out), pointer, in_u64(scalars), scalars.shape[0]), name)
+    return out
+
+
+def g1_mul_many(scalars: Limbs, base: Limbs | None = None) -> Limbs:
+    """Return scalars[i] * base as (n, 8); `base` is (1, 8), by default the generator (1, 2).
+
+    Raises InvalidInput for a base at infinity or off the curve and for non-canonical values.
+    """
+    return _mul_many(lib.zk_g1_mul_many, _G1, "g1_mul_many", scalars, base)
+
+
+def g2_mul_many(scalars: Limbs, base: Limbs | None = None) -> Limbs:
+    """Return scalars[i] * base as (n, 16); `base` is (1, 16), by default EIP-197's generator.
+
+    Raises InvalidInput for a base at infinity or off the curve and for non-canonical values.
+    """
+    return _mul_many(lib.zk_g2_mul_many, _G2, "g2_mul_many", scalars, base)
+
+
+def _elementwise(function: Any, name: str, a: Limbs, a_width: int, b: Limbs, b_width: int) -> Limbs:
+    a = as_limbs(a, a_width, f"{name}: first operand")
+    b = as_limbs(b, b_width, f"{name}: second operand", n=a.shape[0])
+    out = new_limbs(a.shape[0], a_width)
+    check(function(in_u64(out), in_u64(a), in_u64(b), a.shape[0]), name)
+    return out
+
+
+def g1_add(a: Limbs, b: Limbs) -> Limbs:
+    """Return a[i] + b[i] for (n, 8) points. Raises InvalidInput for points off the curve."""
+    return _elementwise(lib.zk_g1_add, "g1_add", a, _G1, b, _G1)
+
+
+def g2_add(a: Limbs, b: Limbs) -> Limbs:
+    """Return a[i] + b[i] for (n, 16) points. Raises InvalidInput for points off the curve."""
+    return _elementwise(lib.zk_g2_add, "g2_add", a, _G2, b, _G2)
+
+
+def g1_mul(points: Limbs, scalars: Limbs) -> Limbs:
+    """Return scalars[i] * points[i] for (n, 8) points and any (n, 4) scalars below 2**256.
+
+    Raises InvalidInput for points off the curve.
+    """
+    return _elementwise(lib.zk_g1_mul, "g1_mul", points, _G1, scalars, 4)
+
+
+def g2_mul(points: Limbs, scalars: Limbs) -> Limbs:
+    """Return scalars[i] * points[i] for (n, 16) points and any (n, 4) scalars below 2**256.
+
+    Raises InvalidInput for points off the curve.
+    """
+    return _elementwise(lib.zk_g2_mul, "g2_mul", points, _G2, scalars, 4)
+
+
+def _first_bad(function: Any, width: int, name: str, points: Limbs, subgroup: bool) -> int:
+    points = as_limbs(points, width, f"{name}: points")
+    first = ffi.new("size_t *")
+    function(first, in_u64(points), points.shape[0], int(subgroup))
+    return -1 if first[0] == points.shape[0] else int(first[0])
+
+
+def g1_check(points: Limbs) -> int:
+    """Return the index of the first (n, 8) point that is not canonical or not on the curve, or -1.
+
+    Infinity passes: a caller that must refuse it looks for rows of zeros.
+    """
+    return _first_bad(lib.zk_g1_check, _G1, "g1_check", points, subgroup=False)
+
+
+def g2_check(points: Limbs) -> int:
+    """Return the index of the first (n, 16) point outside the subgroup of order r, or -1.
+
+    A point that is not canonical or not on the curve counts as outside; infinity passes.
+    """
+    return _first_bad(lib.zk_g2_check, _G2, "g2_check", points, subgroup=True)
