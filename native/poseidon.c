@@ -54,8 +54,8 @@ static void grain_push(grain_t *g, unsigned *position, uint32_t value, unsigned 
 static grain_t grain_start(uint32_t t, uint32_t full, uint32_t partial) {
   grain_t g = {0, 0};
   unsigned position = 0;
-  grain_push(&g, &position, 1, 2);   /* a prime field */
-  grain_push(&g, &position, 0, 4);   /* the S-box x^alpha */
+  grain_push(&g, &position, 1, 2);    /* a prime field */
+  grain_push(&g, &position, 0, 4);    /* the S-box x^alpha */
   grain_push(&g, &position, 254, 12); /* bits of r */
   grain_push(&g, &position, t, 12);
   grain_push(&g, &position, full, 10);
