@@ -165,11 +165,11 @@ static int signed_digit(const uint64_t s[4], unsigned width, unsigned window, un
   return (int)v - (window + 1 < windows ? 1 << (width - 1) : 0);
 }
 
-/* Entries that can have a digit in a window: a carry reaches window w > 0 from values of at least
- * width * w bits. */
+/* Entries that can have a digit in a window: a carry reaches window w > 0 from values above
+ * 2^(width * w - 1) - 2^(width * (w - 1)), hence of at least width * w - 1 bits. */
 static size_t entries_reaching(const msm_t *msm, unsigned width, unsigned window) {
   if (window == 0) return msm->n;
-  return msm->longer[width * window];
+  return msm->longer[width * window - 1];
 }
 
 static unsigned windows_for(unsigned bits, unsigned width) { return (bits + width) / width; }
