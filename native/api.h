@@ -7,3 +7,4 @@
 #include "setup.cdef"
 #include "points.cdef"
 #include "groth16.cdef"
+#include "formats.cdef"

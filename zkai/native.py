@@ -315,6 +315,32 @@ def _sponge(
     return recorded
 
 
+# --- files -------------------------------------------------------------------------------------
+
+
+def r1cs_scan(
+    words: npt.NDArray[np.uint32], n_combinations: int, n_wires: int
+) -> tuple[npt.NDArray[np.uint32], int, int]:
+    """Return the number of terms of each linear combination in .r1cs words, and the first fault.
+
+    The fault is (combination, kind): 0 none, 1 cut off, 2 unknown wire, 3 wires not ascending,
+    4 coefficient zero or not below r, 5 words left over.
+
+    Raises InvalidInput unless `words` is a uint32 vector.
+    """
+    if words.dtype != np.uint32 or words.ndim != 1:
+        raise InvalidInput("r1cs_scan: expected a vector of uint32")
+    words = np.require(words, requirements=["C", "A"])
+    counts, fault = np.zeros(n_combinations, np.uint32), np.zeros(2, np.uint64)
+    status = lib.zk_r1cs_scan(
+        ffi.from_buffer("uint32_t[]", counts), n_combinations,
+        ffi.from_buffer("uint32_t[]", words), len(words), n_wires, in_u64(fault),
+    )  # fmt: skip
+    if status != 0 and not fault[1]:
+        check(status, "r1cs_scan")
+    return counts, int(fault[0]), int(fault[1])
+
+
 # --- sparse rows and transforms ----------------------------------------------------------------
 
 
@@ -394,7 +420,7 @@ def r1cs_evaluate(
     results = []
     for matrix in matrices:
         out = new_limbs(size, 4)
-        r1cscsr_pointers(matrix, table, values, out)
+        r1cs_rows(matrix, table, values, out)
         results.append(out)
     return results
 
