@@ -27,7 +27,7 @@ C_SOURCES := $(wildcard native/*.c native/*.h native/*.inc native/tests/*.c nati
 # Files that the wheel copies, beside the Python sources.
 SHIPPED := $(shell find circuits zkai/chain/artifacts -type f 2>/dev/null)
 
-.PHONY: help demo test lint format bench contracts vectors sanitize fuzz build pins clean
+.PHONY: help demo test lint format bench contracts vectors reference sanitize fuzz build pins clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -103,6 +103,9 @@ contracts: $(STAMPS)/dev node_modules/.package-lock.json  ## recompile the contr
 vectors: $(STAMPS)/dev node_modules/.package-lock.json  ## regenerate the test vectors, compare with the committed ones
 	@for script in $(wildcard */make_vectors.py tests/vectors/make_*.py); do \
 	  echo "== $$script"; $(BIN)/python $$script --check; done
+
+reference: $(STAMPS)/dev  ## write docs/reference/cli.md from the commands' help
+	$(BIN)/python docs/reference/write_cli.py
 
 # ------------------------------------------------------------ sanitize and fuzz
 
