@@ -30,7 +30,7 @@ _SECTION_HEADER = struct.Struct("<IQ")
 
 
 class SectionFile:
-    """A mapped, read-only section file whose table of sections has been checked against its size."""
+    """A mapped, read-only file whose table of sections agrees with its size."""
 
     def __init__(self, path: Path | str, magic: bytes, version: int, names: dict[int, str]) -> None:
         """Map `path` and check its section table.
@@ -204,15 +204,13 @@ class SectionWriter:
             os.replace(self._temporary, self.path)
         except OSError as failure:
             os.unlink(self._temporary)
-            raise InvalidInput(
-                f"{self.path}: cannot be written ({failure.strerror})"
-            ) from failure
+            raise InvalidInput(f"{self.path}: cannot be written ({failure.strerror})") from failure
 
 
 def _plan(
     sections: list[tuple[int, int]], align: frozenset[int]
 ) -> tuple[list[tuple[int, int, int]], dict[int, tuple[int, int]], int]:
-    """Return the sections in file order as (type, start, size), a table by type, the file's size."""
+    """Return the sections in file order (type, start, size), a table by type, the total size."""
     layout: list[tuple[int, int, int]] = []
     table: dict[int, tuple[int, int]] = {}
     position = _FILE_HEADER.size

@@ -1,0 +1,266 @@
+"""The record of a phase-2 ceremony: who multiplied delta, and the proofs that bind them.
+
+The format, hashes and challenges are those of iden3's section 10, so that either tool verifies the
+other's ceremonies. A contribution by secret d publishes delta' = d delta, a proof of knowledge
+(s, d s) in G1 and d S in G2, where S is hashed from everything before it and from (s, d s).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from zkai.errors import InvalidInput, VerificationError
+from zkai.proof.jsonform import (
+    expect_fields,
+    g1_from_json,
+    g1_to_json,
+    g2_from_json,
+    g2_to_json,
+    parse_hex,
+)
+from zkai.proof.points import (
+    G1,
+    G1_GENERATOR,
+    G2,
+    g1_from_bytes,
+    g1_to_bytes,
+    g1_uncompressed,
+    g2_from_bytes,
+    g2_to_bytes,
+    g2_uncompressed,
+)
+from zkai.proof.randompoint import beacon_key, hash_to_g2
+from zkai.proof.ratio import same_ratio
+
+PARTY, BEACON = 0, 1
+MAX_CONTRIBUTIONS = 10_000
+MIN_BEACON_LOG, MAX_BEACON_LOG = 10, 32
+_BODY = 3 * 64 + 128 + 64
+_TAIL = struct.Struct("<II")
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """One step of the ceremony."""
+
+    delta_after: G1
+    g1_s: G1
+    g1_sx: G1
+    g2_spx: G2
+    transcript: bytes
+    kind: int = PARTY
+    name: str = ""
+    beacon: bytes = b""
+    beacon_log_iterations: int = 0
+
+    def public_bytes(self) -> bytes:
+        """Return what the next contributions hash of this one."""
+        return (
+            g1_uncompressed(self.delta_after)
+            + g1_uncompressed(self.g1_s)
+            + g1_uncompressed(self.g1_sx)
+            + g2_uncompressed(self.g2_spx)
+            + self.transcript
+        )
+
+    @property
+    def digest(self) -> bytes:
+        """The contribution's 64-byte hash, which its maker publishes."""
+        return hashlib.blake2b(self.public_bytes()).digest()
+
+    def to_bytes(self) -> bytes:
+        """Return the record as section 10 holds it."""
+        parameters = b""
+        if self.name:
+            name = self.name.encode()[:255]
+            parameters += bytes((1, len(name))) + name
+        if self.kind == BEACON:
+            parameters += bytes((2, self.beacon_log_iterations))
+            parameters += bytes((3, len(self.beacon))) + self.beacon
+        return (
+            g1_to_bytes(self.delta_after)
+            + g1_to_bytes(self.g1_s)
+            + g1_to_bytes(self.g1_sx)
+            + g2_to_bytes(self.g2_spx)
+            + self.transcript
+            + _TAIL.pack(self.kind, len(parameters))
+            + parameters
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record with decimal coordinates and hexadecimal hashes."""
+        return {
+            "delta_after": g1_to_json(self.delta_after),
+            "g1_s": g1_to_json(self.g1_s),
+            "g1_sx": g1_to_json(self.g1_sx),
+            "g2_spx": g2_to_json(self.g2_spx),
+            "transcript": self.transcript.hex(),
+            "kind": ("party", "beacon")[self.kind],
+            "name": self.name,
+            "beacon": self.beacon.hex(),
+            "beacon_log_iterations": self.beacon_log_iterations,
+        }
+
+    @staticmethod
+    def from_json(value: Any, where: str) -> Contribution:
+        """Parse `to_json`'s form. Raises InvalidInput, naming the field."""
+        fields = (
+            "delta_after", "g1_s", "g1_sx", "g2_spx", "transcript", "kind", "name", "beacon",
+            "beacon_log_iterations",
+        )  # fmt: skip
+        expect_fields(value, fields, where)
+        if value["kind"] not in ("party", "beacon"):
+            raise InvalidInput(f"{where}.kind: expected party or beacon")
+        name, log = value["name"], value["beacon_log_iterations"]
+        if not isinstance(name, str) or len(name.encode(errors="replace")) > 255:
+            raise InvalidInput(f"{where}.name: expected text of at most 255 bytes")
+        if isinstance(log, bool) or not isinstance(log, int) or not 0 <= log <= 63:
+            raise InvalidInput(f"{where}.beacon_log_iterations: expected an integer in 0..63")
+        return Contribution(
+            g1_from_json(value["delta_after"], f"{where}.delta_after"),
+            g1_from_json(value["g1_s"], f"{where}.g1_s"),
+            g1_from_json(value["g1_sx"], f"{where}.g1_sx"),
+            g2_from_json(value["g2_spx"], f"{where}.g2_spx"),
+            parse_hex(value["transcript"], f"{where}.transcript", 64, 64),
+            BEACON if value["kind"] == "beacon" else PARTY,
+            name,
+            parse_hex(value["beacon"], f"{where}.beacon", 0, 255),
+            log,
+        )
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """The circuit's hash and every contribution since the initial key."""
+
+    circuit_hash: bytes
+    contributions: tuple[Contribution, ...] = ()
+
+    def to_bytes(self) -> bytes:
+        """Return section 10."""
+        count = struct.pack("<I", len(self.contributions))
+        return self.circuit_hash + count + b"".join(c.to_bytes() for c in self.contributions)
+
+    @staticmethod
+    def from_bytes(data: bytes | memoryview, where: str) -> Transcript:
+        """Parse section 10, all of it.
+
+        Raises InvalidInput, naming `where` and the contribution, if it is malformed.
+        """
+        data = bytes(data)
+        if len(data) < 68:
+            raise InvalidInput(f"{where} is truncated")
+        (count,) = struct.unpack_from("<I", data, 64)
+        if count > MAX_CONTRIBUTIONS:
+            raise InvalidInput(f"{where}: {count} contributions, at most {MAX_CONTRIBUTIONS}")
+        contributions, position = [], 68
+        for index in range(count):
+            contribution, position = _parse(data, position, f"{where}: contribution {index + 1}")
+            contributions.append(contribution)
+        if position != len(data):
+            raise InvalidInput(f"{where}: {len(data) - position} bytes after the last contribution")
+        return Transcript(data[:64], tuple(contributions))
+
+    def challenge(self, g1_s: G1, g1_sx: G1) -> bytes:
+        """Return the 64 bytes that bind a new contribution's key to everything before it."""
+        state = hashlib.blake2b(self.circuit_hash)
+        for contribution in self.contributions:
+            state.update(contribution.public_bytes())
+        state.update(g1_uncompressed(g1_s) + g1_uncompressed(g1_sx))
+        return state.digest()
+
+    def append(self, contribution: Contribution) -> Transcript:
+        """Return the transcript with one more contribution."""
+        return Transcript(self.circuit_hash, (*self.contributions, contribution))
+
+
+def _parse(data: bytes, start: int, where: str) -> tuple[Contribution, int]:
+    position = start + _BODY
+    if len(data) - position < _TAIL.size:
+        raise InvalidInput(f"{where} is truncated")
+    kind, length = _TAIL.unpack_from(data, position)
+    position += _TAIL.size
+    if kind not in (PARTY, BEACON):
+        raise InvalidInput(f"{where}: unknown type {kind}")
+    if length > len(data) - position:
+        raise InvalidInput(f"{where} is truncated")
+    parameters = _parse_parameters(data[position : position + length], where)
+    body = data[start : start + _BODY]
+    return Contribution(
+        g1_from_bytes(body[0:64], f"{where}: delta"),
+        g1_from_bytes(body[64:128], f"{where}: s"),
+        g1_from_bytes(body[128:192], f"{where}: s x"),
+        g2_from_bytes(body[192:320], f"{where}: S x"),
+        body[320:384],
+        kind,
+        **parameters,
+    ), position + length
+
+
+def _parse_parameters(data: bytes, where: str) -> dict[str, Any]:
+    """Return name, beacon_log_iterations and beacon from their sorted type-length-value list."""
+    result: dict[str, Any] = {}
+    position, last = 0, 0
+    while position < len(data):
+        kind = data[position]
+        if kind <= last or kind > 3 or position + 2 > len(data):
+            raise InvalidInput(f"{where}: its parameters are malformed")
+        last = kind
+        if kind == 2:
+            result["beacon_log_iterations"] = data[position + 1]
+            position += 2
+            continue
+        end = position + 2 + data[position + 1]
+        value = data[position + 2 : end]
+        if end > len(data):
+            raise InvalidInput(f"{where}: its parameters are truncated")
+        if kind == 1:
+            # Names are shown to people and bound by nothing: odd bytes must not stop a check.
+            result["name"] = value.decode(errors="replace")
+        else:
+            result["beacon"] = value
+        position = end
+    return result
+
+
+def verify_chain(transcript: Transcript, delta1: G1) -> None:
+    """Return None if every contribution is bound to its past and the chain ends at `delta1`.
+
+    Raises VerificationError naming the contribution, or if there is none at all.
+    """
+    if not transcript.contributions:
+        raise VerificationError("the ceremony has no contribution: its delta is known to everyone")
+    past = Transcript(transcript.circuit_hash)
+    delta: G1 = G1_GENERATOR
+    for number, contribution in enumerate(transcript.contributions, 1):
+        where = f"ceremony contribution {number}"
+        _verify_contribution(contribution, past, delta, where)
+        if contribution.kind == BEACON:
+            _verify_beacon(contribution, where)
+        past = past.append(contribution)
+        delta = contribution.delta_after
+    if delta is None or delta == G1_GENERATOR:
+        raise VerificationError("the ceremony ends at a delta that everyone knows")
+    if delta != delta1:
+        raise VerificationError("the ceremony's last contribution does not lead to the key's delta")
+
+
+def _verify_contribution(c: Contribution, past: Transcript, delta: G1, where: str) -> None:
+    if past.challenge(c.g1_s, c.g1_sx) != c.transcript:
+        raise VerificationError(f"{where}: its transcript hash does not follow from what precedes")
+    challenge = hash_to_g2(c.transcript)
+    if not same_ratio((c.g1_s, c.g1_sx), (challenge, c.g2_spx)):
+        raise VerificationError(f"{where}: its proof of knowledge does not hold")
+    if not same_ratio((delta, c.delta_after), (challenge, c.g2_spx)):
+        raise VerificationError(f"{where}: its delta does not follow from the one before")
+
+
+def _verify_beacon(c: Contribution, where: str) -> None:
+    if not MIN_BEACON_LOG <= c.beacon_log_iterations <= MAX_BEACON_LOG or not c.beacon:
+        raise VerificationError(f"{where}: a beacon needs a value and 2**10 to 2**32 iterations")
+    _, g1_s, g1_sx = beacon_key(c.beacon, c.beacon_log_iterations)
+    if (g1_s, g1_sx) != (c.g1_s, c.g1_sx):
+        raise VerificationError(f"{where}: its key does not follow from the beacon's value")
