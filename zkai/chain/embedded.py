@@ -63,27 +63,25 @@ class EmbeddedChain:
                 return code
         raise ToolError("the embedded EVM returned code that does not match its own hash")
 
-    def call(self, address: str, data: bytes) -> Outcome:
+    def call(self, address: str, data: bytes, gas: int = TRANSACTION_GAS_CAP) -> Outcome:
         """Run a transaction without keeping its effects."""
         checkpoint = self._evm.snapshot()
-        outcome = self.transact(address, data)
+        outcome = self.transact(address, data, gas)
         self._evm.revert(checkpoint)
         return outcome
 
-    def transact(self, address: str, data: bytes) -> Outcome:
-        """Run a transaction and keep its effects, unless it fails."""
+    def transact(self, address: str, data: bytes, gas: int = TRANSACTION_GAS_CAP) -> Outcome:
+        """Run a transaction with `gas` at most and keep its effects, unless it fails."""
         target = parse_address(address, "address")
         try:
-            output = self._evm.message_call(
-                self._account, target, calldata=data, gas=TRANSACTION_GAS_CAP
-            )
+            output = self._evm.message_call(self._account, target, calldata=data, gas=gas)
         except RuntimeError as error:
-            revert, gas = _failure(error)
-            return Outcome(False, revert, max(gas, calldata_floor_gas(data)))
+            revert, used = _failure(error)
+            return Outcome(False, revert, max(used, calldata_floor_gas(data)))
         result = self._evm.result
         # This EVM is older than the floor on calldata, so that is applied here.
-        gas = max(result.gas_used, calldata_floor_gas(data))
-        return Outcome(True, bytes(output), gas, tuple(_log(entry) for entry in result.logs))
+        used = max(result.gas_used, calldata_floor_gas(data))
+        return Outcome(True, bytes(output), used, tuple(_log(entry) for entry in result.logs))
 
     def deploy(self, creation_code: bytes) -> Deployment:
         """Create a contract.

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
+from zkai.chain.abi import words
 from zkai.chain.artifact import verifier_source
-from zkai.chain.verifier import key_words
-from zkai.encoding import hex32, keccak256, word
+from zkai.chain.verifier import check_claim, key_words
+from zkai.encoding import hex32, keccak256
 from zkai.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from zkai.proof.keys import VerifyingKey
+from zkai.proof.keys import CEREMONY, DEVELOPMENT, VerifyingKey
 
 _NAME = re.compile(r"[A-Z][A-Za-z0-9_]{0,63}")
 _TEMPLATE_NAMES = frozenset({"IGroth16Verifier", "Groth16Key", "Groth16Base"})
@@ -23,15 +22,25 @@ def render(vk: VerifyingKey, contract: str = "Groth16Verifier") -> str:
     The contract checks its key when it is deployed, and computes `vkDigest()` from the constants
     that `verify` uses. Compile with the optimizer; any EVM version will do.
 
-    Raises InvalidInput if `contract` is not a name that Solidity and the file have free.
+    Raises InvalidInput if `contract` is not a name that Solidity and the file have free;
+    VerificationError if the key claims a ceremony that its record does not bear out.
+    """
+    check_claim(vk)
+    return render_words(key_words(vk), contract)
+
+
+def render_words(key: Sequence[int], contract: str = "Groth16Verifier") -> str:
+    """Return `render`'s file for the words that `key_words` makes of a key.
+
+    Raises InvalidInput as `render` does.
     """
     if not _NAME.fullmatch(contract) or contract in _TEMPLATE_NAMES:
         raise InvalidInput(f"contract name {contract!r}: expected a capital, letters and digits")
-    words = key_words(vk)
-    digest = hex32(keccak256(b"".join(word(value) for value in words)))
+    digest = hex32(keccak256(words(key)))
+    status = CEREMONY if key[1] else DEVELOPMENT
     rows = "\n".join(
         f"            mstore({_offset(index)}, {hex32(value)}) // {name}"
-        for index, (value, name) in enumerate(zip(words, _word_names(words[3]), strict=True))
+        for index, (value, name) in enumerate(zip(key, _word_names(key[3]), strict=True))
     )
     return f"""\
 // SPDX-License-Identifier: Apache-2.0
@@ -39,7 +48,7 @@ def render(vk: VerifyingKey, contract: str = "Groth16Verifier") -> str:
 pragma solidity >=0.8.19 <0.9.0;
 
 {verifier_source()}
-/// @title The Groth16 verifier of one {vk.key_status} key
+/// @title The Groth16 verifier of one {status} key
 /// @dev vkDigest() is {digest}.
 contract {contract} is Groth16Base {{
     constructor() {{
@@ -48,7 +57,7 @@ contract {contract} is Groth16Base {{
     }}
 
     function _loadKey() internal pure override returns (uint256 key, uint256 n) {{
-        n = {words[3]};
+        n = {key[3]};
         assembly ("memory-safe") {{
             key := mload(0x40)
 {rows}

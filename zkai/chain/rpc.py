@@ -94,7 +94,7 @@ class RpcChain:
         return self._bytes("eth_getCode", [parse_address(address, "address"), "latest"])
 
     def call(self, address: str, data: bytes) -> Outcome:
-        """Run a transaction on the latest block without sending it; its gas is the node's estimate."""
+        """Run a transaction without sending it; its gas is the node's estimate."""
         request = self._request(parse_address(address, "address"), data)
         try:
             output = self._bytes("eth_call", [request, "latest"])
@@ -255,7 +255,7 @@ class RpcChain:
 
 
 def _revert_data(error: Any) -> bytes | None:
-    """The revert's data in a node's error; b"" if it is a revert without any; None if it is none."""
+    """The data of a revert in a node's error, b"" where it has none; None for other errors."""
     if not isinstance(error, dict):
         return None
     data = error.get("data")

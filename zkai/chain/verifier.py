@@ -9,14 +9,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from zkai.chain.abi import decode_revert, parse_address, selector, verify_calldata, words
+from zkai.chain.abi import (
+    decode_revert,
+    from_words,
+    parse_address,
+    selector,
+    verify_calldata,
+    words,
+)
 from zkai.chain.artifact import load_artifact
 from zkai.chain.chain import Chain, Deployment, Outcome
-from zkai.encoding import hex32, keccak256
+from zkai.encoding import hex32, keccak256, word
 from zkai.errors import InvalidInput, VerificationError
+from zkai.proof.keys import CEREMONY, VerifyingKey
+from zkai.proof.points import g1_uncompressed, g2_uncompressed
 
 if TYPE_CHECKING:
-    from zkai.proof.keys import Proof, VerifyingKey
+    from zkai.proof.groth16 import Proof
 
 DOMAIN = keccak256(b"zkai.groth16/1")
 MAX_PUBLIC = 320
@@ -27,9 +36,29 @@ def key_words(vk: VerifyingKey) -> list[int]:
     """Return the 20 + 2n words of a key, whose keccak256 is its digest.
 
     Domain, status, circuit digest, n, alpha, beta, gamma, delta, ic[0..n], as
-    contracts/src/Groth16Base.sol lists them. Raises InvalidInput if the contract cannot hold it.
+    contracts/src/Groth16Base.sol lists them.
+
+    Raises InvalidInput if the key is too large for a contract.
     """
-    raise NotImplementedError
+    if vk.n_public > MAX_PUBLIC:
+        raise InvalidInput(
+            f"the key has {vk.n_public} public inputs; a contract's code holds {MAX_PUBLIC} at most"
+        )
+    data = DOMAIN + word(int(vk.key_status == CEREMONY)) + vk.circuit_digest + word(vk.n_public)
+    data += g1_uncompressed(vk.alpha)
+    data += b"".join(g2_uncompressed(point) for point in (vk.beta, vk.gamma, vk.delta))
+    data += b"".join(g1_uncompressed(point) for point in vk.ic)
+    return from_words(data)
+
+
+def check_claim(vk: VerifyingKey) -> None:
+    """Return None unless the key claims a ceremony that its own record does not bear out.
+
+    A contract cannot look into a ceremony, so what it will answer is checked before it exists.
+    Raises VerificationError.
+    """
+    if vk.key_status == CEREMONY:
+        vk.check_production()
 
 
 def creation_code(vk: VerifyingKey) -> bytes:
@@ -47,8 +76,10 @@ def runtime_code(vk: VerifyingKey) -> bytes:
 def deploy(vk: VerifyingKey, chain: Chain) -> Deployment:
     """Deploy the verifier of `vk` and check what was deployed.
 
-    Raises VerificationError if the contract refuses the key; whatever `chain.deploy` raises.
+    Raises VerificationError if the contract refuses the key, or the key claims a ceremony that its
+    record does not bear out; whatever `chain.deploy` raises.
     """
+    check_claim(vk)
     deployment = chain.deploy(creation_code(vk))
     check_deployment(chain, deployment.address, vk)
     return deployment
@@ -127,8 +158,18 @@ def proof_words(proof: Proof) -> tuple[list[int], list[int]]:
 
 
 def read_vk_digest(chain: Chain, address: str) -> bytes:
-    """Return what the contract answers to `vkDigest()`."""
+    """Return what the contract answers to `vkDigest()`. Raises VerificationError if nothing."""
     return _read(chain, address, "vkDigest()", 32)[:32]
+
+
+def read_circuit_digest(chain: Chain, address: str) -> bytes:
+    """Return what the contract answers to `circuitDigest()`. Raises VerificationError likewise."""
+    return _read(chain, address, "circuitDigest()", 32)[:32]
+
+
+def read_n_public(chain: Chain, address: str) -> int:
+    """Return what the contract answers to `nPublic()`. Raises VerificationError likewise."""
+    return int.from_bytes(_read(chain, address, "nPublic()", 32)[:32], "big")
 
 
 def read_key_status(chain: Chain, address: str) -> str:

@@ -1,0 +1,78 @@
+"""The vectors, compiled contracts and answers that the contract tests share."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from zkai.chain.abi import decode_revert, verify_calldata
+from zkai.chain.artifact import load_artifact
+from zkai.chain.chain import Chain
+from zkai.proof.keys import VerifyingKey
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+COUNTS = (0, 1, 2, 9, 64)
+sys.path.insert(0, str(ROOT / "contracts"))  # build.py and make_vectors.py
+
+ABI = load_artifact("Groth16Verifier").abi
+
+
+@dataclass(frozen=True)
+class Case:
+    """One proof and what a verifier must say of it: None or the contract's error."""
+
+    name: str
+    error: str | None
+    proof: list[int]
+    publics: list[int]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """A key and the cases under it."""
+
+    vk: VerifyingKey
+    cases: list[Case]
+
+    @property
+    def valid(self) -> Case:
+        return self.cases[0]
+
+
+@cache
+def vectors(n: int) -> Vectors:
+    """The vectors of `n` public inputs."""
+    record = json.loads((ROOT / "contracts" / "vectors" / f"groth16_{n}.json").read_text())
+    cases = [
+        Case(
+            row["name"],
+            row["error"],
+            [int(v, 16) for v in row["proof"]],
+            [int(v, 16) for v in row["publics"]],
+        )
+        for row in record["cases"]
+    ]
+    return Vectors(VerifyingKey.from_json(record["key"]), cases)
+
+
+def refusal(chain: Chain, address: str, data: bytes) -> str | None:
+    """The error with which a contract answers a call; None if it accepts."""
+    outcome = chain.call(address, data)
+    return None if outcome.success else decode_revert(outcome.output, ABI)
+
+
+def refusal_of(chain: Chain, address: str, case: Case) -> str | None:
+    return refusal(chain, address, verify_calldata(case.proof, case.publics))
+
+
+def compile_one(source: str, contract: str, **settings: Any) -> dict[str, Any]:
+    """Compile one file with the settings of the shipped artifacts, unless others are given."""
+    import build
+
+    version, units = build.compile_sources({"one.sol": source}, {**build.SETTINGS, **settings})
+    assert version == load_artifact("Groth16Verifier").compiler
+    return units["one.sol"][contract]["evm"]  # type: ignore[no-any-return]
