@@ -287,11 +287,12 @@ def forward(
         if not np.all(np.isfinite(env[name])):
             raise InvalidInput(f"input {name!r}: holds NaN or an infinity")
     for node in graph.nodes:
-        env[node.output] = _apply(graph, node, [env[name] for name in node.inputs])
+        env[node.output] = apply(graph, node, [env[name] for name in node.inputs])
     return {name: value for name, value in env.items() if name not in graph.values}
 
 
-def _apply(graph: Graph, node: Node, args: list[FloatArray]) -> FloatArray:
+def apply(graph: Graph, node: Node, args: list[FloatArray]) -> FloatArray:
+    """Return one node's output for arguments (samples, *shape); parameters have 1 sample."""
     shape, x, op = graph.shapes[node.output], args[0], node.op
     if isinstance(op, MatMul):
         return np.asarray(matmul_samples(x, args[1], shape) + (args[2] if args[2:] else 0.0))

@@ -1,0 +1,363 @@
+"""ONNX files and torch modules to graphs: the only module that imports onnx, and lazily torch."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx.inliner
+from onnx import AttributeProto, TensorProto, numpy_helper
+
+from zkai.encoding import read_capped, write_atomic
+from zkai.errors import InvalidInput, ToolError
+from zkai.model.error_bound import error_bounds
+from zkai.model.fold import fold
+from zkai.model.graph import Graph, Shape, forward
+from zkai.model.lowering import (
+    MAX_TENSOR_ELEMENTS,
+    Array,
+    SourceModel,
+    SourceNode,
+    lower,
+)
+from zkai.model.operators import OPERATORS
+from zkai.model.quantize import predict, quantize
+
+MAX_FILE_BYTES = 1 << 28
+MAX_NODES = 1 << 16
+MIN_OPSET = 9
+
+FLOAT_TOLERANCE = 1e-4
+"""How far torch's and onnxruntime's float32 may be from our float64, relative to the largest
+output: float32's rounding over the sums of a small model, not a different function."""
+
+_NUMBERS = (
+    TensorProto.FLOAT,
+    TensorProto.DOUBLE,
+    TensorProto.FLOAT16,
+    TensorProto.INT8,
+    TensorProto.UINT8,
+    TensorProto.INT32,
+    TensorProto.INT64,
+)
+
+
+def load(
+    source: str | Path | bytes, input_shapes: Mapping[str, Sequence[int]] | None = None
+) -> Graph:
+    """Return the graph of an ONNX file (path or bytes) within the supported operators.
+
+    `input_shapes` gives the shape of inputs that the file leaves dynamic.
+
+    Raises InvalidInput for a file that is missing, too large, malformed, keeps tensors in other
+    files, or has an unresolved dynamic shape, a NaN or an infinity in a weight, naming it; and
+    one InvalidInput naming every node that is not supported, its operator and its place.
+    """
+    if isinstance(source, bytes):
+        where, data = "model", source
+        if len(data) > MAX_FILE_BYTES:
+            raise InvalidInput(f"{where}: larger than the {MAX_FILE_BYTES} bytes a model may have")
+    else:
+        where, data = str(source), read_capped(source, MAX_FILE_BYTES)
+    model = _read(where, _parse(where, data), input_shapes or {})
+    return fold(lower(model, OPERATORS))
+
+
+def _parse(where: str, data: bytes) -> onnx.ModelProto:
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except Exception as error:
+        raise InvalidInput(f"{where}: not an ONNX file ({error})") from error
+    if not model.HasField("graph") or not model.opset_import:
+        raise InvalidInput(f"{where}: not an ONNX file (it holds no graph)")
+    if model.functions:
+        try:
+            model = onnx.inliner.inline_local_functions(model)
+        except Exception as error:
+            raise InvalidInput(f"{where}: its functions cannot be inlined ({error})") from error
+    return model
+
+
+def _read(
+    where: str, model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]]
+) -> SourceModel:
+    graph = model.graph
+    opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
+    if opset < MIN_OPSET:
+        raise InvalidInput(f"{where}: opset {opset}; export with opset {MIN_OPSET} or later")
+    if len(graph.node) > MAX_NODES:
+        raise InvalidInput(f"{where}: more than {MAX_NODES} nodes")
+    if graph.sparse_initializer:
+        raise InvalidInput(f"{where}: holds sparse weights; store them densely")
+    constants = {}
+    for tensor in graph.initializer:
+        if tensor.name in constants:
+            raise InvalidInput(f"{where}: the weight {tensor.name!r} is given twice")
+        constants[tensor.name] = _tensor(where, tensor, tensor.name)
+    given = [value for value in graph.input if value.name not in constants]
+    unknown = sorted(set(input_shapes) - {value.name for value in given})
+    if unknown:
+        raise InvalidInput(f"{where}: {unknown} are not inputs of the model")
+    inputs = {v.name: _input_shape(where, v, input_shapes.get(v.name)) for v in given}
+    outputs = tuple(value.name for value in graph.output)
+    if not inputs or not outputs or len(set(outputs)) < len(outputs):
+        raise InvalidInput(f"{where}: needs at least one input, and outputs of different names")
+    nodes = _nodes(where, graph)
+    _check_names(where, nodes, [*constants, *inputs])
+    return SourceModel(where, opset, nodes, constants, inputs, outputs)
+
+
+def _check_names(where: str, nodes: Sequence[SourceNode], known: Sequence[str]) -> None:
+    seen = set(known)
+    if len(seen) < len(known):
+        raise InvalidInput(f"{where}: an input and a weight share a name")
+    for node in nodes:
+        for name in node.outputs:
+            if name and name in seen:
+                raise InvalidInput(f"{where}: two nodes write the tensor {name!r}")
+            seen.add(name)
+
+
+def _tensor(where: str, tensor: TensorProto, name: str) -> Array:
+    """Return a stored tensor's numbers, with its size checked before anything is allocated."""
+    if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
+        raise InvalidInput(
+            f"{where}: the weight {name!r} is kept in another file; store all weights in the model"
+        )
+    if tensor.data_type not in _NUMBERS:
+        kind = TensorProto.DataType.Name(tensor.data_type) if tensor.data_type < 30 else "unknown"
+        raise InvalidInput(f"{where}: the weight {name!r} has the unsupported type {kind}")
+    if any(size < 0 for size in tensor.dims) or prod(tensor.dims) > MAX_TENSOR_ELEMENTS:
+        raise InvalidInput(
+            f"{where}: the weight {name!r} of shape {list(tensor.dims)} has more than"
+            f" {MAX_TENSOR_ELEMENTS} elements"
+        )
+    try:
+        array = np.array(numpy_helper.to_array(tensor))
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InvalidInput(f"{where}: the weight {name!r} is malformed ({error})") from error
+    if array.shape != tuple(tensor.dims):
+        raise InvalidInput(f"{where}: the weight {name!r} does not fill its shape")
+    if not np.all(np.isfinite(array)):
+        raise InvalidInput(f"{where}: the weight {name!r} holds NaN or an infinity")
+    return array
+
+
+def _input_shape(where: str, value: onnx.ValueInfoProto, wanted: Sequence[int] | None) -> Shape:
+    kind = value.type.tensor_type
+    if not value.type.HasField("tensor_type") or kind.elem_type not in _NUMBERS:
+        raise InvalidInput(f"{where}: the input {value.name!r} is not a tensor of numbers")
+    if not kind.HasField("shape"):
+        if wanted is None:
+            raise InvalidInput(_dynamic(where, value.name, "its whole shape"))
+        sizes: list[int | None] = [None] * len(wanted)
+    else:
+        sizes = [d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim]
+    if wanted is None:
+        for place, size in enumerate(sizes):
+            if size is None:
+                name = kind.shape.dim[place].dim_param
+                axis = f"axis {place}" + (f" ({name!r})" if name else "")
+                raise InvalidInput(_dynamic(where, value.name, axis))
+        shape = tuple(size for size in sizes if size is not None)
+    else:
+        shape = tuple(int(size) for size in wanted)
+        agree = [size is None or size == w for size, w in zip(sizes, shape, strict=False)]
+        if len(shape) != len(sizes) or not all(agree):
+            raise InvalidInput(
+                f"{where}: the input {value.name!r} has the shape {sizes}, not {list(shape)}"
+            )
+    if any(size < 1 for size in shape) or prod(shape) > MAX_TENSOR_ELEMENTS:
+        raise InvalidInput(
+            f"{where}: the input {value.name!r} has the shape {list(shape)}; its sizes must be at"
+            f" least 1, with at most {MAX_TENSOR_ELEMENTS} elements"
+        )
+    return shape
+
+
+def _dynamic(where: str, name: str, what: str) -> str:
+    return (
+        f"{where}: the input {name!r} leaves {what} open, and circuits have fixed shapes; give"
+        f" input_shapes={{{name!r}: (...)}} or export the model with a fixed shape"
+    )
+
+
+def _nodes(where: str, graph: onnx.GraphProto) -> tuple[SourceNode, ...]:
+    nodes = []
+    for place, node in enumerate(graph.node, start=1):
+        operator = node.op_type
+        if node.domain not in ("", "ai.onnx"):
+            operator = f"{node.domain}.{node.op_type}"
+        if not any(node.output):
+            raise InvalidInput(f"{where}: node {place} ({operator}) writes nothing")
+        attributes = {}
+        if operator in OPERATORS:
+            for attribute in node.attribute:
+                name = f"{node.name or node.output[0]}.{attribute.name}"
+                attributes[attribute.name] = _attribute(where, attribute, name)
+        nodes.append(
+            SourceNode(
+                place, node.name, operator, tuple(node.input), tuple(node.output), attributes
+            )
+        )
+    return tuple(nodes)
+
+
+def _attribute(where: str, attribute: AttributeProto, name: str) -> Any:
+    if attribute.type == AttributeProto.TENSOR:
+        return _tensor(where, attribute.t, name)
+    if attribute.type == AttributeProto.STRING:
+        return attribute.s.decode("utf-8", "replace")
+    simple = {
+        AttributeProto.INT: "i",
+        AttributeProto.FLOAT: "f",
+        AttributeProto.INTS: "ints",
+        AttributeProto.FLOATS: "floats",
+    }
+    if attribute.type not in simple:
+        raise InvalidInput(f"{where}: the attribute {name} has an unsupported type")
+    value = getattr(attribute, simple[attribute.type])
+    if attribute.type in (AttributeProto.INTS, AttributeProto.FLOATS):
+        value = tuple(value)
+    if not np.all(np.isfinite(np.asarray(value, dtype=np.float64))):
+        raise InvalidInput(f"{where}: the attribute {name} holds NaN or an infinity")
+    return value
+
+
+def export(
+    module: Any,
+    example_input: Any,
+    *,
+    path: str | Path | None = None,
+    opset: int = 18,
+    check: bool = True,
+) -> Graph:
+    """Return a torch module's graph, through ONNX, checked by running it.
+
+    `module` is exported as it is: call module.eval() first, or pass one in evaluation mode.
+    `example_input` is a tensor, an array, or a tuple of them for several inputs; its shapes
+    become the graph's. `path` also writes the ONNX file. With `check`, the module, the ONNX file
+    in onnxruntime and our float forward must agree within FLOAT_TOLERANCE of the largest output,
+    and our integer forward must stay within the bound that `error_bounds` proves for this input.
+
+    Raises ToolError if torch, onnxscript or onnxruntime is not installed; InvalidInput if the
+    module cannot be exported, has an unsupported operator, is in training mode, or a check fails.
+    """
+    torch = _import("torch", "torch")
+    _import("onnxscript", "torch")
+    if not isinstance(module, torch.nn.Module):
+        raise InvalidInput(f"export: expected a torch.nn.Module, got {type(module).__name__}")
+    if any(part.training for part in module.modules()):
+        raise InvalidInput("export: the module is in training mode; call module.eval() first")
+    arrays, tensors = _example(torch, example_input)
+    data = _to_onnx(torch, module, tensors, opset)
+    graph = load(data)
+    if check:
+        _check_export(torch, module, tensors, arrays, data, graph)
+    if path is not None:
+        write_atomic(path, data)
+    return graph
+
+
+def _import(name: str, extra: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ToolError(
+            f"{name} is not installed; install zkai with its extra: pip install 'zkai[{extra}]'"
+        ) from error
+
+
+def _example(torch: Any, example_input: Any) -> tuple[list[Array], tuple[Any, ...]]:
+    given = example_input if isinstance(example_input, tuple | list) else (example_input,)
+    tensors = []
+    for place, value in enumerate(given):
+        tensor = value if isinstance(value, torch.Tensor) else torch.as_tensor(np.asarray(value))
+        if not tensor.is_floating_point():
+            raise InvalidInput(f"export: example input {place} must hold floating-point numbers")
+        if not bool(torch.isfinite(tensor).all()):
+            raise InvalidInput(f"export: example input {place} holds NaN or an infinity")
+        tensors.append(tensor.detach().to(torch.float32))
+    if not tensors:
+        raise InvalidInput("export: give at least one example input")
+    return [tensor.numpy() for tensor in tensors], tuple(tensors)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's deprecation warnings and notices about absent packages to itself."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def _to_onnx(torch: Any, module: Any, tensors: tuple[Any, ...], opset: int) -> bytes:
+    with _quiet(), torch.no_grad():
+        try:
+            program = torch.onnx.export(
+                module, tensors, dynamo=True, opset_version=opset, verbose=False
+            )
+            data: bytes = program.model_proto.SerializeToString()
+        except Exception as error:
+            text = str(error).strip().splitlines() or [type(error).__name__]
+            raise InvalidInput(
+                f"export: torch cannot turn the module into ONNX: {text[0][:500]}"
+            ) from error
+    return data
+
+
+def _check_export(
+    torch: Any,
+    module: Any,
+    tensors: tuple[Any, ...],
+    arrays: list[Array],
+    data: bytes,
+    graph: Graph,
+) -> None:
+    runtime = _import("onnxruntime", "torch")
+    with torch.no_grad():
+        result = module(*tensors)
+    results = result if isinstance(result, tuple | list) else (result,)
+    inputs = dict(zip(graph.inputs, arrays, strict=True))
+    ours = forward(graph, {name: value[None] for name, value in inputs.items()})
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    by_runtime = session.run(list(graph.outputs), inputs)
+    bounds = error_bounds(graph, quantize(graph, _stack(inputs)), _stack(inputs))
+    integers = predict(quantize(graph, _stack(inputs)), _stack(inputs))
+    for place, name in enumerate(graph.outputs):
+        mine = ours[name][0]
+        near = FLOAT_TOLERANCE * max(1.0, float(np.max(np.abs(mine))))
+        others = {"torch": results[place].numpy(), "onnxruntime": by_runtime[place]}
+        for what, value in others.items():
+            if value.shape != mine.shape or not np.all(np.abs(value - mine) <= near):
+                raise InvalidInput(
+                    f"export: output {name!r} differs from {what}'s by more than {near:g}; the"
+                    " model uses an operator in a way that is not supported"
+                )
+        if not np.all(np.abs(integers[name][0] - mine) <= bounds[name][0]):
+            raise InvalidInput(
+                f"export: output {name!r} of the integer model is outside its proven error bound"
+            )
+
+
+def _stack(inputs: Mapping[str, Array]) -> dict[str, npt.NDArray[Any]]:
+    return {name: value[None] for name, value in inputs.items()}
