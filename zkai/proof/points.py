@@ -88,3 +88,18 @@ def g2_words(point: G2) -> Words:
     """Return the point as one (1, 16) row of standard-form words."""
     (x0, x1), (y0, y1) = point or ((0, 0), (0, 0))
     return to_limbs((x0, x1, y0, y1)).reshape(1, 16)
+
+
+def g1_on_curve(point: tuple[int, int]) -> bool:
+    """Return whether y**2 = x**3 + 3."""
+    x, y = point
+    return (y * y - x * x * x - 3) % BASE_MODULUS == 0
+
+
+def g2_on_curve(point: tuple[tuple[int, int], tuple[int, int]]) -> bool:
+    """Return whether (9 + u) (y**2 - x**3) = 3 over Fq[u] / (u**2 + 1)."""
+    (x0, x1), (y0, y1) = point
+    square = (x0 * x0 - x1 * x1, 2 * x0 * x1)
+    cube = (square[0] * x0 - square[1] * x1, square[0] * x1 + square[1] * x0)
+    d0, d1 = y0 * y0 - y1 * y1 - cube[0], 2 * y0 * y1 - cube[1]
+    return (9 * d0 - d1 - 3) % BASE_MODULUS == 0 and (d0 + 9 * d1) % BASE_MODULUS == 0

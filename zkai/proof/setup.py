@@ -25,15 +25,15 @@ from zkai.proof.ratio import g1_from_words, g2_from_words
 from zkai.proof.scalars import Progress, ScalarSource, no_progress, random_scalar
 from zkai.proof.transcript import Transcript
 from zkai.proof.zkey import (
-    A,
     B1,
     B2,
     COEF,
     COEFS,
-    H,
     IC,
-    L,
     MAX_LOG_DOMAIN,
+    A,
+    H,
+    L,
     ZkeyHeader,
     montgomery_squared,
     zkey_writer,

@@ -1,0 +1,233 @@
+"""Groth16 over BN254: prove and verify (Groth, EUROCRYPT 2016, section 3.2).
+
+A proof is (A, B, C) with A = alpha + sum w_i A_i + r delta, B = beta + sum w_i B_i + s delta and
+C = sum over private w_i L_i + sum h_i H_i + s A + r B - r s delta.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from zkai import native, native_keys
+from zkai.circuit.r1cs import Circuit, Witness
+from zkai.encoding import BASE_MODULUS, FIELD_MODULUS, Limbs, to_limbs
+from zkai.errors import InvalidInput, VerificationError
+from zkai.proof import refusals
+from zkai.proof.keys import Proof, ProvingKey, VerifyingKey
+from zkai.proof.points import (
+    G1,
+    G1_GENERATOR,
+    G2,
+    G2_GENERATOR,
+    g1_on_curve,
+    g1_to_bytes,
+    g1_words,
+    g2_on_curve,
+    g2_to_bytes,
+    g2_words,
+)
+from zkai.proof.py_ecc_verifier import verify_with_py_ecc
+from zkai.proof.ratio import g1_from_words, g2_from_words, same_ratio
+from zkai.proof.scalars import Progress, ScalarSource, no_progress, random_scalar
+from zkai.proof.zkey import B1, B2, A, H, L, ZkeyHeader
+
+VERIFIERS = ("native", "py-ecc")
+
+
+def prove(
+    circuit: Circuit,
+    proving_key: ProvingKey,
+    witness: Witness,
+    statement: str,
+    progress: Progress | None = None,
+    scalars: ScalarSource = random_scalar,
+) -> Proof:
+    """Prove that the circuit holds for `witness`, (n_wires, 4) limbs in standard form.
+
+    The constraints are checked before and the proof after. `progress` may raise to cancel.
+
+    Raises InvalidInput if the key is of another circuit or statement, or malformed, and
+    VerificationError naming the first row that the witness does not satisfy.
+    """
+    report = progress or no_progress
+    _check_key(circuit, proving_key, witness, statement)
+    verifying = proving_key.verifying_key(circuit.public)
+    report("prove: constraints", 0.0)
+    quotient = _quotient(circuit, witness, proving_key.zkey.header, report)
+    sums1, sum2 = _products(proving_key, witness, quotient, circuit.n_public + 1, report)
+    report("prove: proof", 0.95)
+    key1, key2 = _key_rows(proving_key.zkey.header)
+    r, s = scalars(), scalars()
+    a, b, c = native_keys.groth16_assemble(key1, key2, sums1, sum2, r, s)
+    native_keys.wipe(r, s)
+    values = native_values(circuit, witness)
+    proof = Proof(
+        statement,
+        circuit.digest,
+        verifying.digest,
+        proving_key.key_status,
+        values,
+        g1_from_words(a),
+        g2_from_words(b),
+        g1_from_words(c),
+    )
+    try:
+        verify(proof, verifying)
+    except VerificationError as error:
+        raise InvalidInput(
+            f"{proving_key.path}: the proof made with this key does not verify; "
+            "the key file is damaged or belongs to another circuit"
+        ) from error
+    report("prove", 1.0)
+    return proof
+
+
+def _check_key(circuit: Circuit, key: ProvingKey, witness: Witness, statement: str) -> None:
+    header = key.zkey.header
+    if key.circuit_digest != circuit.digest:
+        raise InvalidInput(f"{key.path}: this key is for another circuit than {circuit.name}")
+    if key.statement != statement:
+        raise InvalidInput(f"{key.path}: this key is for {key.statement}, not {statement}")
+    if (header.n_wires, header.n_public) != (circuit.n_wires, circuit.n_public):
+        raise InvalidInput(f"{key.path}: its sizes are not those of the circuit")
+    if header.domain_size < circuit.n_constraints + circuit.n_public + 1:
+        raise InvalidInput(f"{key.path}: its domain is too small for the circuit")
+    native.as_limbs(witness, 4, "witness", circuit.n_wires)
+    # A key whose deltas disagree, or are trivial, would make "zero-knowledge" proofs that leak.
+    if not same_ratio((G1_GENERATOR, header.delta1), (G2_GENERATOR, header.delta2)):
+        raise InvalidInput(f"{key.path}: section 2 (header): delta differs between G1 and G2")
+    if not same_ratio((G1_GENERATOR, header.beta1), (G2_GENERATOR, header.beta2)):
+        raise InvalidInput(f"{key.path}: section 2 (header): beta differs between G1 and G2")
+
+
+def _quotient(circuit: Circuit, witness: Witness, header: ZkeyHeader, report: Progress) -> Limbs:
+    """Return the scalars of the H points; raises VerificationError if a row does not hold."""
+    matrices = (circuit.a, circuit.b, circuit.c)
+    a, b, c = native.r1cs_evaluate(matrices, circuit.coefs, witness, header.domain_size)
+    if native.first_unequal(a, b, c) >= 0:
+        circuit.check(witness)
+        raise InvalidInput(f"{circuit.name}: the circuit's own check disagrees with the prover")
+    n, first = circuit.n_public + 1, circuit.n_constraints
+    a[first : first + n] = native.to_montgomery(witness[:n])
+    report("prove: quotient", 0.05)
+    native_keys.groth16_quotient(a, b, c)
+    return a
+
+
+def _products(
+    key: ProvingKey, witness: Witness, quotient: Limbs, first_private: int, report: Progress
+) -> tuple[Limbs, Limbs]:
+    """Return the products over A, B, L, H in G1, (4, 8), and over B in G2, (1, 16)."""
+    zkey = key.zkey
+    sums = []
+    private = witness[first_private:]
+    for name, section, scalars, done in (
+        ("A", A, witness, 0.1),
+        ("B in G1", B1, witness, 0.25),
+        ("L", L, private, 0.35),
+        ("H", H, quotient, 0.5),
+    ):
+        report(f"prove: {name}", done)
+        sums.append(native_keys.points_msm("g1", zkey.g1(section), scalars))
+    report("prove: B in G2", 0.75)
+    return np.concatenate(sums), native_keys.points_msm("g2", zkey.g2(B2), witness)
+
+
+def _key_rows(header: ZkeyHeader) -> tuple[Limbs, Limbs]:
+    g1 = b"".join(map(g1_to_bytes, (header.alpha1, header.beta1, header.delta1)))
+    g2 = b"".join(map(g2_to_bytes, (header.beta2, header.delta2)))
+    return (
+        np.frombuffer(g1, dtype="<u8").reshape(3, 8),
+        np.frombuffer(g2, dtype="<u8").reshape(2, 16),
+    )
+
+
+def native_values(circuit: Circuit, witness: Witness) -> dict[str, tuple[int, ...]]:
+    """Return the public signals of a witness by name."""
+    data = circuit.public_values(witness).astype("<u8").tobytes()
+    flat = [int.from_bytes(data[i : i + 32], "little") for i in range(0, len(data), 32)]
+    values, position = {}, 0
+    for signal in circuit.public:
+        values[signal.name] = tuple(flat[position : position + signal.size])
+        position += signal.size
+    return values
+
+
+def verify(
+    proof: Proof, key: VerifyingKey, verifier: str = "native", production: bool = False
+) -> None:
+    """Return None if `proof` holds under `key`.
+
+    Checks that proof and key name the same statement, circuit and key; that every public value is
+    below r; that A, B, C are canonical, on their curves, in their subgroups and not infinity; and
+    e(A, B) = e(alpha, beta) e(IC(x), gamma) e(C, delta). With `production`, also that the key comes
+    from a ceremony whose chain of contributions verifies.
+
+    Raises VerificationError with the reason, InvalidInput for a malformed key or an unknown
+    verifier.
+    """
+    if verifier not in VERIFIERS:
+        raise InvalidInput(f"unknown verifier {verifier!r}: expected {' or '.join(VERIFIERS)}")
+    if production:
+        key.check_production()
+    for name, of_proof, of_key in (
+        ("statement", proof.statement, key.statement),
+        ("circuit", proof.circuit_digest, key.circuit_digest),
+        ("key", proof.vk_digest, key.digest),
+        ("key status", proof.key_status, key.key_status),
+    ):
+        if of_proof != of_key:
+            raise VerificationError(f"the proof was made for another {name} than the verifying key")
+    values = proof.public_values(key)
+    if verifier == "py-ecc":
+        verify_with_py_ecc(proof, key, values)
+    else:
+        _verify_native(proof, key, values)
+
+
+def _verify_native(proof: Proof, key: VerifyingKey, values: list[int]) -> None:
+    key.check()
+    names = [(signal.name, i) for signal in key.public for i in range(signal.size)]
+    for (name, index), value in zip(names, values, strict=True):
+        if not 0 <= value < FIELD_MODULUS:
+            raise VerificationError(refusals.out_of_range(f"{name}[{index}]"))
+    a, b, c = (
+        _checked_row(point, name)
+        for point, name in ((proof.a, "A"), (proof.b, "B"), (proof.c, "C"))
+    )
+    ok = native.groth16_verify(
+        g1_words(key.alpha),
+        g2_words(key.beta),
+        g2_words(key.gamma),
+        g2_words(key.delta),
+        np.concatenate([g1_words(point) for point in key.ic]),
+        to_limbs(values),
+        a,
+        b,
+        c,
+    )
+    if not ok:
+        raise VerificationError(refusals.EQUATION)
+
+
+def _checked_row(point: G1 | G2, name: str) -> Limbs:
+    """Return a proof point as a row of words, after every check but the equation."""
+    if point is None:
+        raise VerificationError(refusals.infinity(name))
+    x, y = point
+    if isinstance(x, int) and isinstance(y, int):
+        if not (0 <= x < BASE_MODULUS and 0 <= y < BASE_MODULUS):
+            raise VerificationError(refusals.not_canonical(name))
+        if not g1_on_curve((x, y)):
+            raise VerificationError(refusals.off_curve(name))
+        return g1_words((x, y))
+    assert isinstance(x, tuple)
+    assert isinstance(y, tuple)
+    if not all(0 <= v < BASE_MODULUS for v in (*x, *y)):
+        raise VerificationError(refusals.not_canonical(name))
+    if not g2_on_curve((x, y)):
+        raise VerificationError(refusals.off_curve(name))
+    row = g2_words((x, y))
+    if native.g2_check(row) >= 0:
+        raise VerificationError(refusals.off_subgroup(name))
+    return row
