@@ -1,0 +1,286 @@
+"""training_step/1: one or several SGD steps of a softmax-regression head.
+
+Specified in circuits/training_step/README.md; its arithmetic is zkai.model.training's, bit by bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from zkai.circuit.builder import Builder
+from zkai.circuit.gadgets.compare import one_hot
+from zkai.circuit.gadgets.matmul import matmul
+from zkai.circuit.gadgets.range import bit_tensor, check_range, check_signed, signed_bound
+from zkai.circuit.gadgets.rescale import rescale
+from zkai.circuit.gadgets.softmax import logits, softmax
+from zkai.circuit.r1cs import Circuit
+from zkai.circuit.statements import commitments
+from zkai.circuit.statements.base import (
+    STEP_BITS,
+    PublicValues,
+    bind_context,
+    check_names,
+    field_element,
+    int_tensor,
+    integer,
+)
+from zkai.circuit.tensor import Tensor, concat
+from zkai.errors import InvalidInput
+from zkai.model import training
+from zkai.model.fixed_point import LOG2_E_NUMERATOR
+from zkai.model.training import MOMENTUM_BITS, HeadState, SoftmaxHead
+
+VERSION = "training_step/1"
+MAX_STEPS = 256
+MAX_ROWS = 1 << 20
+
+FIELD_INPUTS = ("model", "fork", "context", "secret", "old_salt", "new_salt", "batch_salt")
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """Prove `steps` SGD steps of `head` on committed batches of `batch` rows each.
+
+    The new state of step t is the old state of step t + 1: both are the same commitment.
+    `learning_rate` is the default of a proof that names none.
+
+    Raises InvalidInput for sizes out of range or a learning rate that the head cannot express.
+    """
+
+    head: SoftmaxHead
+    batch: int
+    steps: int = 1
+    loss: Literal["softmax"] = "softmax"
+    learning_rate: float | None = field(default=None, compare=False)
+    version: ClassVar[str] = VERSION
+
+    def __post_init__(self) -> None:
+        integer(VERSION, "batch", self.batch, 1, MAX_ROWS)
+        integer(VERSION, "steps", self.steps, 1, MAX_STEPS)
+        if self.loss != "softmax":
+            raise InvalidInput(f"{VERSION}: loss must be 'softmax', got {self.loss!r}")
+        if self.learning_rate is not None:
+            training.learning_rate(self.head, self.learning_rate, self.batch)
+        self.head.widths(self.batch)
+        commitments.check_velocity_width(self.head, self.batch)
+
+    def build(self) -> Circuit:
+        """Return the statement's circuit; equal statements share one."""
+        return _build(self.head, self.batch, self.steps)
+
+    def describe(self) -> dict[str, Any]:
+        """Return every static choice, for canonical JSON."""
+        return {
+            "statement": VERSION,
+            "head": self.head.describe(),
+            "batch": self.batch,
+            "steps": self.steps,
+            "loss": self.loss,
+        }
+
+    def assign(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the circuit's inputs.
+
+        `values`: weights (features + 1, classes) and, with momentum, velocity, of the old state;
+        x (steps * batch, features), labels (steps * batch,); the integer learning_rate c unless
+        the statement has a default; step, the old state's; and the field elements model, fork,
+        context, secret, old_salt, new_salt, batch_salt.
+
+        Raises InvalidInput, naming the tensor or value, for anything missing, unknown, of another
+        shape or type, or out of range.
+        """
+        head = self.head
+        tensors = ["weights", "x", "labels", *(["velocity"] if head.momentum else [])]
+        required = [*tensors, "step", *FIELD_INPUTS]
+        check_names(VERSION, values, required, ["learning_rate"])
+        rows = self.steps * self.batch
+        limits = {
+            "weights": (head.shape, *signed_bound(head.weight_width)),
+            "velocity": (head.shape, *signed_bound(head.widths(self.batch)["v"])),
+            "x": ((rows, head.features), *signed_bound(head.input_width)),
+            "labels": ((rows,), 0, head.classes - 1),
+        }
+        inputs: dict[str, Any] = {
+            name: int_tensor(VERSION, name, values[name], *limits[name]) for name in tensors
+        }
+        last = (1 << STEP_BITS) - 1 - self.steps
+        inputs["step"] = integer(VERSION, "step", values["step"], 0, last)
+        inputs["learning_rate"] = self._rate(values)
+        inputs |= {name: field_element(VERSION, name, values[name]) for name in FIELD_INPUTS}
+        return inputs
+
+    def _rate(self, values: Mapping[str, Any]) -> int:
+        if "learning_rate" in values:
+            top = (1 << self.head.rate_bits) - 1
+            return integer(VERSION, "learning_rate", values["learning_rate"], 1, top)
+        if self.learning_rate is None:
+            raise InvalidInput(f"{VERSION}: missing learning_rate")
+        return training.learning_rate(self.head, self.learning_rate, self.batch)
+
+    def new_state(self, values: Mapping[str, Any]) -> HeadState:
+        """Return the state after the steps, by the integer reference.
+
+        Raises InvalidInput as `assign` does, and naming the tensor if a step overflows.
+        """
+        given = self.assign(values)
+        state = HeadState(given["weights"], given.get("velocity"))
+        for start in range(0, self.steps * self.batch, self.batch):
+            part = slice(start, start + self.batch)
+            x, labels = given["x"][part], given["labels"][part]
+            state = training.sgd_step(self.head, state, x, labels, given["learning_rate"])
+        return state
+
+    def public_values(self, values: Mapping[str, Any]) -> PublicValues:
+        """Return the public signals of `values`, computed without the circuit."""
+        given = self.assign(values)
+        old = HeadState(given["weights"], given.get("velocity"))
+        user = commitments.user_commitment(given["secret"])
+        names = {"model": given["model"], "fork": given["fork"], "user": user}
+        first, last = given["step"], given["step"] + self.steps
+        return {
+            "old_state": commitments.state_commitment(
+                self.head, old, step=first, salt=given["old_salt"], **names
+            ),
+            "new_state": commitments.state_commitment(
+                self.head, self.new_state(values), step=last, salt=given["new_salt"], **names
+            ),
+            "batch": commitments.batch_commitment(
+                self.head, given["x"], given["labels"], given["batch_salt"]
+            ),
+            "user": user,
+            "model": given["model"],
+            "fork": given["fork"],
+            "step": first,
+            "learning_rate": given["learning_rate"],
+            "context": given["context"],
+        }
+
+
+@lru_cache(maxsize=4)
+def _build(head: SoftmaxHead, batch: int, steps: int) -> Circuit:
+    builder = Builder(VERSION)
+    old_state, new_state = builder.public_field("old_state"), builder.public_field("new_state")
+    batch_signal, user_signal = builder.public_field("batch"), builder.public_field("user")
+    model, fork = builder.public_field("model"), builder.public_field("fork")
+    step, rate = builder.public_int("step"), builder.public_int("learning_rate")
+    bind_context(builder, builder.public_field("context"))
+
+    user = commitments.user_gadget(builder, builder.private_field("secret"))
+    builder.bind_public(user_signal, user)
+    step, rate = _check_numbers(builder, head, step, rate)
+    weights, velocity = _old_state(builder, head, batch)
+    x, labels, targets = _batch(builder, head, batch * steps)
+    names = {"model": model, "fork": fork, "user": user}
+    with builder.at("old state"):
+        packed = commitments.pack_state(builder, head, weights, velocity)
+        old = commitments.state_gadget(
+            builder,
+            head,
+            packed,
+            step=builder.to_field(step),
+            salt=builder.private_field("old_salt"),
+            **names,
+        )
+        builder.bind_public(old_state, old)
+    with builder.at("batch"):
+        salt = builder.private_field("batch_salt")
+        builder.bind_public(batch_signal, commitments.batch_gadget(builder, head, x, labels, salt))
+    for number in range(steps):
+        part = slice(number * batch, (number + 1) * batch)
+        with builder.at("step" if steps == 1 else f"step {number + 1}"):
+            weights, velocity = sgd_step(
+                builder, head, weights, velocity, x[part], targets[part], rate
+            )
+    with builder.at("new state"):
+        packed = commitments.pack_state(builder, head, weights, velocity)
+        new = commitments.state_gadget(
+            builder,
+            head,
+            packed,
+            step=builder.to_field(step + steps),
+            salt=builder.private_field("new_salt"),
+            **names,
+        )
+        builder.bind_public(new_state, new)
+    return builder.build()
+
+
+def _check_numbers(
+    builder: Builder, head: SoftmaxHead, step: Tensor, rate: Tensor
+) -> tuple[Tensor, Tensor]:
+    with builder.at("step number"):
+        step = check_range(builder, step, 0, (1 << STEP_BITS) - 1)
+    with builder.at("learning rate"):
+        # 1 <= c < 2**bits, from both sides.
+        top = (1 << head.rate_bits) - 1
+        check_range(builder, rate - 1, 0, top)
+        bit_tensor(builder, rate, head.rate_bits)
+        rate = builder.with_bound(rate, 1, top)
+    return step, rate
+
+
+def _old_state(builder: Builder, head: SoftmaxHead, batch: int) -> tuple[Tensor, Tensor | None]:
+    """Return the old weights and velocity, range-checked: packing alone does not bind them."""
+    with builder.at("old weights"):
+        weights = builder.private_int("weights", head.shape)
+        weights = check_signed(builder, weights, head.weight_width, "weights")
+    if not head.momentum:
+        return weights, None
+    with builder.at("old velocity"):
+        velocity = builder.private_int("velocity", head.shape)
+        return weights, check_signed(builder, velocity, head.widths(batch)["v"], "velocity")
+
+
+def _batch(builder: Builder, head: SoftmaxHead, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the inputs, the labels and the labels as one-hot rows, range-checked."""
+    with builder.at("inputs"):
+        x = builder.private_int("x", (rows, head.features))
+        x = check_signed(builder, x, head.input_width, "x")
+    with builder.at("labels"):
+        labels = builder.private_int("labels", (rows,))
+        targets = one_hot(builder, "one-hot", lambda y: y, [labels], (rows,), head.classes)
+        builder.constrain_equal(labels, (targets * np.arange(head.classes)).sum(-1), "label")
+        return x, builder.with_bound(labels, 0, head.classes - 1), targets
+
+
+def sgd_step(
+    builder: Builder,
+    head: SoftmaxHead,
+    weights: Tensor,
+    velocity: Tensor | None,
+    x: Tensor,
+    targets: Tensor,
+    rate: Tensor,
+) -> tuple[Tensor, Tensor | None]:
+    """Return the weights and velocity after one step: zkai.model.training.trace_step's twin.
+
+    x (batch, features), targets (batch, classes) one-hot, rate c; every operand range-checked.
+    """
+    one = 1 << head.input_scale_bits
+    with builder.at("logits"):
+        acc = matmul(builder, x, weights[:-1]) + weights[-1] * one
+        sa, se = head.logit_scale_bits, head.error_scale_bits
+        parts = logits(builder, acc * LOG2_E_NUMERATOR, head.logit_shift, sa, "logits")
+    with builder.at("softmax"):
+        error = softmax(builder, parts, sa, se) - targets * (1 << se)
+    with builder.at("gradient"):
+        product = matmul(builder, x.transpose(), error)
+        bias = error.sum(0).reshape(1, head.classes) * one
+        gradient = concat([product, bias])
+    if velocity is not None:
+        with builder.at("velocity"):
+            total = velocity * head.momentum + gradient * (1 << MOMENTUM_BITS)
+            width = head.widths(x.shape[0])["v"]
+            gradient = velocity = rescale(builder, total, MOMENTUM_BITS, width, "velocity")
+    with builder.at("update"):
+        scaled = builder.multiply(rate, gradient, "rate times step")
+        shift = head.update_shift
+        acc = weights * (1 << shift) - scaled
+        name = "weights after the step"
+        weights = rescale(builder, acc, shift, head.weight_width, name)
+    return weights, velocity
