@@ -1,0 +1,468 @@
+"""Poseidon, packing and Merkle membership as constraints: honest, forged input, forged values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import poseidon_reference as reference
+import pytest
+from circuit_forgery import assert_every_wire_forced, assert_refused, assert_wire_refused
+
+from zkai import native
+from zkai.circuit.builder import Builder
+from zkai.circuit.gadgets import merkle
+from zkai.circuit.gadgets.merkle import MerkleTree, membership_gadget, merkle_tree
+from zkai.circuit.gadgets.packing import pack, pack_gadget, packed_length
+from zkai.circuit.gadgets.poseidon import (
+    PARTIAL_ROUNDS,
+    _instantiate,
+    hash_elements,
+    hash_elements_gadget,
+    hash_many_gadget,
+    hash_tag,
+    n_rows,
+    poseidon,
+    poseidon_gadget,
+)
+from zkai.circuit.gadgets.poseidon_template import Shape, template
+from zkai.circuit.gadgets.range import check_range
+from zkai.circuit.r1cs import Circuit, Witness
+from zkai.circuit.tensor import Field, Tensor, concat
+from zkai.encoding import FIELD_MODULUS, Limbs, from_limbs, to_limbs
+from zkai.errors import InvalidInput, VerificationError
+
+R = FIELD_MODULUS
+LABEL = "zkai/test/1"
+
+
+def elements(n: int, seed: int = 3) -> list[int]:
+    return [0, R - 1, 1, *(pow(seed, 99 * i + 7, R) for i in range(n))][:n]
+
+
+def wire_value(witness: Witness, field: Field) -> list[int]:
+    return from_limbs(witness[field.wires])
+
+
+# Poseidon -------------------------------------------------------------------------------------
+
+
+def hash_circuit(n: int) -> tuple[Circuit, Field, Field]:
+    builder = Builder("hash")
+    xs = builder.private_field("xs", n)
+    with builder.at("commitment"):
+        digest = hash_elements_gadget(builder, LABEL, xs)
+    return builder.build(), xs, digest
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 15, 16, 17, 31, 32, 33, 48, 50])
+def test_hash_elements_equals_its_native_twin(n: int) -> None:
+    circuit, _, digest = hash_circuit(n)
+    witness = circuit.solve({"xs": elements(n)})
+    circuit.check(witness)
+    assert wire_value(witness, digest) == [hash_elements(LABEL, elements(n))]
+    assert circuit.n_constraints == n_rows(n)
+    assert_wire_refused(circuit, witness, {int(digest.wires[0]): hash_elements(LABEL, [5] * n)})
+
+
+@pytest.mark.parametrize("n", range(1, 17))
+def test_poseidon_equals_its_native_twin_at_every_width(n: int) -> None:
+    builder = Builder("poseidon")
+    xs = builder.private_field("xs", n)
+    digest = poseidon_gadget(builder, xs)
+    circuit = builder.build()
+    witness = circuit.solve({"xs": elements(n)})
+    circuit.check(witness)
+    assert wire_value(witness, digest) == [poseidon(elements(n))]
+    assert circuit.n_constraints == 3 * (8 * (n + 1) + PARTIAL_ROUNDS[n - 1])
+    other = poseidon([v + 1 for v in elements(n, seed=5)[2:]] or [9])
+    assert_wire_refused(circuit, witness, {int(digest.wires[0]): other})
+
+
+@pytest.mark.parametrize("n", [2, 16])
+def test_every_wire_of_a_permutation_is_forced(n: int) -> None:
+    circuit, _, _ = hash_circuit(n)
+    witness = circuit.solve({"xs": elements(n)})
+    assert_every_wire_forced(circuit, witness)
+
+
+def test_every_wire_between_blocks_is_forced() -> None:
+    circuit, xs, _ = hash_circuit(40)
+    witness = circuit.solve({"xs": elements(40)})
+    wires = [*xs.wires.tolist(), *range(int(xs.wires[-1]) + 590, circuit.n_wires, 17)]
+    assert_every_wire_forced(circuit, witness, wires)
+
+
+@pytest.mark.parametrize("n", [2, 16])
+def test_a_wrong_sbox_output_breaks_its_own_row_alone(n: int) -> None:
+    """All later wires follow the forged output: only x4 * x = y can tell."""
+    circuit, _, _ = hash_circuit(n)
+    t, partial = n + 1, PARTIAL_ROUNDS[n - 1]
+    start = [hash_tag(LABEL, n), *elements(n)]
+    n_sboxes = 8 * t + partial
+    middle = 4 * t
+    for forged in {0, t - 1, t, middle - 1, middle, middle + 1, middle + partial - 1,
+                   middle + partial, n_sboxes - t, n_sboxes - 1}:  # fmt: skip
+        final, sboxes = reference.permute(
+            start, 8, partial, lambda i, y, bad=forged: (y + (i == bad)) % R
+        )
+        inputs = [x for x, _ in sboxes[t:]]
+        last = [y for _, y in sboxes[-t:]]
+        last[1] = final[1]
+        trace = [
+            value
+            for (x, _), successor in zip(sboxes, [*inputs, *last], strict=True)
+            for value in (x * x % R, pow(x, 4, R), successor)
+        ]
+        message = assert_refused(
+            circuit, {"xs": elements(n)}, {"commitment/poseidon": lambda _, v=trace: to_limbs(v)}
+        )
+        assert f"constraint {3 * forged + 2} of" in message
+        assert "(commitment: poseidon)" in message
+
+
+def test_another_inputs_trace_is_refused() -> None:
+    circuit, _, _ = hash_circuit(20)
+    other = circuit.solve({"xs": elements(20, seed=5)})
+    assert_refused(
+        circuit, {"xs": elements(20)}, {"commitment/poseidon": lambda _: other[1 + 20 :].copy()}
+    )
+
+
+def test_many_vectors_and_any_wire_as_input() -> None:
+    builder = Builder("many")
+    small = builder.private_int("small", (3,))
+    big = builder.private_field("big", 3)
+    pairs = Field(np.stack([builder.to_field(small).wires, big.wires], axis=1).ravel())
+    digests = hash_many_gadget(builder, LABEL, pairs, 3)
+    circuit = builder.build()
+    witness = circuit.solve({"small": np.array([-1, 0, 7]), "big": elements(3)})
+    circuit.check(witness)
+    expected = [
+        hash_elements(LABEL, [s % R, b]) for s, b in zip((-1, 0, 7), elements(3), strict=True)
+    ]
+    assert wire_value(witness, digests) == expected
+    assert circuit.n_constraints == 3 * n_rows(2)
+    assert_wire_refused(circuit, witness, {int(digests.wires[1]): expected[0]})
+
+
+@pytest.mark.parametrize("shape", [Shape(2, 2, 1), Shape(3, 4, 5), Shape(4, 10, 3)])
+def test_templates_hold_for_other_round_numbers(shape: Shape) -> None:
+    outputs = (1 << shape.t) - 1
+    builder = Builder("template")
+    state = builder.private_field("state", shape.t)
+
+    def trace(values: Limbs) -> Limbs:
+        recorded = native.poseidon_permute(
+            values.reshape(1, shape.t, 4), shape.full, shape.partial, outputs, trace=True
+        )[1]
+        assert recorded is not None
+        return recorded.reshape(-1, 4)
+
+    wires = builder.field_hint("trace", trace, [state], shape.n_wires)
+    slots = np.concatenate([[0], state.wires, wires.wires])[None]
+    _instantiate(builder, template(shape, (), outputs), slots)
+    circuit = builder.build()
+    witness = circuit.solve({"state": elements(shape.t)})
+    circuit.check(witness)
+    final, _ = reference.permute(elements(shape.t), shape.full, shape.partial)
+    assert wire_value(witness, wires)[2::3][-shape.t :] == final
+    assert_every_wire_forced(circuit, witness)
+
+
+def test_sizes_that_make_no_sense_are_refused() -> None:
+    builder = Builder("bad")
+    xs = builder.private_field("xs", 17)
+    with pytest.raises(InvalidInput, match=r"1\.\.16"):
+        poseidon_gadget(builder, xs)
+    with pytest.raises(InvalidInput, match="3 vectors"):
+        hash_many_gadget(builder, LABEL, xs, 3)
+    with pytest.raises(InvalidInput, match="0 vectors"):
+        hash_many_gadget(builder, LABEL, xs, 0)
+
+
+# Packing --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bits", [1, 2, 8, 16, 20, 37, 62])
+def test_pack_is_the_formula(bits: int) -> None:
+    half = 1 << (bits - 1)
+    ints = [
+        half - 1,
+        -half,
+        0 if bits > 1 else -1,
+        *(pow(3, i, 2 * half) - half for i in range(60)),
+    ]
+    per_element = 253 // bits
+    expected = [
+        sum((v + half) << (bits * i) for i, v in enumerate(ints[at : at + per_element]))
+        for at in range(0, len(ints), per_element)
+    ]
+    packed = pack(np.array(ints), bits)
+    assert from_limbs(packed) == expected
+    assert len(packed) == packed_length(len(ints), bits)
+    for bad in (half, -half - 1):
+        with pytest.raises(InvalidInput, match=f"{bad} at flat index 2"):
+            pack(np.array([0 if bits > 1 else -1, -1, bad]), bits)
+
+
+def test_pack_refuses_what_is_no_small_integer() -> None:
+    for array in (np.array([1.0]), np.array([1], np.uint64), np.array([True])):
+        with pytest.raises(InvalidInput, match="signed integers"):
+            pack(array, 8)
+    for bits in (0, 63):
+        with pytest.raises(InvalidInput, match=r"1\.\.62"):
+            pack(np.array([0]), bits)
+
+
+def pack_circuit(n: int, bits: int, range_checked: bool) -> tuple[Circuit, Tensor, Field]:
+    builder = Builder("pack")
+    x = builder.private_int("x", (n,))
+    half = 1 << (bits - 1)
+    if range_checked:
+        proven = check_range(builder, x, -half, half - 1, tensor="x")
+    else:
+        proven = builder.with_bound(x, -half, half - 1)  # a lie, to show what the check is for
+    packed = pack_gadget(builder, proven, bits)
+    return builder.build(), x, packed
+
+
+@pytest.mark.parametrize(("n", "bits"), [(1, 8), (12, 20), (13, 20), (100, 16), (40, 8), (5, 61)])
+def test_pack_gadget_equals_its_native_twin(n: int, bits: int) -> None:
+    circuit, x, packed = pack_circuit(n, bits, range_checked=True)
+    half = 1 << (bits - 1)
+    ints = np.array([half - 1, -half, *range(n)])[:n]
+    witness = circuit.solve({"x": ints})
+    circuit.check(witness)
+    assert (witness[packed.wires] == pack(ints, bits)).all()
+    assert circuit.counts()["circuit: pack"] == packed_length(n, bits)
+    assert_every_wire_forced(circuit, witness, [*x.rows.wires.tolist(), *packed.wires.tolist()])
+
+
+def test_the_packing_trap() -> None:
+    """(w0 + 2^20, w1 - 1) packs to the same element: only the range checks can tell."""
+    forged = np.array([3 + (1 << 20), 7 - 1, 9])
+    honest = np.array([3, 7, 9])
+    naive, _, packed = pack_circuit(3, 20, range_checked=False)
+    witness = naive.solve({"x": honest})
+    aliased = naive.solve({"x": forged})
+    naive.check(aliased)
+    assert (witness[packed.wires] == aliased[packed.wires]).all()
+
+    checked, x, _ = pack_circuit(3, 20, range_checked=True)
+    with pytest.raises(InvalidInput, match="'x' has a value outside"):
+        checked.solve({"x": forged})
+    witness = checked.solve({"x": honest})
+    wires = x.rows.wires
+    witness[wires] = to_limbs(forged.tolist())
+    with pytest.raises(VerificationError, match="range"):
+        checked.check(witness)
+
+
+def test_packing_refuses_unproven_or_wider_tensors() -> None:
+    builder = Builder("pack")
+    x = builder.private_int("x", (4,))
+    with pytest.raises(InvalidInput, match="the tensor has no bound: range-check it first"):
+        pack_gadget(builder, x, 8)
+    for low, high in ((-129, 0), (0, 128)):
+        with pytest.raises(InvalidInput, match="range-check it first"):
+            pack_gadget(builder, builder.with_bound(x, low, high), 8)
+    pack_gadget(builder, builder.with_bound(x, -128, 127), 8)
+
+
+def test_packing_linear_combinations_and_repeated_wires() -> None:
+    """One wire in several digits of one element, constants, cancelling terms, empty rows."""
+    builder = Builder("pack")
+    x = builder.private_int("x", (4,))
+    a, b = x[0], x[1]
+    parts = [a, a * -3 + 5, b - a, b - b, a * 0 + 4, b + b * 6, a - a]
+    stacked = builder.with_bound(_stack(parts), -128, 127)
+    tiled = builder.with_bound(_stack([a] * 40), -128, 127)
+    packed, again = pack_gadget(builder, stacked, 8), pack_gadget(builder, tiled, 8)
+    circuit = builder.build()
+    for p, q in ((1, 2), (-9, 7), (0, 0), (40, -16)):
+        witness = circuit.solve({"x": np.array([p, q, 0, 0])})
+        circuit.check(witness)
+        expected = np.array([p, -3 * p + 5, q - p, 0, 4, 7 * q, 0])
+        assert (witness[packed.wires] == pack(expected, 8)).all()
+        assert (witness[again.wires] == pack(np.full(40, p), 8)).all()
+        assert_wire_refused(circuit, witness, {int(packed.wires[0]): 3})
+        assert_wire_refused(circuit, witness, {int(again.wires[1]): 3})
+
+
+def _stack(scalars: list[Tensor]) -> Tensor:
+    return concat([s.reshape(1) for s in scalars])
+
+
+# Merkle membership ----------------------------------------------------------------------------
+
+
+@dataclass
+class Membership:
+    """A membership circuit over k leaves of two elements, and an honest witness's inputs."""
+
+    circuit: Circuit
+    index: Tensor
+    tree: MerkleTree
+    inputs: dict[str, object]
+
+
+def membership(n_leaves: int, depth: int, indices: list[int]) -> Membership:
+    builder = Builder("merkle")
+    k = len(indices)
+    root = builder.public_field("root")
+    leaves = builder.private_field("leaves", 2 * k)
+    siblings = builder.private_field("siblings", k * depth)
+    bits = builder.private_int("bits", (k, depth))
+    with builder.at("dataset"):
+        index = membership_gadget(builder, root, leaves, siblings, bits)
+    content = to_limbs(elements(2 * n_leaves)).reshape(n_leaves, 2, 4)
+    tree = merkle_tree(content, depth)
+    inputs: dict[str, object] = {
+        "root": tree.root,
+        "leaves": [v for i in indices for v in from_limbs(content[i])],
+        "siblings": [s for i in indices for s in tree.path(i)],
+        "bits": np.array([[i >> level & 1 for level in range(depth)] for i in indices]),
+    }
+    return Membership(builder.build(), index, tree, inputs)
+
+
+@pytest.mark.parametrize(
+    ("n_leaves", "depth", "indices"),
+    [(1, 1, [0]), (2, 1, [1, 0]), (5, 3, [0, 4, 2]), (8, 3, [7]), (3, 6, [2, 2])],
+)
+def test_members_are_proven(n_leaves: int, depth: int, indices: list[int]) -> None:
+    made = membership(n_leaves, depth, indices)
+    witness = made.circuit.solve(made.inputs)
+    made.circuit.check(witness)
+    bits = made.inputs["bits"]
+    assert isinstance(bits, np.ndarray)
+    assert (bits @ (1 << np.arange(depth))).tolist() == indices
+    assert made.index.shape == (len(indices),)
+    assert made.index.bound == (0, (1 << depth) - 1)
+    k = len(indices)
+    assert made.circuit.n_constraints == k * (n_rows(2) + depth * (n_rows(2) + 3) + 1)
+
+
+def spoiled(made: Membership, name: str, position: int, value: int) -> dict[str, object]:
+    changed = dict(made.inputs)
+    if name == "bits":
+        bits = np.array(made.inputs["bits"])
+        bits.flat[position] = value
+        changed["bits"] = bits
+    else:
+        listed = list(made.inputs[name])  # type: ignore[call-overload]
+        listed[position] = value
+        changed[name] = listed
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("name", "position", "value", "rule"),
+    [
+        ("siblings", 1, 12345, "Merkle root"),
+        ("leaves", 0, 12345, "Merkle root"),
+        ("bits", 0, 0, "Merkle root"),
+        ("bits", 2, 1, "Merkle root"),
+        ("bits", 0, 2, "path bit"),
+        ("bits", 1, -1, "path bit"),
+    ],
+)
+def test_non_members_are_refused(name: str, position: int, value: int, rule: str) -> None:
+    made = membership(5, 3, [1])
+    made.circuit.check(made.circuit.solve(made.inputs))
+    forged = made.circuit.solve(spoiled(made, name, position, value))
+    with pytest.raises(VerificationError, match=f"dataset: {rule}"):
+        made.circuit.check(forged)
+
+
+def test_another_root_is_refused() -> None:
+    made = membership(5, 3, [1])
+    forged = made.circuit.solve(made.inputs | {"root": 5})
+    with pytest.raises(VerificationError, match="Merkle root"):
+        made.circuit.check(forged)
+
+
+def test_forged_order_of_children_is_refused() -> None:
+    made = membership(4, 2, [2])
+    for label in ("dataset/order", "dataset/order#2"):
+        for forge in (
+            lambda pair: pair[::-1].copy(),
+            lambda pair: np.stack([pair[0], pair[0]]),
+            lambda pair: np.stack([pair[1], pair[1]]),
+            lambda pair: to_limbs([(v + 1) % R for v in from_limbs(pair)]),
+        ):
+            assert_refused(made.circuit, made.inputs, {label: forge})
+
+
+def test_a_node_is_no_leaf() -> None:
+    """The children of an inner node, passed off as a leaf of a shallower tree, meet another tag."""
+    content = to_limbs(elements(8)).reshape(4, 2, 4)
+    tree = merkle_tree(content)
+    children = from_limbs(tree.levels[0][:2])
+    path = from_limbs(tree.levels[1][1:2])
+    with pytest.raises(VerificationError, match="does not lead to the root"):
+        merkle.verify_membership(tree.root, children, 0, path)
+    shallow = membership(2, 1, [0])
+    forged = shallow.circuit.solve(
+        {"root": tree.root, "leaves": children, "siblings": path, "bits": np.array([[0]])}
+    )
+    with pytest.raises(VerificationError, match="Merkle root"):
+        shallow.circuit.check(forged)
+
+
+def test_trees_by_hand() -> None:
+    content = to_limbs(elements(6)).reshape(3, 2, 4)
+    leaf = [hash_elements(merkle.LEAF, from_limbs(c)) for c in content]
+
+    def node(left: int, right: int) -> int:
+        return hash_elements(merkle.NODE, [left, right])
+
+    three = merkle_tree(content)
+    assert three.depth == 2
+    assert three.root == node(node(leaf[0], leaf[1]), node(leaf[2], 0))
+    deep = merkle_tree(content, 3)
+    assert deep.root == node(three.root, node(node(0, 0), node(0, 0)))
+    assert merkle_tree(content[:1]).root == leaf[0]
+    merkle.verify_membership(leaf[0], from_limbs(content[0]), 0, [])
+    for tree in (three, deep):
+        for i in range(3):
+            path = tree.path(i)
+            merkle.verify_membership(tree.root, from_limbs(content[i]), i, path)
+            for wrong in range(1 << tree.depth):
+                if wrong != i:
+                    with pytest.raises(VerificationError, match="does not lead"):
+                        merkle.verify_membership(tree.root, from_limbs(content[i]), wrong, path)
+
+
+def test_native_membership_refuses_bad_values() -> None:
+    content = to_limbs(elements(4)).reshape(2, 2, 4)
+    tree = merkle_tree(content)
+    leaf, path = from_limbs(content[1]), tree.path(1)
+    merkle.verify_membership(tree.root, leaf, 1, path)
+    for root, values, index, siblings in (
+        (tree.root + R, leaf, 1, path),
+        (tree.root, [leaf[0] + R, leaf[1]], 1, path),
+        (tree.root, leaf, 1, [path[0] + R]),
+        (tree.root, leaf, 3, path),
+        (tree.root, leaf, -1, path),
+        (tree.root, leaf[:1], 1, path),
+        (tree.root, leaf, 1, [*path, 0]),
+    ):
+        with pytest.raises(VerificationError, match="Merkle proof"):
+            merkle.verify_membership(root, values, index, siblings)
+
+
+def test_trees_and_paths_that_cannot_be_are_refused() -> None:
+    content = to_limbs(elements(6)).reshape(3, 2, 4)
+    with pytest.raises(InvalidInput, match="cannot hold 3 leaves"):
+        merkle_tree(content, 1)
+    with pytest.raises(InvalidInput, match="cannot hold 0 leaves"):
+        merkle_tree(content[:0])
+    with pytest.raises(InvalidInput, match="the tree has 3 leaves"):
+        merkle_tree(content).path(3)
+    builder = Builder("merkle")
+    root, xs = builder.public_field("root"), builder.private_field("xs", 6)
+    bits = builder.private_int("bits", (2, 3))
+    with pytest.raises(InvalidInput, match="6 siblings"):
+        membership_gadget(builder, root, xs[:2], xs[:4], bits)
