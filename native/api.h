@@ -8,3 +8,4 @@
 #include "points.cdef"
 #include "groth16.cdef"
 #include "formats.cdef"
+#include "pairing.cdef"

@@ -57,10 +57,9 @@ void g2_store(uint64_t r[16], const g2_affine_t *a) {
 }
 
 g1_affine_t g1_generator(void) {
-  return (g1_affine_t){
-      fq_one(),
-      {{0xa6ba871b8b1e1b3aULL, 0x14f1d651eb8e167bULL, 0xccdd46def0f28c58ULL,
-        0x1c14ef83340fbe5eULL}}};
+  return (g1_affine_t){fq_one(),
+                       {{0xa6ba871b8b1e1b3aULL, 0x14f1d651eb8e167bULL, 0xccdd46def0f28c58ULL,
+                         0x1c14ef83340fbe5eULL}}};
 }
 
 /* The generator of EIP-197. */

@@ -34,19 +34,19 @@ typedef struct {
   int ZK_NAME(g##_is_infinity)(const g##_t *a);                                                    \
   int ZK_NAME(g##_affine_is_infinity)(const g##_affine_t *a);                                      \
   int ZK_NAME(g##_equal)(const g##_t *a, const g##_t *b);                                          \
-  void ZK_NAME(g##_from_affine)(g##_t *r, const g##_affine_t *a);                                  \
-  void ZK_NAME(g##_to_affine)(g##_affine_t *r, const g##_t *a);                                    \
+  void ZK_NAME(g##_from_affine)(g##_t * r, const g##_affine_t *a);                                 \
+  void ZK_NAME(g##_to_affine)(g##_affine_t * r, const g##_t *a);                                   \
   /* Many at once, with one inversion a block. */                                                  \
-  void ZK_NAME(g##_to_affine_many)(g##_affine_t *r, const g##_t *a, size_t n);                     \
-  void ZK_NAME(g##_add)(g##_t *r, const g##_t *a, const g##_t *b);                                 \
-  void ZK_NAME(g##_add_mixed)(g##_t *r, const g##_t *a, const g##_affine_t *b);                    \
-  void ZK_NAME(g##_double)(g##_t *r, const g##_t *a);                                              \
-  void ZK_NAME(g##_neg)(g##_t *r, const g##_t *a);                                                 \
-  void ZK_NAME(g##_affine_neg)(g##_affine_t *r, const g##_affine_t *a);                            \
+  void ZK_NAME(g##_to_affine_many)(g##_affine_t * r, const g##_t *a, size_t n);                    \
+  void ZK_NAME(g##_add)(g##_t * r, const g##_t *a, const g##_t *b);                                \
+  void ZK_NAME(g##_add_mixed)(g##_t * r, const g##_t *a, const g##_affine_t *b);                   \
+  void ZK_NAME(g##_double)(g##_t * r, const g##_t *a);                                             \
+  void ZK_NAME(g##_neg)(g##_t * r, const g##_t *a);                                                \
+  void ZK_NAME(g##_affine_neg)(g##_affine_t * r, const g##_affine_t *a);                           \
   /* k * a for a standard-form k of any value below 2^256. */                                      \
-  void ZK_NAME(g##_mul)(g##_t *r, const g##_t *a, const uint64_t k[4]);                            \
+  void ZK_NAME(g##_mul)(g##_t * r, const g##_t *a, const uint64_t k[4]);                           \
   /* Standard-form limbs (x, y; all zero = infinity): load checks canonical form only. */          \
-  int ZK_NAME(g##_load)(g##_affine_t *r, const uint64_t a[limbs]);                                 \
+  int ZK_NAME(g##_load)(g##_affine_t * r, const uint64_t a[limbs]);                                \
   void ZK_NAME(g##_store)(uint64_t r[limbs], const g##_affine_t *a);                               \
   /* Infinity counts as on the curve and in the subgroup. */                                       \
   int ZK_NAME(g##_on_curve)(const g##_affine_t *a);                                                \
@@ -55,9 +55,9 @@ typedef struct {
   /* sum of scalars[i] * points[i]. `points`: n g##_affine_t records of any alignment;             \
    * `scalars`: n standard-form values below r, four limbs each, of any alignment. ZK_OK,          \
    * ZK_ERR_MEMORY, or ZK_ERR_RANGE for a scalar at or above r. Uses zk_threads() threads. */      \
-  int ZK_NAME(g##_msm)(g##_t *r, const void *points, const void *scalars, size_t n);               \
+  int ZK_NAME(g##_msm)(g##_t * r, const void *points, const void *scalars, size_t n);              \
   /* out[i] = scalars[i] * base, affine, from a table of base's multiples; same returns. */        \
-  int ZK_NAME(g##_mul_many)(g##_affine_t *out, const g##_affine_t *base, const uint64_t *scalars,  \
+  int ZK_NAME(g##_mul_many)(g##_affine_t * out, const g##_affine_t *base, const uint64_t *scalars, \
                             size_t n);
 
 ZK_DECLARE_GROUP(g1, 8)

@@ -48,15 +48,15 @@ int zk_set_kernel(int index) {
 /* Declare each kernel's copy, then define the public function. */
 #undef ZK_API
 #ifdef ZK_HAVE_ADX
-#define ZK_API(name, parameters, arguments)                                                        \
-  int name##_generic parameters;                                                                   \
-  int name##_adx parameters;                                                                       \
-  int name parameters {                                                                            \
-    return zk_kernel_active() == KERNEL_ADX ? name##_adx arguments : name##_generic arguments;     \
+#define ZK_API(name, parameters, arguments)                                                    \
+  int name##_generic parameters;                                                               \
+  int name##_adx parameters;                                                                   \
+  int name parameters {                                                                        \
+    return zk_kernel_active() == KERNEL_ADX ? name##_adx arguments : name##_generic arguments; \
   }
 #else
-#define ZK_API(name, parameters, arguments)                                                        \
-  int name##_generic parameters;                                                                   \
+#define ZK_API(name, parameters, arguments) \
+  int name##_generic parameters;            \
   int name parameters { return name##_generic arguments; }
 #endif
 #include "api.h"

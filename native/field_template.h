@@ -44,9 +44,7 @@ static inline void F(sqr)(F_TYPE *r, const F_TYPE *a) {
 }
 
 /* Whether standard-form limbs are below the modulus. */
-static inline int F(is_canonical)(const uint64_t a[4]) {
-  return limbs_less(a, F_CONST(MODULUS));
-}
+static inline int F(is_canonical)(const uint64_t a[4]) { return limbs_less(a, F_CONST(MODULUS)); }
 
 /* Standard form to Montgomery form; `a` must be below the modulus. */
 static inline void F(to_mont)(F_TYPE *r, const uint64_t a[4]) {

@@ -50,47 +50,46 @@ ZK_INLINE int limbs_less(const uint64_t a[4], const uint64_t b[4]) {
 
 #if defined(ZK_KERNEL_ADX)
 
-#define ZK_REDUCE_ONCE                                       \
-  "movq %[t0],%%rax\n subq %[p0],%%rax\n"                    \
-  "movq %[t1],%%rdx\n sbbq %[p1],%%rdx\n"                    \
-  "movq %[t2],%[u]\n sbbq %[p2],%[u]\n"                      \
-  "movq %[t3],%[v]\n sbbq %[p3],%[v]\n"                      \
-  "cmovncq %%rax,%[t0]\n cmovncq %%rdx,%[t1]\n"              \
+#define ZK_REDUCE_ONCE                          \
+  "movq %[t0],%%rax\n subq %[p0],%%rax\n"       \
+  "movq %[t1],%%rdx\n sbbq %[p1],%%rdx\n"       \
+  "movq %[t2],%[u]\n sbbq %[p2],%[u]\n"         \
+  "movq %[t3],%[v]\n sbbq %[p3],%[v]\n"         \
+  "cmovncq %%rax,%[t0]\n cmovncq %%rdx,%[t1]\n" \
   "cmovncq %[u],%[t2]\n cmovncq %[v],%[t3]\n"
 
-#define ZK_MONT_REDUCE                                                                  \
-  "movq %[n0],%%rdx\n imulq %[t0],%%rdx\n xorl %%eax,%%eax\n"                           \
-  "mulxq %[p0],%%rax,%[v]\n adcxq %[t0],%%rax\n movq %[v],%[t0]\n"                      \
-  "adcxq %[t1],%[t0]\n mulxq %[p1],%%rax,%[t1]\n adoxq %%rax,%[t0]\n"                   \
-  "adcxq %[t2],%[t1]\n mulxq %[p2],%%rax,%[t2]\n adoxq %%rax,%[t1]\n"                   \
-  "adcxq %[t3],%[t2]\n mulxq %[p3],%%rax,%[t3]\n adoxq %%rax,%[t2]\n"                   \
+#define ZK_MONT_REDUCE                                                \
+  "movq %[n0],%%rdx\n imulq %[t0],%%rdx\n xorl %%eax,%%eax\n"         \
+  "mulxq %[p0],%%rax,%[v]\n adcxq %[t0],%%rax\n movq %[v],%[t0]\n"    \
+  "adcxq %[t1],%[t0]\n mulxq %[p1],%%rax,%[t1]\n adoxq %%rax,%[t0]\n" \
+  "adcxq %[t2],%[t1]\n mulxq %[p2],%%rax,%[t2]\n adoxq %%rax,%[t1]\n" \
+  "adcxq %[t3],%[t2]\n mulxq %[p3],%%rax,%[t3]\n adoxq %%rax,%[t2]\n" \
   "movl $0,%%eax\n adcxq %%rax,%[t3]\n adoxq %[u],%[t3]\n"
 
-#define ZK_MONT_ROW(i)                                                                  \
-  "movq " #i "*8(%[b]),%%rdx\n xorl %%eax,%%eax\n"                                      \
-  "mulxq 0(%[a]),%%rax,%[u]\n adoxq %%rax,%[t0]\n"                                      \
-  "adcxq %[u],%[t1]\n mulxq 8(%[a]),%%rax,%[u]\n adoxq %%rax,%[t1]\n"                   \
-  "adcxq %[u],%[t2]\n mulxq 16(%[a]),%%rax,%[u]\n adoxq %%rax,%[t2]\n"                  \
-  "adcxq %[u],%[t3]\n mulxq 24(%[a]),%%rax,%[u]\n adoxq %%rax,%[t3]\n"                  \
-  "movl $0,%%eax\n adcxq %%rax,%[u]\n adoxq %%rax,%[u]\n"                               \
-  ZK_MONT_REDUCE
+#define ZK_MONT_ROW(i)                                                 \
+  "movq " #i                                                           \
+  "*8(%[b]),%%rdx\n xorl %%eax,%%eax\n"                                \
+  "mulxq 0(%[a]),%%rax,%[u]\n adoxq %%rax,%[t0]\n"                     \
+  "adcxq %[u],%[t1]\n mulxq 8(%[a]),%%rax,%[u]\n adoxq %%rax,%[t1]\n"  \
+  "adcxq %[u],%[t2]\n mulxq 16(%[a]),%%rax,%[u]\n adoxq %%rax,%[t2]\n" \
+  "adcxq %[u],%[t3]\n mulxq 24(%[a]),%%rax,%[u]\n adoxq %%rax,%[t3]\n" \
+  "movl $0,%%eax\n adcxq %%rax,%[u]\n adoxq %%rax,%[u]\n" ZK_MONT_REDUCE
 
 ZK_INLINE void mont_mul(uint64_t r[4], const uint64_t a[4], const uint64_t b[4],
                         const uint64_t p[4], uint64_t neg_inv) {
   uint64_t t0, t1, t2, t3, u, v;
-  __asm__("movq 0(%[b]),%%rdx\n xorl %%eax,%%eax\n"
-          "mulxq 0(%[a]),%[t0],%[t1]\n"
-          "mulxq 8(%[a]),%%rax,%[t2]\n adcxq %%rax,%[t1]\n"
-          "mulxq 16(%[a]),%%rax,%[t3]\n adcxq %%rax,%[t2]\n"
-          "mulxq 24(%[a]),%%rax,%[u]\n adcxq %%rax,%[t3]\n"
-          "movl $0,%%eax\n adcxq %%rax,%[u]\n"
-          ZK_MONT_REDUCE ZK_MONT_ROW(1) ZK_MONT_ROW(2) ZK_MONT_ROW(3) ZK_REDUCE_ONCE
-          : [t0] "=&r"(t0), [t1] "=&r"(t1), [t2] "=&r"(t2), [t3] "=&r"(t3), [u] "=&r"(u),
-            [v] "=&r"(v)
-          : [a] "r"(a), [b] "r"(b), [p0] "m"(p[0]), [p1] "m"(p[1]), [p2] "m"(p[2]),
-            [p3] "m"(p[3]), [n0] "i"(neg_inv), "m"(*(const uint64_t(*)[4])a),
-            "m"(*(const uint64_t(*)[4])b)
-          : "rax", "rdx", "cc");
+  __asm__(
+      "movq 0(%[b]),%%rdx\n xorl %%eax,%%eax\n"
+      "mulxq 0(%[a]),%[t0],%[t1]\n"
+      "mulxq 8(%[a]),%%rax,%[t2]\n adcxq %%rax,%[t1]\n"
+      "mulxq 16(%[a]),%%rax,%[t3]\n adcxq %%rax,%[t2]\n"
+      "mulxq 24(%[a]),%%rax,%[u]\n adcxq %%rax,%[t3]\n"
+      "movl $0,%%eax\n adcxq %%rax,%[u]\n" ZK_MONT_REDUCE ZK_MONT_ROW(1) ZK_MONT_ROW(2)
+          ZK_MONT_ROW(3) ZK_REDUCE_ONCE
+      : [t0] "=&r"(t0), [t1] "=&r"(t1), [t2] "=&r"(t2), [t3] "=&r"(t3), [u] "=&r"(u), [v] "=&r"(v)
+      : [a] "r"(a), [b] "r"(b), [p0] "m"(p[0]), [p1] "m"(p[1]), [p2] "m"(p[2]), [p3] "m"(p[3]),
+        [n0] "i"(neg_inv), "m"(*(const uint64_t (*)[4])a), "m"(*(const uint64_t (*)[4])b)
+      : "rax", "rdx", "cc");
   r[0] = t0;
   r[1] = t1;
   r[2] = t2;
@@ -100,13 +99,12 @@ ZK_INLINE void mont_mul(uint64_t r[4], const uint64_t a[4], const uint64_t b[4],
 ZK_INLINE void mont_add(uint64_t r[4], const uint64_t a[4], const uint64_t b[4],
                         const uint64_t p[4]) {
   uint64_t t0 = a[0], t1 = a[1], t2 = a[2], t3 = a[3], u, v;
-  __asm__("addq %[b0],%[t0]\n adcq %[b1],%[t1]\n adcq %[b2],%[t2]\n adcq %[b3],%[t3]\n"
-          ZK_REDUCE_ONCE
-          : [t0] "+&r"(t0), [t1] "+&r"(t1), [t2] "+&r"(t2), [t3] "+&r"(t3), [u] "=&r"(u),
-            [v] "=&r"(v)
-          : [b0] "m"(b[0]), [b1] "m"(b[1]), [b2] "m"(b[2]), [b3] "m"(b[3]), [p0] "m"(p[0]),
-            [p1] "m"(p[1]), [p2] "m"(p[2]), [p3] "m"(p[3])
-          : "rax", "rdx", "cc");
+  __asm__(
+      "addq %[b0],%[t0]\n adcq %[b1],%[t1]\n adcq %[b2],%[t2]\n adcq %[b3],%[t3]\n" ZK_REDUCE_ONCE
+      : [t0] "+&r"(t0), [t1] "+&r"(t1), [t2] "+&r"(t2), [t3] "+&r"(t3), [u] "=&r"(u), [v] "=&r"(v)
+      : [b0] "m"(b[0]), [b1] "m"(b[1]), [b2] "m"(b[2]), [b3] "m"(b[3]), [p0] "m"(p[0]),
+        [p1] "m"(p[1]), [p2] "m"(p[2]), [p3] "m"(p[3])
+      : "rax", "rdx", "cc");
   r[0] = t0;
   r[1] = t1;
   r[2] = t2;
@@ -116,15 +114,16 @@ ZK_INLINE void mont_add(uint64_t r[4], const uint64_t a[4], const uint64_t b[4],
 ZK_INLINE void mont_sub(uint64_t r[4], const uint64_t a[4], const uint64_t b[4],
                         const uint64_t p[4]) {
   uint64_t t0 = a[0], t1 = a[1], t2 = a[2], t3 = a[3], u0, u1, u2, u3;
-  __asm__("subq %[b0],%[t0]\n sbbq %[b1],%[t1]\n sbbq %[b2],%[t2]\n sbbq %[b3],%[t3]\n"
-          "movl $0,%k[u0]\n movl $0,%k[u1]\n movl $0,%k[u2]\n movl $0,%k[u3]\n"
-          "cmovcq %[p0],%[u0]\n cmovcq %[p1],%[u1]\n cmovcq %[p2],%[u2]\n cmovcq %[p3],%[u3]\n"
-          "addq %[u0],%[t0]\n adcq %[u1],%[t1]\n adcq %[u2],%[t2]\n adcq %[u3],%[t3]\n"
-          : [t0] "+&r"(t0), [t1] "+&r"(t1), [t2] "+&r"(t2), [t3] "+&r"(t3), [u0] "=&r"(u0),
-            [u1] "=&r"(u1), [u2] "=&r"(u2), [u3] "=&r"(u3)
-          : [b0] "m"(b[0]), [b1] "m"(b[1]), [b2] "m"(b[2]), [b3] "m"(b[3]), [p0] "m"(p[0]),
-            [p1] "m"(p[1]), [p2] "m"(p[2]), [p3] "m"(p[3])
-          : "cc");
+  __asm__(
+      "subq %[b0],%[t0]\n sbbq %[b1],%[t1]\n sbbq %[b2],%[t2]\n sbbq %[b3],%[t3]\n"
+      "movl $0,%k[u0]\n movl $0,%k[u1]\n movl $0,%k[u2]\n movl $0,%k[u3]\n"
+      "cmovcq %[p0],%[u0]\n cmovcq %[p1],%[u1]\n cmovcq %[p2],%[u2]\n cmovcq %[p3],%[u3]\n"
+      "addq %[u0],%[t0]\n adcq %[u1],%[t1]\n adcq %[u2],%[t2]\n adcq %[u3],%[t3]\n"
+      : [t0] "+&r"(t0), [t1] "+&r"(t1), [t2] "+&r"(t2), [t3] "+&r"(t3), [u0] "=&r"(u0),
+        [u1] "=&r"(u1), [u2] "=&r"(u2), [u3] "=&r"(u3)
+      : [b0] "m"(b[0]), [b1] "m"(b[1]), [b2] "m"(b[2]), [b3] "m"(b[3]), [p0] "m"(p[0]),
+        [p1] "m"(p[1]), [p2] "m"(p[2]), [p3] "m"(p[3])
+      : "cc");
   r[0] = t0;
   r[1] = t1;
   r[2] = t2;

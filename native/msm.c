@@ -1,11 +1,11 @@
 /* Multi-scalar products by Pippenger's bucket method, in G1 and G2.
  *
  * Scalars above r/2 are replaced by r - s and their points negated, so that small negative values
- * cost no more than small positive ones. Signed digits of `width` bits halve the buckets. A window's
- * entries are sorted by bucket, each bucket is summed as a tree of batched affine additions
- * (batch_template.h), and the buckets' weighted sum is taken the same way. Entries are ordered by
- * size, so that a window only looks at those long enough to reach it: zeros, ones and the small
- * values of quantised witnesses cost what their digits cost.
+ * cost no more than small positive ones. Signed digits of `width` bits halve the buckets. A
+ * window's entries are sorted by bucket, each bucket is summed as a tree of batched affine
+ * additions (batch_template.h), and the buckets' weighted sum is taken the same way. Entries are
+ * ordered by size, so that a window only looks at those long enough to reach it: zeros, ones and
+ * the small values of quantised witnesses cost what their digits cost.
  *
  * The running time depends on the scalars: fit for a prover whose time nobody else observes.
  */

@@ -1,4 +1,5 @@
-/* Multi-scalar products and multiples of a fixed base in one group: included by msm.c, see there. */
+/* Multi-scalar products and multiples of a fixed base in one group: included by msm.c, see there.
+ */
 #include "batch_template.h"
 
 typedef struct {
@@ -223,7 +224,7 @@ static void G(multiples_range)(void *context, size_t begin, size_t end) {
   enum { BLOCK = BATCH_POINTS / 2 };
   G(multiples_t) *job = context;
   G(filler_t) *filler = malloc(sizeof *filler);
-  uint64_t(*scalars)[4] = malloc(BLOCK * sizeof *scalars);
+  uint64_t (*scalars)[4] = malloc(BLOCK * sizeof *scalars);
   if (!filler || !scalars) {
     atomic_store(&job->status, ZK_ERR_MEMORY);
     end = begin;
@@ -238,7 +239,7 @@ static void G(multiples_range)(void *context, size_t begin, size_t end) {
     memset(job->out + begin, 0, n * sizeof *job->out);
     for (unsigned w = 0; w < job->windows; w++) {
       for (size_t i = 0; i < n; i++) filler->block[2 * i] = job->out[begin + i];
-      G(look_up)(job, filler->block, (const uint64_t(*)[4])scalars, w, n);
+      G(look_up)(job, filler->block, (const uint64_t (*)[4])scalars, w, n);
       G(add_neighbours)(&filler->batch, filler->block, n);
       memcpy(job->out + begin, filler->block, n * sizeof *job->out);
     }

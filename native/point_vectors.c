@@ -43,9 +43,8 @@
                                                                                                    \
   /* *first = the lowest index of a point that is not canonical, on the curve and, if asked, in    \
    * the subgroup; n if all are. Returns that point's fault. */                                    \
-  int ZK_NAME(zk_##g##_check)(size_t * first, const uint64_t *points, size_t n, int subgroup) {    \
-    g##_load_job_t job = {                                                                         \
-        .in = points, .subgroup = subgroup, .first = SIZE_MAX, .status = ZK_OK};                   \
+  int ZK_NAME(zk_##g##_check)(size_t *first, const uint64_t *points, size_t n, int subgroup) {     \
+    g##_load_job_t job = {.in = points, .subgroup = subgroup, .first = SIZE_MAX, .status = ZK_OK}; \
     zk_parallel_for(n, 64, g##_load_range, &job);                                                  \
     const size_t i = atomic_load(&job.first);                                                      \
     *first = i < n ? i : n;                                                                        \
@@ -53,7 +52,7 @@
     return i < n ? g##_load_checked(&ignored, points + L * i, subgroup) : ZK_OK;                   \
   }                                                                                                \
                                                                                                    \
-  int ZK_NAME(zk_##g##_msm)(uint64_t * out, const uint64_t *points, const uint64_t *scalars,       \
+  int ZK_NAME(zk_##g##_msm)(uint64_t *out, const uint64_t *points, const uint64_t *scalars,        \
                             size_t n) {                                                            \
     if (n > SIZE_MAX / sizeof(g##_affine_t)) return ZK_ERR_MEMORY;                                 \
     g##_affine_t *loaded = malloc(n ? n * sizeof *loaded : 1), affine;                             \
@@ -69,7 +68,7 @@
   }                                                                                                \
                                                                                                    \
   /* out[i] = scalars[i] * base; a null base is the generator. */                                  \
-  int ZK_NAME(zk_##g##_mul_many)(uint64_t * out, const uint64_t *base, const uint64_t *scalars,    \
+  int ZK_NAME(zk_##g##_mul_many)(uint64_t *out, const uint64_t *base, const uint64_t *scalars,     \
                                  size_t n) {                                                       \
     g##_affine_t point = g##_generator();                                                          \
     int status = base ? g##_load_checked(&point, base, 0) : ZK_OK;                                 \
@@ -84,7 +83,7 @@
   }                                                                                                \
                                                                                                    \
   /* out[i] = a[i] + b[i] */                                                                       \
-  int ZK_NAME(zk_##g##_add)(uint64_t * out, const uint64_t *a, const uint64_t *b, size_t n) {      \
+  int ZK_NAME(zk_##g##_add)(uint64_t *out, const uint64_t *a, const uint64_t *b, size_t n) {       \
     for (size_t i = 0; i < n; i++) {                                                               \
       g##_affine_t p, q;                                                                           \
       g##_t sum, other;                                                                            \
@@ -101,7 +100,7 @@
   }                                                                                                \
                                                                                                    \
   /* out[i] = scalars[i] * points[i], for any scalars below 2^256. */                              \
-  int ZK_NAME(zk_##g##_mul)(uint64_t * out, const uint64_t *points, const uint64_t *scalars,       \
+  int ZK_NAME(zk_##g##_mul)(uint64_t *out, const uint64_t *points, const uint64_t *scalars,        \
                             size_t n) {                                                            \
     for (size_t i = 0; i < n; i++) {                                                               \
       g##_affine_t p;                                                                              \

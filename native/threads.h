@@ -1,4 +1,5 @@
-/* Fork-join parallelism over POSIX threads, with the process's CPU affinity as the default width. */
+/* Fork-join parallelism over POSIX threads, with the process's CPU affinity as the default width.
+ */
 #ifndef ZK_THREADS_H
 #define ZK_THREADS_H
 

@@ -5,26 +5,26 @@
 enum { OP_MUL = 0, OP_ADD = 1, OP_SUB = 2, OP_INV = 3 };
 
 /* Defines zk_<field>_binary: r[i] = a[i] op b[i]; OP_INV takes a alone and maps 0 to 0. */
-#define DEFINE_BINARY(field)                                                                       \
-  static int field##_operate(uint64_t *r, const uint64_t *a, const uint64_t *b, int op) {          \
-    field##_t x, y;                                                                                \
-    if (field##_load(&x, a) || field##_load(&y, b)) return ZK_ERR_RANGE;                           \
-    if (op == OP_MUL) field##_mul(&x, &x, &y);                                                     \
-    if (op == OP_ADD) field##_add(&x, &x, &y);                                                     \
-    if (op == OP_SUB) field##_sub(&x, &x, &y);                                                     \
-    if (op == OP_INV) field##_inv(&x, &x);                                                         \
-    field##_from_mont(r, &x);                                                                      \
-    return ZK_OK;                                                                                  \
-  }                                                                                                \
-                                                                                                   \
-  int ZK_NAME(zk_##field##_binary)(uint64_t * r, const uint64_t *a, const uint64_t *b, size_t n,   \
-                                   int op) {                                                       \
-    if (op < OP_MUL || op > OP_INV) return ZK_ERR_ARGUMENT;                                        \
-    for (size_t i = 0; i < n; i++) {                                                               \
-      const int status = field##_operate(r + 4 * i, a + 4 * i, b + 4 * i, op);                     \
-      if (status) return status;                                                                   \
-    }                                                                                              \
-    return ZK_OK;                                                                                  \
+#define DEFINE_BINARY(field)                                                                    \
+  static int field##_operate(uint64_t *r, const uint64_t *a, const uint64_t *b, int op) {       \
+    field##_t x, y;                                                                             \
+    if (field##_load(&x, a) || field##_load(&y, b)) return ZK_ERR_RANGE;                        \
+    if (op == OP_MUL) field##_mul(&x, &x, &y);                                                  \
+    if (op == OP_ADD) field##_add(&x, &x, &y);                                                  \
+    if (op == OP_SUB) field##_sub(&x, &x, &y);                                                  \
+    if (op == OP_INV) field##_inv(&x, &x);                                                      \
+    field##_from_mont(r, &x);                                                                   \
+    return ZK_OK;                                                                               \
+  }                                                                                             \
+                                                                                                \
+  int ZK_NAME(zk_##field##_binary)(uint64_t *r, const uint64_t *a, const uint64_t *b, size_t n, \
+                                   int op) {                                                    \
+    if (op < OP_MUL || op > OP_INV) return ZK_ERR_ARGUMENT;                                     \
+    for (size_t i = 0; i < n; i++) {                                                            \
+      const int status = field##_operate(r + 4 * i, a + 4 * i, b + 4 * i, op);                  \
+      if (status) return status;                                                                \
+    }                                                                                           \
+    return ZK_OK;                                                                               \
   }
 
 DEFINE_BINARY(fr)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zkai._native import ffi, lib
-from zkai.encoding import Limbs
+from zkai.encoding import Limbs, from_limbs
 from zkai.errors import InvalidInput, ToolError
 
 Int64s = npt.NDArray[np.int64]
@@ -24,6 +25,7 @@ Int64s = npt.NDArray[np.int64]
 # --- status, kernels, threads ------------------------------------------------------------------
 
 _MEMORY = 1
+_EQUATION = 7
 _STATUS = {
     2: "an argument is outside what the native library accepts",
     3: "a field element is not canonical: it is at or above its modulus",
@@ -596,3 +598,111 @@ def g2_check(points: Limbs) -> int:
     A point that is not canonical or not on the curve counts as outside; infinity passes.
     """
     return _first_bad(lib.zk_g2_check, _G2, "g2_check", points, subgroup=True)
+
+
+# --- pairings ----------------------------------------------------------------------------------
+
+
+def pairing(g1: Limbs, g2: Limbs) -> list[int]:
+    """Return the product of e(g1[i], g2[i]) for points (n, 8) and (n, 16), n at most 1024.
+
+    The result is its 12 coefficients of w^0..w^11, where w^12 = 18 w^6 - 82. e is the optimal ate
+    pairing to the power 2x(6x^2 + 3x + 1), with x the parameter of the curve (Fuentes-Castaneda et
+    al., "Faster hashing to G2"). Infinity pairs to 1.
+
+    Raises InvalidInput for a point off its curve or outside its subgroup.
+    """
+    g1 = as_limbs(g1, _G1, "pairing: g1")
+    g2 = as_limbs(g2, _G2, "pairing: g2", n=g1.shape[0])
+    out = new_limbs(12, 4)
+    check(lib.zk_pairing(in_u64(out), in_u64(g1), in_u64(g2), g1.shape[0]), "pairing")
+    return from_limbs(out)
+
+
+def pairing_product_is_one(g1: Limbs, g2: Limbs) -> bool:
+    """Return whether the product of e(g1[i], g2[i]) is 1.
+
+    Raises InvalidInput for a point off its curve or outside its subgroup.
+    """
+    return pairing(g1, g2) == [1] + [0] * 11
+
+
+@dataclass(frozen=True)
+class VerifyFault:
+    """Why a Groth16 proof was refused: `where` names the value, or is "proof" for the equation."""
+
+    where: str
+    reason: str
+
+
+_VERIFY_PARTS = (
+    "key: alpha",
+    "key: beta",
+    "key: gamma",
+    "key: delta",
+    "proof: a",
+    "proof: b",
+    "proof: c",
+)
+_VERIFY_REASONS = {
+    3: "a value is not canonical: it is at or above its modulus",
+    4: "the point is not on its curve",
+    5: "the point is outside the subgroup of order r",
+    6: "the point is the point at infinity",
+}
+
+
+def groth16_verify(
+    alpha: Limbs,
+    beta: Limbs,
+    gamma: Limbs,
+    delta: Limbs,
+    ic: Limbs,
+    publics: Limbs,
+    a: Limbs,
+    b: Limbs,
+    c: Limbs,
+) -> VerifyFault | None:
+    """Return None if e(a, b) = e(alpha, beta) e(ic[0] + sum x_i ic[i + 1], gamma) e(c, delta).
+
+    Points in G1 (alpha, a, c) are (1, 8), in G2 (beta, gamma, delta, b) (1, 16), `ic` is (n + 1, 8)
+    and `publics` (n, 4). Every public input must be below r; every point canonical, on its curve,
+    in its subgroup and, but for ic, not infinity. Otherwise returns the first fault (Groth, "On the
+    size of pairing-based non-interactive arguments", 2016, section 3.2).
+
+    Raises InvalidInput for arrays of the wrong type or shape.
+    """
+    publics = as_limbs(publics, 4, "groth16_verify: public inputs")
+    n = publics.shape[0]
+    ic = as_limbs(ic, _G1, "groth16_verify: ic", n=n + 1)
+    points = [
+        as_limbs(value, width, f"groth16_verify: {name}", n=1)
+        for value, width, name in (
+            (alpha, _G1, "alpha"),
+            (beta, _G2, "beta"),
+            (gamma, _G2, "gamma"),
+            (delta, _G2, "delta"),
+            (a, _G1, "a"),
+            (b, _G2, "b"),
+            (c, _G1, "c"),
+        )
+    ]
+    buffers = [in_u64(point) for point in points]
+    where = ffi.new("size_t *")
+    status = lib.zk_groth16_verify(
+        *buffers[:4], in_u64(ic), in_u64(publics), n, *buffers[4:], where
+    )
+    if status == 0:
+        return None
+    if status == _EQUATION:
+        return VerifyFault("proof", "the pairing equation does not hold for these public inputs")
+    if status not in _VERIFY_REASONS:
+        check(status, "groth16_verify")
+    return VerifyFault(_verify_part(int(where[0]), n), _VERIFY_REASONS[status])
+
+
+def _verify_part(index: int, n: int) -> str:
+    if index < len(_VERIFY_PARTS):
+        return _VERIFY_PARTS[index]
+    index -= len(_VERIFY_PARTS)
+    return f"key: ic[{index}]" if index <= n else f"public input {index - n - 1}"
