@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx.inliner
+import onnx.shape_inference
 from onnx import AttributeProto, TensorProto, numpy_helper
 
 from zkai.encoding import read_capped, write_atomic
@@ -113,7 +114,33 @@ def _read(
         raise InvalidInput(f"{where}: needs at least one input, and outputs of different names")
     nodes = _nodes(where, graph)
     _check_names(where, nodes, [*constants, *inputs])
-    return SourceModel(where, opset, nodes, constants, inputs, outputs)
+
+    def inferred() -> dict[str, Shape]:
+        return _inferred_shapes(model, inputs)
+
+    return SourceModel(where, opset, nodes, constants, inputs, outputs, inferred)
+
+
+def _inferred_shapes(model: onnx.ModelProto, inputs: Mapping[str, Shape]) -> dict[str, Shape]:
+    """Return the static shapes that onnx infers for inner tensors; empty if it cannot."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for value in copy.graph.input:
+        if value.name in inputs:
+            sizes = value.type.tensor_type.shape
+            sizes.ClearField("dim")
+            for size in inputs[value.name]:
+                sizes.dim.add().dim_value = size
+    try:
+        graph = onnx.shape_inference.infer_shapes(copy, data_prop=True).graph
+    except Exception:  # noqa: BLE001 - a better error message is all that is lost
+        return {}
+    shapes = {}
+    for value in (*graph.value_info, *graph.output):
+        sizes = value.type.tensor_type.shape
+        if value.type.HasField("tensor_type") and all(d.dim_value > 0 for d in sizes.dim):
+            shapes[value.name] = tuple(int(d.dim_value) for d in sizes.dim)
+    return shapes
 
 
 def _check_names(where: str, nodes: Sequence[SourceNode], known: Sequence[str]) -> None:
@@ -200,8 +227,8 @@ def _nodes(where: str, graph: onnx.GraphProto) -> tuple[SourceNode, ...]:
         if not any(node.output):
             raise InvalidInput(f"{where}: node {place} ({operator}) writes nothing")
         attributes = {}
-        if operator in OPERATORS:
-            for attribute in node.attribute:
+        for attribute in node.attribute:
+            if operator in OPERATORS and attribute.name in _TYPE_OF:
                 name = f"{node.name or node.output[0]}.{attribute.name}"
                 attributes[attribute.name] = _attribute(where, attribute, name)
         nodes.append(
@@ -212,21 +239,37 @@ def _nodes(where: str, graph: onnx.GraphProto) -> tuple[SourceNode, ...]:
     return tuple(nodes)
 
 
+_ATTRIBUTES = {
+    AttributeProto.INT: (
+        "i",
+        "allowzero axis ceil_mode count_include_pad group keepdims to training_mode transA transB"
+        " value_int",
+    ),
+    AttributeProto.INTS: (
+        "ints",
+        "axes dilations kernel_shape pads perm strides value_ints",
+    ),
+    AttributeProto.FLOAT: ("f", "alpha beta epsilon value_float"),
+    AttributeProto.FLOATS: ("floats", "value_floats"),
+    AttributeProto.STRING: ("s", "auto_pad"),
+    AttributeProto.TENSOR: ("t", "value"),
+}
+"""For each type: the protobuf field, and the attributes of it that operators read."""
+
+_TYPE_OF = {name: kind for kind, (_, names) in _ATTRIBUTES.items() for name in names.split()}
+
+
 def _attribute(where: str, attribute: AttributeProto, name: str) -> Any:
-    if attribute.type == AttributeProto.TENSOR:
+    kind = _TYPE_OF[attribute.name]
+    if attribute.type != kind or attribute.ref_attr_name:
+        wanted = AttributeProto.AttributeType.Name(kind)
+        raise InvalidInput(f"{where}: the attribute {name} must be of type {wanted}")
+    if kind == AttributeProto.TENSOR:
         return _tensor(where, attribute.t, name)
-    if attribute.type == AttributeProto.STRING:
+    if kind == AttributeProto.STRING:
         return attribute.s.decode("utf-8", "replace")
-    simple = {
-        AttributeProto.INT: "i",
-        AttributeProto.FLOAT: "f",
-        AttributeProto.INTS: "ints",
-        AttributeProto.FLOATS: "floats",
-    }
-    if attribute.type not in simple:
-        raise InvalidInput(f"{where}: the attribute {name} has an unsupported type")
-    value = getattr(attribute, simple[attribute.type])
-    if attribute.type in (AttributeProto.INTS, AttributeProto.FLOATS):
+    value = getattr(attribute, _ATTRIBUTES[kind][0])
+    if kind in (AttributeProto.INTS, AttributeProto.FLOATS):
         value = tuple(value)
     if not np.all(np.isfinite(np.asarray(value, dtype=np.float64))):
         raise InvalidInput(f"{where}: the attribute {name} holds NaN or an infinity")

@@ -48,6 +48,8 @@ class SourceModel:
     constants: Mapping[str, Array] = field(repr=False)
     inputs: Mapping[str, Shape]
     outputs: tuple[str, ...]
+    infer_shapes: Callable[[], Mapping[str, Shape]] = field(default=dict, repr=False)
+    """Best-effort shapes of inner tensors, asked for only to go on past an unsupported node."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Lowering:
         self.nodes: list[Node] = []
         self.values: dict[str, Array] = {}
         self.shapes: dict[str, Shape] = dict(model.inputs)
+        self.inferred: dict[str, Shape] | None = None
         self.source = self.output = ""
 
     def run(self, operators: Mapping[str, Operator]) -> Graph:
@@ -103,6 +106,7 @@ class Lowering:
             reason = self._lower(node, operators)
             if reason:
                 problems.append(f"  {describe(node, len(self.model.nodes))}: {reason}")
+                self._skip(node)
         if problems:
             raise InvalidInput(_unsupported_message(self.model.where, problems, operators))
         for name in self.model.outputs:
@@ -144,6 +148,15 @@ class Lowering:
         except Unsupported as problem:
             return str(problem)
         return ""
+
+    def _skip(self, node: SourceNode) -> None:
+        """Stand in for an unsupported node's outputs, so that the nodes behind it are checked."""
+        if self.inferred is None:
+            self.inferred = dict(self.model.infer_shapes())
+        if any(isinstance(self.env.get(name), Tensor) for name in node.inputs):
+            for name in node.outputs:
+                if name in self.inferred:
+                    self.env[name] = Tensor(name, self.inferred[name])
 
     def _finish(self, name: str) -> None:
         value = self.env.get(name)

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from zkai.model import graph as real
-from zkai.model.graph import Pads, Pair, Shape
+from zkai.model.graph import Shape
 from zkai.model.lowering import (
     FLOAT_TYPES,
-    Array,
     Constant,
     Lowering,
     Operator,
@@ -21,53 +20,21 @@ from zkai.model.lowering import (
     Value,
     check_elements,
 )
-
-Args = list[Value | None]
-
-
-def _given(args: Args, count: int) -> list[Value]:
-    values = [value for value in args[:count] if value is not None]
-    if len(values) < count:
-        raise Unsupported(f"expected at least {count} inputs")
-    return values
-
-
-def _optional(args: Args, index: int) -> Value | None:
-    return args[index] if index < len(args) else None
-
-
-def _tensor(args: Args) -> Tensor:
-    (value,) = _given(args, 1)
-    if isinstance(value, Constant):
-        raise Unsupported("it is applied to a constant; fold the model's constants first")
-    return value
-
-
-def _constant(value: Value | None, what: str) -> Array:
-    if not isinstance(value, Constant):
-        raise Unsupported(f"{what} must be a constant of the file")
-    return value.array
-
-
-def _axis(axis: int, rank: int) -> int:
-    if not -rank <= axis < max(rank, 1):
-        raise Unsupported(f"axis {axis} does not exist in a tensor of {rank} axes")
-    return axis % rank if rank else 0
-
-
-def _broadcast(a: Shape, b: Shape) -> Shape:
-    try:
-        return np.broadcast_shapes(a, b)
-    except ValueError:
-        raise Unsupported(f"the shapes {a} and {b} do not broadcast") from None
-
-
-def _shape(value: Value) -> Shape:
-    return value.shape if isinstance(value, Tensor) else value.array.shape
+from zkai.model.operands import (
+    Args,
+    broadcast,
+    checked_axis,
+    computed,
+    constant,
+    given,
+    optional,
+    shape_of,
+)
+from zkai.model.operators_image import average_pool, conv, global_average_pool, reduce_mean
 
 
 def _identity(low: Lowering, node: SourceNode, args: Args) -> Value:
-    return _given(args, 1)[0]
+    return given(args, 1)[0]
 
 
 def _constant_node(low: Lowering, node: SourceNode, args: Args) -> Value:
@@ -79,7 +46,7 @@ def _constant_node(low: Lowering, node: SourceNode, args: Args) -> Value:
 
 
 def _cast(low: Lowering, node: SourceNode, args: Args) -> Value:
-    (value,) = _given(args, 1)
+    (value,) = given(args, 1)
     target = node.attributes.get("to")
     if isinstance(value, Constant):
         types: dict[Any, Any] = {1: np.float32, 11: np.float64, 6: np.int32, 7: np.int64}
@@ -92,9 +59,9 @@ def _cast(low: Lowering, node: SourceNode, args: Args) -> Value:
 
 
 def _add(low: Lowering, node: SourceNode, args: Args) -> Value:
-    a, b = _given(args, 2)
+    a, b = given(args, 2)
     sign = -1 if node.operator == "Sub" else 1
-    shape = _broadcast(_shape(a), _shape(b))
+    shape = broadcast(shape_of(a), shape_of(b))
     check_elements(shape, "its output")
     if isinstance(a, Constant) and isinstance(b, Constant):
         return Constant(low.output, a.array + sign * b.array)
@@ -102,8 +69,8 @@ def _add(low: Lowering, node: SourceNode, args: Args) -> Value:
 
 
 def _mul(low: Lowering, node: SourceNode, args: Args) -> Value:
-    a, b = _given(args, 2)
-    shape = _broadcast(_shape(a), _shape(b))
+    a, b = given(args, 2)
+    shape = broadcast(shape_of(a), shape_of(b))
     check_elements(shape, "its output")
     if isinstance(a, Constant) and isinstance(b, Constant):
         return Constant(low.output, a.array * b.array)
@@ -119,7 +86,7 @@ def _product(low: Lowering, a: Value, b: Value, last: bool) -> Value:
     if isinstance(a, Constant) and isinstance(b, Constant):
         _matmul_shape(a.array.shape, b.array.shape)
         return Constant(low.output, a.array @ b.array)
-    shape = _matmul_shape(_shape(a), _shape(b))
+    shape = _matmul_shape(shape_of(a), shape_of(b))
     if isinstance(b, Constant):
         return _times_constant(low, a, b, shape, last)
     if isinstance(a, Constant):
@@ -132,7 +99,7 @@ def _product(low: Lowering, a: Value, b: Value, last: bool) -> Value:
 def _matmul_shape(a: Shape, b: Shape) -> Shape:
     if not a or not b or a[-1] != b[max(len(b) - 2, 0)]:
         raise Unsupported(f"the shapes {a} and {b} do not multiply")
-    batch = _broadcast(a[:-2], b[:-2])
+    batch = broadcast(a[:-2], b[:-2])
     check_elements((*batch, *a[-2:-1], *b[-1:]), "its output")
     return (*batch, *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))
 
@@ -143,7 +110,7 @@ def _times_constant(low: Lowering, a: Value, b: Constant, shape: Shape, last: bo
         raise Unsupported(f"a constant factor with {w.ndim} axes; it must have 1 or 2")
     if w.ndim != 2:
         w = w.reshape(w.shape[-2:] if w.ndim > 2 else (-1, 1))
-    flat = (*_shape(a)[:-1], w.shape[1])
+    flat = (*shape_of(a)[:-1], w.shape[1])
     if flat == shape:
         return low.emit(real.MatMul(), (a, Constant(b.name, w)), shape, last)
     y = low.emit(real.MatMul(), (a, Constant(b.name, w)), flat, last=False)
@@ -168,19 +135,19 @@ def _constant_times(low: Lowering, a: Constant, b: Tensor, shape: Shape, last: b
 
 
 def _matmul(low: Lowering, node: SourceNode, args: Args) -> Value:
-    a, b = _given(args, 2)
+    a, b = given(args, 2)
     return _product(low, a, b, last=True)
 
 
 def _gemm(low: Lowering, node: SourceNode, args: Args) -> Value:
-    a, b = _given(args, 2)
-    c = _optional(args, 2)
+    a, b = given(args, 2)
+    c = optional(args, 2)
     alpha, beta = node.attributes.get("alpha", 1.0), node.attributes.get("beta", 1.0)
     a = _turned(low, a, bool(node.attributes.get("transA", 0)))
     b = _turned(low, b, bool(node.attributes.get("transB", 0)))
-    rows, columns = _matmul_shape(_shape(a), _shape(b))
-    if c is not None and _broadcast(_shape(c), (rows, columns)) != (rows, columns):
-        raise Unsupported(f"C of shape {_shape(c)} does not broadcast to {(rows, columns)}")
+    rows, columns = _matmul_shape(shape_of(a), shape_of(b))
+    if c is not None and broadcast(shape_of(c), (rows, columns)) != (rows, columns):
+        raise Unsupported(f"C of shape {shape_of(c)} does not broadcast to {(rows, columns)}")
     if alpha != 1.0 and isinstance(b, Constant):
         b, alpha = Constant(b.name, b.array * alpha), 1.0
     if isinstance(b, Constant) and isinstance(a, Tensor) and isinstance(c, Constant):
@@ -206,8 +173,8 @@ def _gemm(low: Lowering, node: SourceNode, args: Args) -> Value:
 
 
 def _turned(low: Lowering, value: Value, turn: bool) -> Value:
-    if len(_shape(value)) != 2:
-        raise Unsupported(f"a factor of shape {_shape(value)}; Gemm takes 2-D ones")
+    if len(shape_of(value)) != 2:
+        raise Unsupported(f"a factor of shape {shape_of(value)}; Gemm takes 2-D ones")
     if not turn:
         return value
     if isinstance(value, Constant):
@@ -223,22 +190,22 @@ def _scaled(low: Lowering, value: Value, factor: float, last: bool) -> Value:
 
 
 def _relu(low: Lowering, node: SourceNode, args: Args) -> Value:
-    x = _tensor(args)
+    x = computed(args)
     return low.emit(real.Relu(), (x,), x.shape)
 
 
 def _sigmoid(low: Lowering, node: SourceNode, args: Args) -> Value:
-    x = _tensor(args)
+    x = computed(args)
     return low.emit(real.Sigmoid(), (x,), x.shape)
 
 
 def _softmax(low: Lowering, node: SourceNode, args: Args) -> Value:
-    x = _tensor(args)
+    x = computed(args)
     rank = len(x.shape)
     if rank == 0:
         raise Unsupported("applied to a scalar")
     old = low.model.opset < 13
-    axis = _axis(node.attributes.get("axis", 1 if old else -1), rank)
+    axis = checked_axis(node.attributes.get("axis", 1 if old else -1), rank)
     if old and prod(x.shape[axis + 1 :]) != 1:
         raise Unsupported(
             "before opset 13 it runs over several axes; export with opset 13 or later"
@@ -252,133 +219,16 @@ def _softmax(low: Lowering, node: SourceNode, args: Args) -> Value:
     return low.transpose(y, perm)
 
 
-def _pads(node: SourceNode, size: Pair, kernel: Pair, strides: Pair, dilations: Pair) -> Pads:
-    mode = node.attributes.get("auto_pad", "NOTSET")
-    if mode == "NOTSET":
-        pads = tuple(node.attributes.get("pads", (0, 0, 0, 0)))
-        if len(pads) != 4 or min(pads) < 0:
-            raise Unsupported(f"pads {pads}; 4 numbers of at least 0 are needed")
-        return (pads[0], pads[1], pads[2], pads[3])
-    if mode == "VALID":
-        return (0, 0, 0, 0)
-    if mode not in ("SAME_UPPER", "SAME_LOWER"):
-        raise Unsupported(f"auto_pad {mode!r} is unknown")
-    low, high = [], []
-    for axis in (0, 1):
-        extent = dilations[axis] * (kernel[axis] - 1) + 1
-        total = max((-(-size[axis] // strides[axis]) - 1) * strides[axis] + extent - size[axis], 0)
-        half = total // 2
-        low.append(half if mode == "SAME_UPPER" else total - half)
-        high.append(total - low[-1])
-    return (low[0], low[1], high[0], high[1])
-
-
-def _pair(node: SourceNode, name: str) -> Pair:
-    value = tuple(node.attributes.get(name, (1, 1)))
-    if len(value) != 2 or min(value) < 1:
-        raise Unsupported(f"{name} {value}; 2 numbers of at least 1 are needed")
-    return (value[0], value[1])
-
-
-def _image(args: Args) -> Tensor:
-    x = _tensor(args)
-    if len(x.shape) != 4:
-        raise Unsupported(f"an input of shape {x.shape}; only 2-D ones (N, C, H, W) are supported")
-    return x
-
-
-def _windows(x: Tensor, kernel: Pair, strides: Pair, pads: Pads, dilations: Pair) -> Pair:
-    rows, columns = (
-        real.out_size(
-            x.shape[2 + axis],
-            kernel[axis],
-            strides[axis],
-            pads[axis] + pads[axis + 2],
-            dilations[axis],
-        )
-        for axis in (0, 1)
-    )
-    check_elements((x.shape[1], rows, columns, *kernel), "the table of its windows")
-    return rows, columns
-
-
-def _conv(low: Lowering, node: SourceNode, args: Args) -> Value:
-    x = _image(args)
-    weights = _constant(_optional(args, 1), "its weights W")
-    groups = node.attributes.get("group", 1)
-    if weights.ndim != 4 or groups < 1 or len(weights) % groups:
-        raise Unsupported(
-            f"weights {weights.shape} in {groups} groups; (M, C/groups, KH, KW) needed"
-        )
-    if weights.shape[1] * groups != x.shape[1]:
-        raise Unsupported(f"weights {weights.shape} in {groups} groups do not fit input {x.shape}")
-    kernel = (weights.shape[2], weights.shape[3])
-    if tuple(node.attributes.get("kernel_shape", kernel)) != kernel:
-        raise Unsupported(f"kernel_shape differs from the weights' {kernel}")
-    strides, dilations = _pair(node, "strides"), _pair(node, "dilations")
-    pads = _pads(node, (x.shape[2], x.shape[3]), kernel, strides, dilations)
-    rows, columns = _windows(x, kernel, strides, pads, dilations)
-    inputs: list[Value] = [x, *_given(args[1:], 1)]
-    if _optional(args, 2) is not None:
-        bias = _constant(args[2], "its bias B")
-        if bias.shape != (len(weights),):
-            raise Unsupported(f"a bias of shape {bias.shape} for {len(weights)} channels")
-        inputs += _given(args[2:], 1)
-    op = real.Conv(strides, pads, dilations, groups)
-    return low.emit(op, inputs, (x.shape[0], len(weights), rows, columns))
-
-
-def _average_pool(low: Lowering, node: SourceNode, args: Args) -> Value:
-    x = _image(args)
-    if "kernel_shape" not in node.attributes:
-        raise Unsupported("kernel_shape is missing")
-    kernel, strides = _pair(node, "kernel_shape"), _pair(node, "strides")
-    if _pair(node, "dilations") != (1, 1):
-        raise Unsupported("dilations other than 1 are not supported")
-    size = (x.shape[2], x.shape[3])
-    pads = _pads(node, size, kernel, strides, (1, 1))
-    if any(pads[axis] >= kernel[axis % 2] for axis in range(4)):
-        raise Unsupported(f"pads {pads} of a whole window {kernel} or more")
-    if node.attributes.get("ceil_mode", 0) and any(
-        (size[axis] + pads[axis] + pads[axis + 2] - kernel[axis]) % strides[axis] for axis in (0, 1)
-    ):
-        raise Unsupported("ceil_mode 1 adds windows that leave the input; use ceil_mode 0")
-    rows, columns = _windows(x, kernel, strides, pads, (1, 1))
-    count = bool(node.attributes.get("count_include_pad", 0))
-    return low.emit(
-        real.AveragePool(kernel, strides, pads, count), (x,), (*x.shape[:2], rows, columns)
-    )
-
-
-def _global_average_pool(low: Lowering, node: SourceNode, args: Args) -> Value:
-    x = _image(args)
-    kernel = (x.shape[2], x.shape[3])
-    return low.emit(real.AveragePool(kernel, kernel), (x,), (*x.shape[:2], 1, 1))
-
-
-def _reduce_mean(low: Lowering, node: SourceNode, args: Args) -> Value:
-    """Lower the mean over H and W, which is how torch writes a global average pool."""
-    x = _image(args)
-    axes = node.attributes.get("axes")
-    if axes is None and _optional(args, 1) is not None:
-        axes = _constant(args[1], "its axes").ravel().tolist()
-    if axes is None or sorted(_axis(int(axis), 4) for axis in axes) != [2, 3]:
-        raise Unsupported(f"the mean over the axes {axes}; only that over H and W is supported")
-    kernel, keep = (x.shape[2], x.shape[3]), bool(node.attributes.get("keepdims", 1))
-    pooled = low.emit(real.AveragePool(kernel, kernel), (x,), (*x.shape[:2], 1, 1), last=keep)
-    return pooled if keep else low.reshape(pooled, x.shape[:2])
-
-
 def _batch_norm(low: Lowering, node: SourceNode, args: Args) -> Value:
-    x = _tensor(args)
+    x = computed(args)
     if node.attributes.get("training_mode", 0) or any(node.outputs[1:]):
         raise Unsupported("in training mode; export the module after module.eval()")
     if len(x.shape) < 2:
         raise Unsupported(f"an input of shape {x.shape}; (N, C, ...) is needed")
     names = ("scale", "B", "input_mean", "input_var")
-    given = [_optional(args, index + 1) for index in range(4)]
+    given = [optional(args, index + 1) for index in range(4)]
     scale, shift, mean, variance = (
-        np.asarray(_constant(value, name), dtype=np.float64)
+        np.asarray(constant(value, name), dtype=np.float64)
         for value, name in zip(given, names, strict=True)
     )
     if any(array.shape != x.shape[1:2] for array in (scale, shift, mean, variance)):
@@ -396,16 +246,16 @@ def _batch_norm(low: Lowering, node: SourceNode, args: Args) -> Value:
 
 
 def _rearranged(low: Lowering, value: Value, shape: Shape) -> Value:
-    if prod(shape) != prod(_shape(value)):
-        raise Unsupported(f"cannot give {_shape(value)} the shape {shape}")
+    if prod(shape) != prod(shape_of(value)):
+        raise Unsupported(f"cannot give {shape_of(value)} the shape {shape}")
     if isinstance(value, Constant):
         return Constant(low.output, value.array.reshape(shape))
     return low.reshape(value, shape)
 
 
 def _flatten(low: Lowering, node: SourceNode, args: Args) -> Value:
-    (x,) = _given(args, 1)
-    shape = _shape(x)
+    (x,) = given(args, 1)
+    shape = shape_of(x)
     axis = node.attributes.get("axis", 1)
     if not -len(shape) <= axis <= len(shape):
         raise Unsupported(f"axis {axis} does not exist in shape {shape}")
@@ -414,9 +264,9 @@ def _flatten(low: Lowering, node: SourceNode, args: Args) -> Value:
 
 
 def _reshape(low: Lowering, node: SourceNode, args: Args) -> Value:
-    x, target = _given(args, 2)
-    wanted = [int(size) for size in _constant(target, "its shape").ravel()]
-    old = _shape(x)
+    x, target = given(args, 2)
+    wanted = [int(size) for size in constant(target, "its shape").ravel()]
+    old = shape_of(x)
     if not node.attributes.get("allowzero", 0):
         if any(size == 0 and index >= len(old) for index, size in enumerate(wanted)):
             raise Unsupported(f"the shape {wanted} copies an axis that {old} does not have")
@@ -432,8 +282,8 @@ def _reshape(low: Lowering, node: SourceNode, args: Args) -> Value:
 
 
 def _transpose(low: Lowering, node: SourceNode, args: Args) -> Value:
-    (x,) = _given(args, 1)
-    rank = len(_shape(x))
+    (x,) = given(args, 1)
+    rank = len(shape_of(x))
     perm = tuple(node.attributes.get("perm", range(rank)[::-1]))
     if sorted(perm) != list(range(rank)):
         raise Unsupported(f"perm {perm} does not order {rank} axes")
@@ -444,18 +294,18 @@ def _transpose(low: Lowering, node: SourceNode, args: Args) -> Value:
 
 OPERATORS: dict[str, Operator] = {
     "Add": _add,
-    "AveragePool": _average_pool,
+    "AveragePool": average_pool,
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
     "Constant": _constant_node,
-    "Conv": _conv,
+    "Conv": conv,
     "Flatten": _flatten,
     "Gemm": _gemm,
-    "GlobalAveragePool": _global_average_pool,
+    "GlobalAveragePool": global_average_pool,
     "Identity": _identity,
     "MatMul": _matmul,
     "Mul": _mul,
-    "ReduceMean": _reduce_mean,
+    "ReduceMean": reduce_mean,
     "Relu": _relu,
     "Reshape": _reshape,
     "Sigmoid": _sigmoid,
