@@ -21,9 +21,6 @@ NODE_MODULES = ROOT / "node_modules"
 # Cheap and general first, so that a broken base shows within seconds.
 FOLDERS = ("unit", "property", "circuits", "vectors", "contracts", "e2e", "fuzz")
 
-# Files of these names drive the C library directly; `make sanitize` runs them (marker `native`).
-NATIVE_TESTS = ("test_native*.py",)
-
 # No deadlines: a loaded machine is not a bug. Derandomised: a red run can be repeated.
 settings.register_profile(
     "zkai", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
@@ -46,28 +43,21 @@ class _OtherNativeLibrary(MetaPathFinder):
 
 
 if _library := os.environ.get("ZKAI_TEST_NATIVE"):
+    os.environ.pop("LD_PRELOAD", None)  # the sanitizer's runtime is for this process alone
     sys.meta_path.insert(0, _OtherNativeLibrary(Path(_library).resolve(strict=True)))
     from zkai import _native
 
     assert Path(_native.__file__) == Path(_library).resolve()
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers that this file gives."""
-    config.addinivalue_line("markers", "native: drives the C library; run by `make sanitize`")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order tests by folder and mark those that drive the C library."""
+    """Order tests by folder."""
 
     def place(item: pytest.Item) -> int:
         folder = item.path.relative_to(ROOT / "tests").parts[0]
         return FOLDERS.index(folder) if folder in FOLDERS else len(FOLDERS)
 
     items.sort(key=place)
-    for item in items:
-        if any(item.path.match(name) for name in NATIVE_TESTS):
-            item.add_marker("native")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
