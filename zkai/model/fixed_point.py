@@ -116,6 +116,14 @@ def relu(values: IntArray) -> IntArray:
     return np.asarray(values * relu_mask(values), dtype=np.int64)
 
 
+def squared_error_sum(values: IntArray, targets: IntArray) -> int:
+    """Return the exact sum of (z - t)**2, at twice the scale of z (rule 6).
+
+    The factor 2 / N of a mean's gradient belongs into the learning rate.
+    """
+    return sum(int(d) ** 2 for d in np.ravel(values - targets))
+
+
 def exponent_scale(logit_scale_bits: int, error_scale_bits: int) -> int:
     """Return E0 = 2 sa + se + 8: rule 8's exponentials are integers at scale 2**E0."""
     return 2 * logit_scale_bits + error_scale_bits + 8
