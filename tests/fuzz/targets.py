@@ -1,0 +1,233 @@
+"""The parsers under fuzzing, each with small valid files of its own making as seeds."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import struct
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from tests.fuzz.harness import Target
+from zkai.circuit.builder import Builder
+from zkai.circuit.formats import read_r1cs, read_wtns, write_r1cs, write_wtns
+from zkai.circuit.r1cs import Circuit
+from zkai.commands.files import read_input
+from zkai.encoding import canonical_json
+from zkai.model.export import load
+from zkai.model.training import SoftmaxHead
+from zkai.opening import read_state
+from zkai.proof import groth16
+from zkai.proof.keys import Keys, Proof, ProvingKey, VerifyingKey
+from zkai.proof.setup import setup
+
+STATEMENT = "inference/1"
+
+
+@lru_cache
+def small_circuit() -> Circuit:
+    """y = x0 x1 + x2 and a public copy of it: three constraints, one public signal."""
+    builder = Builder("fuzz")
+    y = builder.public_int("y")
+    x = builder.private_int("x", (3,))
+    product = builder.hint("product", lambda v: [v[0] * v[1]], [x], [()])[0]
+    builder.constrain(x[0], x[1], product, "product")
+    builder.bind_public(y, product + x[2])
+    return builder.build()
+
+
+@lru_cache
+def seeds(folder: Path) -> dict[str, bytes]:
+    """A valid file of each kind about the small circuit, by its ending."""
+    circuit = small_circuit()
+    witness = circuit.solve({"x": np.array([3, 5, 7])})
+    keys = setup(circuit, STATEMENT, folder / "keys")
+    proof = groth16.prove(circuit, keys.proving, witness, STATEMENT)
+    write_r1cs(folder / "c.r1cs", circuit)
+    write_wtns(folder / "w.wtns", witness)
+    return {
+        "r1cs": (folder / "c.r1cs").read_bytes(),
+        "wtns": (folder / "w.wtns").read_bytes(),
+        "zkey": keys.proving.path.read_bytes(),
+        "verifying": (folder / "keys" / "verifying.json").read_bytes(),
+        "proof": canonical_json(proof.to_json()),
+    }
+
+
+def at_path(ending: str, call: Callable[[Path], object]) -> Callable[[Path, bytes], object]:
+    """A target's call for a parser that opens a file."""
+
+    def write_and_call(folder: Path, data: bytes) -> object:
+        path = folder / f"input.{ending}"
+        path.write_bytes(data)
+        return call(path)
+
+    return write_and_call
+
+
+def r1cs(folder: Path) -> Target:
+    return Target("r1cs", (seeds(folder)["r1cs"],), at_path("r1cs", read_r1cs))
+
+
+def wtns(folder: Path) -> Target:
+    return Target("wtns", (seeds(folder)["wtns"],), at_path("wtns", read_wtns))
+
+
+def zkey(folder: Path) -> Target:
+    """Open a proving key, check it against its other half, and prove with it."""
+    verifying = seeds(folder)["verifying"]
+    circuit = small_circuit()
+    witness = circuit.solve({"x": np.array([3, 5, 7])})
+
+    def use(path: Path) -> None:
+        (path.parent / "verifying.json").write_bytes(verifying)
+        with contextlib.closing(_Mapped(path)) as mapped:
+            groth16.prove(circuit, mapped.key, witness, STATEMENT)
+            Keys.from_path(path.parent)
+
+    def write_and_use(scratch: Path, data: bytes) -> None:
+        (scratch / "k").mkdir(exist_ok=True)
+        path = scratch / "k" / "proving.zkey"
+        path.unlink(missing_ok=True)  # a mapped file must not change under an earlier map
+        path.write_bytes(data)
+        use(path)
+
+    return Target("zkey", (seeds(folder)["zkey"],), write_and_use)
+
+
+class _Mapped:
+    """A proving key that is let go of at the end of a run."""
+
+    def __init__(self, path: Path) -> None:
+        self.key = ProvingKey(path)
+
+    def close(self) -> None:
+        del self.key
+
+
+def verifying_key(folder: Path) -> Target:
+    """Read a verifying key and check a good proof with it, as `zkai verify` does."""
+    proof = Proof.from_json(json.loads(seeds(folder)["proof"]))
+
+    def use(path: Path) -> None:
+        groth16.verify(proof, VerifyingKey.from_path(path))
+
+    return Target("verifying-key", (seeds(folder)["verifying"],), at_path("json", use), json=True)
+
+
+def proof(folder: Path) -> Target:
+    """Read a proof and check it with a good key: only the very same statement may pass."""
+    key = VerifyingKey.from_path(_written(folder, "vk.json", seeds(folder)["verifying"]))
+    good = Proof.from_json(json.loads(seeds(folder)["proof"]))
+
+    def use(path: Path) -> None:
+        read = Proof.from_path(path)
+        groth16.verify(read, key)
+        if read != good:
+            raise AssertionError(f"a changed proof verifies: {read}")
+
+    return Target("proof", (seeds(folder)["proof"],), at_path("json", use), json=True)
+
+
+def onnx_model(folder: Path) -> Target:
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = numpy_helper.from_array(np.ones((4, 3), np.float32), "w")
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["z"], name="linear"),
+            helper.make_node("Relu", ["z"], ["y"], name="relu"),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])],
+        [weights],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return Target("onnx", (model.SerializeToString(),), at_path("onnx", load))
+
+
+def statement(folder: Path) -> Target:
+    from zkai import statement_file
+
+    seeds = (
+        b'statement = "training_step"\nformat = "groth16"\nbatch = 4\nlearning_rate = 0.0625\n'
+        b"momentum = 0.5\n[head]\nfeatures = 3\nclasses = 2\n",
+        b'statement = "genesis"\n[head]\nfeatures = 3\nclasses = 2\n',
+        b'statement = "apply_aggregate"\n[head]\nfeatures = 3\nclasses = 2\ninput_width = 6\n',
+    )
+    return Target("statement", seeds, at_path("toml", statement_file.load))
+
+
+def samples(folder: Path) -> Target:
+    from zkai import statement_file
+
+    plain, packed = io.BytesIO(), io.BytesIO()
+    np.savez(plain, x=np.arange(6.0).reshape(2, 3))
+    np.savez_compressed(packed, x=np.zeros((4, 4), np.int8), labels=np.arange(4))
+    found = (plain.getvalue(), packed.getvalue())
+    return Target("samples", found, at_path("npz", statement_file.read_samples))
+
+
+def values(folder: Path) -> Target:
+    seed = b'{"input": [[1, 2.5, -3]], "salts": {"input": "12"}, "name": "x", "list": [1, 2]}'
+    return Target("values", (seed,), at_path("json", read_input), json=True)
+
+
+def opening(folder: Path) -> Target:
+    """Read the private file that a fork's next step starts from."""
+    from zkai.opening import Opening, UserState
+
+    head = SoftmaxHead(features=2, classes=2)
+    state = _small_state(head, UserState)
+    path = folder / "opening.json"
+    Opening("genesis/1", {"new_state": state.commitment}, {}, state).write(path)
+    return Target(
+        "opening", (path.read_bytes(),), at_path("json", lambda p: read_state(p, head)), json=True
+    )
+
+
+def _small_state(head: SoftmaxHead, make: Callable[..., object]) -> object:
+    from zkai.model.training import HeadState
+
+    weights = np.arange(6, dtype=np.int64).reshape(head.shape)
+    return make(head, HeadState(weights), model=1, fork=2, step=3, secret=4, salt=5)
+
+
+def _written(folder: Path, name: str, data: bytes) -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+def sections(data: bytes) -> dict[int, tuple[int, int]]:
+    """Where each section of an iden3 file lies; for tests that aim at one."""
+    found, position = {}, 12
+    for _ in range(struct.unpack_from("<I", data, 8)[0]):
+        kind, size = struct.unpack_from("<IQ", data, position)
+        found[kind] = (position + 12, size)
+        position += 12 + size
+    return found
+
+
+TARGETS: dict[str, Callable[[Path], Target]] = {
+    "r1cs": r1cs,
+    "wtns": wtns,
+    "zkey": zkey,
+    "verifying-key": verifying_key,
+    "proof": proof,
+    "onnx": onnx_model,
+    "statement": statement,
+    "samples": samples,
+    "values": values,
+    "opening": opening,
+}
+
+
+def load_target(name: str, folder: Path) -> Target:
+    """The named target, its seeds made in `folder`."""
+    return TARGETS[name](folder)

@@ -1,0 +1,39 @@
+"""A short, repeatable share of `make fuzz`, and the fuzzer's own tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.harness import Finding, Target, fuzz
+from tests.fuzz.targets import TARGETS, load_target
+from zkai.errors import InvalidInput
+
+RUNS = 1500
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_mutated_input_is_accepted_or_refused(name: str, tmp_path: Path) -> None:
+    tally = fuzz(load_target(name, tmp_path), tmp_path, seed=1, runs=RUNS)
+    assert tally.refused > RUNS // 10  # mutations that never break anything test nothing
+
+
+def test_other_exceptions_are_found(tmp_path: Path) -> None:
+    def fragile(folder: Path, data: bytes) -> int:
+        if not data.startswith(b"magic"):
+            raise InvalidInput("wrong magic")
+        return data[6]  # IndexError on a file cut short
+
+    with pytest.raises(Finding, match="fragile: IndexError") as caught:
+        fuzz(Target("fragile", (b"magic12345",), fragile), tmp_path, seed=1, runs=2000)
+    assert caught.value.data.startswith(b"magic")
+    assert len(caught.value.data) <= 6
+
+
+def test_a_seed_must_be_valid(tmp_path: Path) -> None:
+    def never(folder: Path, data: bytes) -> None:
+        raise InvalidInput("no")
+
+    with pytest.raises(InvalidInput):
+        fuzz(Target("never", (b"x",), never), tmp_path, seed=1, runs=1)
