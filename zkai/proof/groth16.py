@@ -195,7 +195,7 @@ def _verify_native(proof: Proof, key: VerifyingKey, values: list[int]) -> None:
         _checked_row(point, name)
         for point, name in ((proof.a, "A"), (proof.b, "B"), (proof.c, "C"))
     )
-    ok = native.groth16_verify(
+    fault = native.groth16_verify(
         g1_words(key.alpha),
         g2_words(key.beta),
         g2_words(key.gamma),
@@ -206,8 +206,10 @@ def _verify_native(proof: Proof, key: VerifyingKey, values: list[int]) -> None:
         b,
         c,
     )
-    if not ok:
+    if fault is not None and fault.where == "proof":
         raise VerificationError(refusals.EQUATION)
+    if fault is not None:
+        raise VerificationError(f"{fault.where}: {fault.reason}")
 
 
 def _checked_row(point: G1 | G2, name: str) -> Limbs:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from zkai import native
-from zkai.encoding import BASE_MODULUS, FIELD_MODULUS, to_limbs
+from zkai.encoding import BASE_MODULUS, FIELD_MODULUS, Limbs, to_limbs
 from zkai.errors import InvalidInput
 from zkai.proof.points import G1, G2, g1_words, g2_words
 
@@ -40,13 +40,13 @@ def check_g2(points: Sequence[G2], what: str) -> None:
         raise InvalidInput(f"{what}[{bad}] is not a point of G2")
 
 
-def g1_from_words(words: native.Limbs) -> G1:
+def g1_from_words(words: Limbs) -> G1:
     """Return the point of one (1, 8) row in standard form."""
     x, y = (int.from_bytes(words.tobytes()[i : i + 32], "little") for i in (0, 32))
     return (x, y) if x or y else None
 
 
-def g2_from_words(words: native.Limbs) -> G2:
+def g2_from_words(words: Limbs) -> G2:
     """Return the point of one (1, 16) row in standard form."""
     data = words.tobytes()
     x0, x1, y0, y1 = (int.from_bytes(data[i : i + 32], "little") for i in range(0, 128, 32))
