@@ -5,9 +5,9 @@ A G1 point is (x, y); a G2 point is ((x0, x1), (y0, y1)) with x = x0 + x1 u; Non
 
 from __future__ import annotations
 
+from zkai.circuit.binfile import Words
 from zkai.encoding import BASE_MODULUS, to_limbs
 from zkai.errors import InvalidInput
-from zkai.proof.binfile import Words
 
 G1 = tuple[int, int] | None
 G2 = tuple[tuple[int, int], tuple[int, int]] | None

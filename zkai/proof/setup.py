@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from zkai import native, native_keys
+from zkai.circuit.binfile import SectionWriter
 from zkai.circuit.r1cs import Circuit
 from zkai.encoding import Limbs, to_limbs
 from zkai.errors import InvalidInput
-from zkai.proof.binfile import SectionWriter
 from zkai.proof.keys import DEVELOPMENT, PROVING_FILE, VERIFYING_FILE, Keys, ProvingKey, key_mark
 from zkai.proof.points import G1, G2
 from zkai.proof.ratio import g1_from_words, g2_from_words

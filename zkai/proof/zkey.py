@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from zkai.circuit.binfile import SectionFile, SectionWriter, Words
 from zkai.encoding import (
     BASE_MODULUS,
     FIELD_MODULUS,
@@ -26,7 +27,6 @@ from zkai.encoding import (
     to_limbs,
 )
 from zkai.errors import InvalidInput
-from zkai.proof.binfile import SectionFile, SectionWriter, Words
 from zkai.proof.points import G1, G2, g1_from_bytes, g1_to_bytes, g2_from_bytes, g2_to_bytes
 
 MAGIC, VERSION, GROTH16 = b"zkey", 1, 1
