@@ -68,7 +68,7 @@ def divide(numerator: IntArray, denominator: IntArray | int) -> IntArray:
     Raises InvalidInput unless every denominator is at least 1.
     """
     if np.any(np.asarray(denominator) < 1):
-        raise InvalidInput("a denominator of DIV must be at least 1")
+        raise InvalidInput("denominator: DIV needs one of at least 1")
     below = np.asarray(denominator, dtype=np.int64)
     return np.asarray((2 * numerator + below) // (2 * below), dtype=np.int64)
 

@@ -1,0 +1,424 @@
+"""Recomputes every fixed-point vector with unbounded integers, from circuits/README.md alone."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zkai.model import fixed_point, training
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted((ROOT / "circuits/vectors").glob("[0-9]*.json"))
+Vector = dict[str, Any]
+
+
+class Refused(Exception):
+    """The rules refuse this vector; the argument is the tensor to name."""
+
+
+def rescale(a: int, k: int) -> int:
+    return a * 2**-k if k <= 0 else math.floor(Fraction(a + 2 ** (k - 1), 2**k))
+
+
+def divide(a: int, b: int) -> int:
+    if b < 1:
+        raise Refused("denominator")
+    return math.floor(Fraction(2 * a + b, 2 * b))
+
+
+def fits(value: int, width: int, name: str) -> int:
+    if not -(2 ** (width - 1)) <= value < 2 ** (width - 1):
+        raise Refused(name)
+    return value
+
+
+def nested(function: Callable[..., int], *arrays: Any) -> Any:
+    """Apply a function to equally nested lists."""
+    if isinstance(arrays[0], list):
+        return [nested(function, *items) for items in zip(*arrays, strict=True)]
+    return function(*arrays)
+
+
+def matrix(rows: list[list[int]]) -> tuple[int, int]:
+    return len(rows), len(rows[0])
+
+
+def product(a: list[list[int]], b: list[list[int]]) -> list[list[int]]:
+    return [[sum(x * y for x, y in zip(row, col, strict=True)) for col in turned(b)] for row in a]
+
+
+def turned(a: list[list[int]]) -> list[list[int]]:
+    return [list(column) for column in zip(*a, strict=True)]
+
+
+def exponential(d: int, sa: int, se: int) -> int:
+    q, f = divmod(d, 2**sa)
+    if q >= se + 2:
+        return 0
+    return (64 * 2 ** (2 * sa) - 43 * f * 2**sa + 11 * f * f) * 2 ** (se + 2 - q)
+
+
+def check_row(u: list[int], half: int, name: str) -> None:
+    m = max(u)
+    if not -half <= m < half or any(m - v >= half for v in u):
+        raise Refused(name)
+
+
+def softmax_row(u: list[int], sa: int, se: int, name: str = "u") -> dict[str, Any]:
+    check_row(u, 2 ** (sa + 7), name)
+    e0 = 2 * sa + se + 8
+    e = [exponential(max(u) - v, sa, se) for v in u]
+    rho = divide(2 ** (e0 + se + 4), sum(e))
+    return {"e": e, "S": sum(e), "rho": rho, "p": [rescale(v * rho, e0 + 4) for v in e]}
+
+
+def to_fixed(v: Vector) -> Any:
+    x = float.fromhex(v["x"])
+    if not math.isfinite(x):
+        raise Refused("x")
+    y = Fraction(x) * 2 ** v["scale_bits"]
+    if abs(y) >= 2**53:
+        raise Refused("x")
+    return {"out": math.floor(y + Fraction(1, 2))}
+
+
+def matmul(v: Vector) -> Any:
+    bias = v.get("b", [0] * len(v["w"][0]))
+    acc = product(v["x"], v["w"])
+    shifted = [
+        [a + b * 2 ** v["bias_shift"] for a, b in zip(row, bias, strict=True)] for row in acc
+    ]
+    out = nested(lambda a: rescale(v["multiplier"] * a, v["shift"]), shifted)
+    return {"out": nested(lambda a: fits(a, v["width"], "out"), out)}
+
+
+def conv(v: Vector) -> Any:
+    x, w, (top, left, bottom, right) = v["x"], v["w"], v["pads"]
+    channels, height, width = len(x[0]), len(x[0][0]), len(x[0][0][0])
+    size, (kh, kw) = len(w[0]), (len(w[0][0]), len(w[0][0][0]))
+    (sh, sw), (dh, dw) = v["strides"], v["dilations"]
+    rows = (height + top + bottom - dh * (kh - 1) - 1) // sh + 1
+    columns = (width + left + right - dw * (kw - 1) - 1) // sw + 1
+
+    def at(n: int, c: int, i: int, j: int) -> int:
+        return x[n][c][i][j] if 0 <= i < height and 0 <= j < width else 0
+
+    def place(n: int, m: int, i: int, j: int) -> int:
+        first = m // (len(w) // v["groups"]) * size
+        acc = v["b"][m] * 2 ** v["bias_shift"]
+        for c, a, b in itertools.product(range(size), range(kh), range(kw)):
+            value = at(n, first + c, i * sh - top + a * dh, j * sw - left + b * dw)
+            acc += w[m][c][a][b] * value
+        return rescale(acc * v["multiplier"], v["shift"])
+
+    assert channels == size * v["groups"]
+    return {
+        "out": [
+            [
+                [[place(n, m, i, j) for j in range(columns)] for i in range(rows)]
+                for m in range(len(w))
+            ]
+            for n in range(len(x))
+        ]
+    }
+
+
+def add(v: Vector) -> Any:
+    b = v["b"]
+    if isinstance(v["a"][0], list) and not isinstance(b[0], list):
+        b = [b] * len(v["a"])
+    sa, sb = v["shifts"]
+
+    def one(a: int, b: int) -> int:
+        return fits(rescale(a * 2**sa + v["sign"] * b * 2**sb, v["shift"]), v["width"], "out")
+
+    return {"out": nested(one, v["a"], b)}
+
+
+def average_pool(v: Vector) -> Any:
+    x, (top, left, bottom, right) = v["x"], v["pads"]
+    height, width = len(x[0][0]), len(x[0][0][0])
+    (kh, kw), (sh, sw) = v["kernel"], v["strides"]
+    rows, columns = (height + top + bottom - kh) // sh + 1, (width + left + right - kw) // sw + 1
+
+    def place(plane: list[list[int]], i: int, j: int) -> int:
+        inside = [
+            plane[a][b]
+            for a in range(i * sh - top, i * sh - top + kh)
+            for b in range(j * sw - left, j * sw - left + kw)
+            if 0 <= a < height and 0 <= b < width
+        ]
+        return divide(sum(inside), kh * kw if v["count_include_pad"] else len(inside))
+
+    planes = [
+        [[[place(p, i, j) for j in range(columns)] for i in range(rows)] for p in item]
+        for item in x
+    ]
+    return {"out": planes}
+
+
+def check_logits(v: Vector) -> Any:
+    for row in v["u"]:
+        check_row(row, 2 ** (v["width"] - 1), "u")
+    return {}
+
+
+def softmax(v: Vector) -> Any:
+    rows = [softmax_row(u, v["logit_scale_bits"], v["error_scale_bits"]) for u in v["u"]]
+    wrapped = {"S": [[row["S"]] for row in rows], "rho": [[row["rho"]] for row in rows]}
+    return wrapped | {"e": [row["e"] for row in rows], "p": [row["p"] for row in rows]}
+
+
+def softmax_node(v: Vector) -> Any:
+    sa, se = v["logit_scale_bits"], v["error_scale_bits"]
+    return {"out": [[softmax_row(row, sa, se)["p"] for row in plane] for plane in v["u"]]}
+
+
+def sigmoid(v: Vector) -> Any:
+    sa, se = v["logit_scale_bits"], v["error_scale_bits"]
+    return {"out": [softmax_row([u, 0], sa, se)["p"][0] for u in v["u"]]}
+
+
+def log2(v: int, scale: int, s: int) -> int:
+    n = v.bit_length() - 1
+    f = math.floor(Fraction(v, 2**n) * 2**s) - 2**s
+    return (n - scale) * 2**s + f + rescale(22 * f * (2**s - f), 6 + s)
+
+
+def cross_entropy_sum(v: Vector) -> Any:
+    s, total = v["result_scale_bits"], 0
+    for row, label in zip(v["u"], v["labels"], strict=True):
+        d = max(row) - row[label]
+        total += log2(softmax_row(row, 8, 8)["S"], 32, s) + rescale(d, 8 - s)
+    return {"out": rescale(45426 * total, 16)}
+
+
+def error_and_gradient(v: Vector) -> Any:
+    one = 2 ** v["error_scale_bits"]
+    error = [
+        [p - one * (place == label) for place, p in enumerate(row)]
+        for row, label in zip(v["probabilities"], v["labels"], strict=True)
+    ]
+    x = [[*row, 2 ** v["input_scale_bits"]] for row in v["x"]]
+    return {"error": error, "gradient": product(turned(x), error)}
+
+
+def hidden_error(v: Vector) -> Any:
+    raw = product(v["error"], turned(v["weights"]))
+    return {"out": nested(lambda a, m: rescale(a, v["weight_scale_bits"]) * m, raw, v["mask"])}
+
+
+def updated(w: Any, g: Any, gradient_scale: int, rate: int, t: int, sw: int, width: int) -> Any:
+    """Rule 12, where a row of biases has its own scale."""
+    k = gradient_scale + t - sw
+    name = "weights after the step"
+    return nested(lambda a, b: fits(rescale(a * 2**k - rate * b, k), width, name), w, g)
+
+
+def sgd_step(v: Vector) -> Any:
+    head, rate = v["head"], v["learning_rate"]
+    if not 1 <= rate < 2 ** head["rate_bits"]:
+        raise Refused("learning_rate")
+    nested(lambda w: fits(w, head["weight_width"], "weights"), v["weights"])
+    sx, sw = head["input_scale_bits"], head["weight_scale_bits"]
+    sa, se = head["logit_scale_bits"], head["error_scale_bits"]
+    weights, bias = v["weights"][:-1], v["weights"][-1]
+    acc = product(v["x"], weights)
+    u = [
+        [rescale(369 * (a + b * 2**sx), sx + sw + 8 - sa) for a, b in zip(row, bias, strict=True)]
+        for row in acc
+    ]
+    p = [softmax_row(row, sa, se, "logits")["p"] for row in u]
+    given = {"probabilities": p, "labels": v["labels"], "x": v["x"]}
+    scales = {"error_scale_bits": se, "input_scale_bits": sx}
+    made = error_and_gradient({**given, **scales})
+    step, t = made["gradient"], head["rate_shift"]
+    result = {"u": u, "error": made["error"]}
+    if head["momentum"]:
+        m = head["momentum"]
+        step = nested(lambda old, g: rescale(m * old + 256 * g, 8), v["velocity"], step)
+        result["new_velocity"] = step
+    width = head["weight_width"]
+    result["new_weights"] = updated(v["weights"], step, sx + se, rate, t, sw, width)
+    if not head["momentum"]:
+        # The bias at its own scale gives the same integers.
+        sums = [[sum(column) for column in turned(made["error"])]]
+        assert updated([bias], sums, se, rate, t, sw, width)[0] == result["new_weights"][-1]
+    return result
+
+
+def apply_update(v: Vector) -> Any:
+    width = v["head"]["weight_width"]
+    nested(lambda a: fits(a, width + 1, "update"), v["update"])
+    name = "weights after the update"
+    return {"new_weights": nested(lambda a, b: fits(a + b, width, name), v["weights"], v["update"])}
+
+
+def output_error(v: Vector, hidden: Any) -> Any:
+    sa, sw = v["profile"]["activation_scale_bits"], v["profile"]["weight_scale_bits"]
+    acc = product(hidden, v["w2"])
+    u = [
+        [rescale(369 * (a + b * 2**sa), sw + 8) for a, b in zip(row, v["b2"], strict=True)]
+        for row in acc
+    ]
+    rows = [softmax_row(row, sa, 8)["p"] for row in u]
+    return [
+        [p - 256 * (place == label) for place, p in enumerate(row)]
+        for row, label in zip(rows, v["labels"], strict=True)
+    ]
+
+
+def mlp_step(v: Vector) -> Any:
+    rate, t = v["learning_rate"], v["profile"]["rate_shift"]
+    acc = product(v["x"], v["w1"])
+    z = [
+        [rescale(a + b * 2**4, 4 + 16 - 8) for a, b in zip(row, v["b1"], strict=True)]
+        for row in acc
+    ]
+    hidden, mask = nested(lambda a: max(a, 0), z), nested(lambda a: int(a >= 1), z)
+    error = output_error(v, hidden)
+    back = nested(lambda a, m: rescale(a, 16) * m, product(error, turned(v["w2"])), mask)
+    sums = [[sum(column) for column in turned(rows)] for rows in (back, error)]
+    return {
+        "new_w1": updated(v["w1"], product(turned(v["x"]), back), 12, rate, t, 16, 20),
+        "new_b1": updated(v["b1"], sums[0], 8, rate, t, 16, 20),
+        "new_w2": updated(v["w2"], product(turned(hidden), error), 16, rate, t, 16, 20),
+        "new_b2": updated(v["b2"], sums[1], 8, rate, t, 16, 20),
+    }
+
+
+def lora_step(v: Vector) -> Any:
+    rate, t = v["learning_rate"], v["profile"]["rate_shift"]
+    low = nested(lambda a: rescale(a, 16), product(v["x"], v["a"]))
+    parts = zip(product(v["x"], v["w1"]), product(low, v["b"]), strict=True)
+    z = [
+        [rescale(p + b * 2**4 + q, 12) for p, b, q in zip(row, v["b1"], more, strict=True)]
+        for row, more in parts
+    ]
+    hidden, mask = nested(lambda a: max(a, 0), z), nested(lambda a: int(a >= 1), z)
+    raw = nested(lambda a, m: a * m, product(output_error(v, hidden), turned(v["w2"])), mask)
+    back = nested(lambda a: rescale(a, 32), product(raw, turned(v["b"])))
+    return {
+        "new_a": updated(v["a"], product(turned(v["x"]), back), 12, rate, t, 16, 20),
+        "new_b": updated(v["b"], product(turned(low), raw), 28, rate, t, 16, 20),
+    }
+
+
+def transpose(v: Vector) -> Any:
+    return {"out": np.array(v["x"], dtype=object).transpose(v["perm"]).tolist()}
+
+
+OPERATIONS: dict[str, Callable[[Vector], Any]] = {
+    "add": add,
+    "apply_update": apply_update,
+    "average_pool": average_pool,
+    "check_logits": check_logits,
+    "check_width": lambda v: [fits(a, v["width"], "t") for a in v["values"]] and {},
+    "conv": conv,
+    "cross_entropy_sum": cross_entropy_sum,
+    "divide": lambda v: {"out": [divide(a, v["b"]) for a in v["a"]]},
+    "error_and_gradient": error_and_gradient,
+    "hidden_error": hidden_error,
+    "log2": lambda v: {"out": [log2(a, v["scale_bits"], v["result_scale_bits"]) for a in v["v"]]},
+    "lora_step": lora_step,
+    "matmul": matmul,
+    "mlp_step": mlp_step,
+    "mul": lambda v: {
+        "out": nested(lambda a, c: rescale(a * c, v["shift"]), v["x"], [v["c"]] * len(v["x"]))
+    },
+    "relu": lambda v: {"out": [max(a, 0) for a in v["x"]]},
+    "relu_mask": lambda v: {"out": [int(a > 0) for a in v["x"]]},
+    "rescale": lambda v: {"out": [rescale(a, v["k"]) for a in v["a"]]},
+    "reshape": lambda v: {"out": np.array(v["x"], dtype=object).reshape(v["shape"]).tolist()},
+    "scale": lambda v: {"out": [rescale(v["multiplier"] * a, v["shift"]) for a in v["x"]]},
+    "sgd_step": sgd_step,
+    "sigmoid": sigmoid,
+    "softmax": softmax,
+    "softmax_node": softmax_node,
+    "squared_error_sum": lambda v: {
+        "out": sum((a - b) ** 2 for a, b in zip(v["z"], v["t"], strict=True))
+    },
+    "to_fixed": to_fixed,
+    "transpose": transpose,
+}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_vectors_follow_from_the_text(path: Path) -> None:
+    data = json.loads(path.read_text())
+    assert data["format"] == "zkai.vectors/1"
+    assert data["rule"] == int(path.stem[:2])
+    for vector in data["vectors"]:
+        operation = OPERATIONS[vector["operation"]]
+        if vector["valid"]:
+            expected = operation(vector)
+            assert {name: vector[name] for name in expected} == expected, vector["operation"]
+        else:
+            with pytest.raises(Refused) as refused:
+                operation(vector)
+            assert vector["names"].strip("'") == str(refused.value)
+
+
+def test_every_rule_has_vectors_and_refusals() -> None:
+    rules = {json.loads(path.read_text())["rule"] for path in FILES}
+    assert rules == set(range(1, 17))
+    text = "".join(path.read_text() for path in FILES)
+    assert text.count('"valid": false') > 50
+
+
+def golden() -> list[Vector]:
+    vectors = json.loads((Path(__file__).parent / "golden_fixed_point.json").read_text())["vectors"]
+    assert len(vectors) == 37
+    return vectors
+
+
+def integers(values: Any) -> Any:
+    return np.array(values, dtype=np.int64)
+
+
+def golden_step(v: Vector) -> None:
+    head = training.SoftmaxHead(6, 3, rate_shift=16)
+    state = training.HeadState(integers([*v["W"], v["b"]]))
+    rate = 1 << (16 - v["kexp"])
+    trace = training.trace_step(head, state, integers(v["X"]), integers(v["y"]), rate)
+    assert trace.logits.tolist() == v["u"]
+    assert trace.error.tolist() == v["E"]
+    assert trace.state.weights.tolist() == [*v["W_out"], v["b_out"]]
+
+
+def golden_result(v: Vector) -> Any:
+    match v["op"]:
+        case "rescale":
+            return fixed_point.rescale(integers(v["a"]), v["k"])
+        case "div_round":
+            return fixed_point.divide(integers(v["a"]), v["b"])
+        case "to_fix":
+            return fixed_point.to_fixed(float.fromhex(v["x"]), v["s"])
+        case "softmax":
+            return fixed_point.softmax(integers(v["u"]))
+        case "sigmoid":
+            return fixed_point.sigmoid(integers(v["u"]))
+        case "ce_sum":
+            u, y = integers(v["u"]), integers(v["y"])
+            return fixed_point.cross_entropy_sum(u, y, result_scale_bits=v["s"])
+        case "avgpool":
+            x = integers(v["X"])
+            rows = x.reshape(1, 1, 2, 2, 2, 2).sum(axis=(3, 5))
+            return fixed_point.divide(rows, v["k"] ** 2)
+    raise AssertionError(v["op"])
+
+
+@pytest.mark.parametrize("vector", golden(), ids=lambda v: v["op"])
+def test_golden_vectors_hold(vector: Vector) -> None:
+    if vector["op"] == "lr_step":
+        golden_step(vector)
+    else:
+        assert np.array_equal(golden_result(vector), integers(vector["out"]))
