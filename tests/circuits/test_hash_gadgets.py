@@ -9,7 +9,7 @@ import poseidon_reference as reference
 import pytest
 from circuit_forgery import assert_every_wire_forced, assert_refused, assert_wire_refused
 
-from zkai import native
+from zkai import native_poseidon
 from zkai.circuit.builder import Builder
 from zkai.circuit.gadgets import merkle
 from zkai.circuit.gadgets.merkle import MerkleTree, membership_gadget, merkle_tree
@@ -162,7 +162,7 @@ def test_templates_hold_for_other_round_numbers(shape: Shape) -> None:
     state = builder.private_field("state", shape.t)
 
     def trace(values: Limbs) -> Limbs:
-        recorded = native.poseidon_permute(
+        recorded = native_poseidon.permute(
             values.reshape(1, shape.t, 4), shape.full, shape.partial, outputs, trace=True
         )[1]
         assert recorded is not None

@@ -12,7 +12,7 @@ import numpy as np
 import poseidon_reference as reference
 import pytest
 
-from zkai import native
+from zkai import native, native_poseidon
 from zkai.circuit.gadgets.poseidon import (
     FULL_ROUNDS,
     PARTIAL_ROUNDS,
@@ -53,8 +53,8 @@ def test_parameters_and_permutation_match_the_paper(
     shape: tuple[int, int, int], kernel: str
 ) -> None:
     t, full, partial = shape
-    native.poseidon_parameters.cache_clear()
-    constants, mds = native.poseidon_parameters(t, full, partial)
+    native_poseidon.parameters.cache_clear()
+    constants, mds = native_poseidon.parameters(t, full, partial)
     expected_constants, expected_mds = reference.parameters(t, full, partial)
     assert from_limbs(constants) == expected_constants
     assert from_limbs(mds) == [entry for row in expected_mds for entry in row]
@@ -62,7 +62,7 @@ def test_parameters_and_permutation_match_the_paper(
     states = [[element(3 * lane + i) for i in range(t)] for lane in range(3)]
     limbs = to_limbs([v for s in states for v in s]).reshape(3, t, 4)
     outputs = 0b10
-    final, trace = native.poseidon_permute(limbs, full, partial, outputs, trace=True)
+    final, trace = native_poseidon.permute(limbs, full, partial, outputs, trace=True)
     assert trace is not None
     for lane, state in enumerate(states):
         expected, sboxes = reference.permute(state, full, partial)
@@ -176,14 +176,14 @@ def test_no_elements_have_no_digest() -> None:
 
 def test_values_at_or_above_r_are_refused_by_the_library(kernel: str) -> None:
     states = np.zeros((6, 3, 4), np.uint64)
-    native.poseidon_permute(states, 8, 57)
+    native_poseidon.permute(states, 8, 57)
     states[5, 2] = to_limbs([R])[0]
     with pytest.raises(InvalidInput, match="not canonical"):
-        native.poseidon_permute(states, 8, 57)
+        native_poseidon.permute(states, 8, 57)
     inputs = np.zeros((6, 1, 2, 4), np.uint64)
     inputs[0, 0, 1] = 2**64 - 1
     with pytest.raises(InvalidInput, match="not canonical"):
-        native.poseidon_sponge(np.zeros((6, 3, 4), np.uint64), inputs, 8, 57)
+        native_poseidon.sponge(np.zeros((6, 3, 4), np.uint64), inputs, 8, 57)
 
 
 @pytest.mark.parametrize(
@@ -191,18 +191,18 @@ def test_values_at_or_above_r_are_refused_by_the_library(kernel: str) -> None:
 )
 def test_bad_parameters_are_refused(shape: tuple[int, int, int]) -> None:
     with pytest.raises(InvalidInput, match="Poseidon needs"):
-        native.poseidon_parameters(*shape)
+        native_poseidon.parameters(*shape)
 
 
 def test_bad_buffers_are_refused() -> None:
     good = np.zeros((2, 3, 4), np.uint64)
     with pytest.raises(InvalidInput, match="shape"):
-        native.poseidon_permute(good[0], 8, 57)
+        native_poseidon.permute(good[0], 8, 57)
     with pytest.raises(InvalidInput, match="uint64"):
-        native.poseidon_permute(good.astype(np.int64), 8, 57)
+        native_poseidon.permute(good.astype(np.int64), 8, 57)
     with pytest.raises(InvalidInput, match="mask of 3 bits"):
-        native.poseidon_permute(good, 8, 57, outputs=8)
+        native_poseidon.permute(good, 8, 57, outputs=8)
     with pytest.raises(InvalidInput, match="inputs must be"):
-        native.poseidon_sponge(good, np.zeros((2, 1, 3, 4), np.uint64), 8, 57)
+        native_poseidon.sponge(good, np.zeros((2, 1, 3, 4), np.uint64), 8, 57)
     with pytest.raises(InvalidInput, match="inputs must be"):
-        native.poseidon_sponge(good, np.zeros((3, 1, 2, 4), np.uint64), 8, 57)
+        native_poseidon.sponge(good, np.zeros((3, 1, 2, 4), np.uint64), 8, 57)

@@ -20,7 +20,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from zkai import native
+from zkai import native_poseidon
 from zkai.circuit.builder import Builder, Row
 from zkai.circuit.gadgets.poseidon_template import Ints, Shape, Side, Template, template
 from zkai.circuit.tensor import Field
@@ -72,7 +72,7 @@ def poseidon(inputs: Sequence[int]) -> int:
         raise InvalidInput(f"poseidon takes 1..{MAX_RATE} elements, got {len(inputs)}")
     s = shape(len(inputs) + 1)
     states = _checked_limbs([0, *inputs]).reshape(1, s.t, 4)
-    final, _ = native.poseidon_permute(states, s.full, s.partial)
+    final, _ = native_poseidon.permute(states, s.full, s.partial)
     return from_limbs(final[0, :1])[0]
 
 
@@ -103,7 +103,7 @@ def _absorb(tag: int, elements: Limbs, outputs: int, trace: bool) -> tuple[Limbs
     states = np.zeros((k, s.t, 4), np.uint64)
     states[:, 0] = to_limbs([tag])
     inputs = padded.reshape(k, blocks, s.t - 1, 4)
-    return native.poseidon_sponge(states, inputs, s.full, s.partial, outputs, trace)
+    return native_poseidon.sponge(states, inputs, s.full, s.partial, outputs, trace)
 
 
 def _width(n: int) -> int:

@@ -7,7 +7,7 @@ linear layer then appears once, on the right-hand side, and costs no row: full *
 S-boxes give three times as many rows and as many wires. As the layers' inverses are exact, the
 rows have one solution for given inputs: the permutation's.
 
-Source: ePrint 2019/458 (Poseidon); the parameters are those of `zkai.native.poseidon_parameters`.
+Source: ePrint 2019/458 (Poseidon); the parameters are those of `zkai.native_poseidon.parameters`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from zkai import native
+from zkai import native_poseidon
 from zkai.encoding import FIELD_MODULUS, from_limbs
 
 Ints = npt.NDArray[np.int64]
@@ -118,14 +118,14 @@ def _side(rows: list[Row], values: dict[int, int]) -> Side:
 
 
 def _constants(shape: Shape) -> Matrix:
-    flat = from_limbs(native.poseidon_parameters(shape.t, shape.full, shape.partial)[0])
+    flat = from_limbs(native_poseidon.parameters(shape.t, shape.full, shape.partial)[0])
     return [flat[i : i + shape.t] for i in range(0, len(flat), shape.t)]
 
 
 @lru_cache(maxsize=64)
 def _matrices(shape: Shape) -> tuple[Matrix, Matrix]:
     """Return the linear layer and its inverse."""
-    flat = from_limbs(native.poseidon_parameters(shape.t, shape.full, shape.partial)[1])
+    flat = from_limbs(native_poseidon.parameters(shape.t, shape.full, shape.partial)[1])
     matrix = [flat[i : i + shape.t] for i in range(0, len(flat), shape.t)]
     return matrix, _inverse(matrix)
 
