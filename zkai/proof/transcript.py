@@ -187,7 +187,7 @@ def _parse(data: bytes, start: int, where: str) -> tuple[Contribution, int]:
         raise InvalidInput(f"{where}: unknown type {kind}")
     if length > len(data) - position:
         raise InvalidInput(f"{where} is truncated")
-    parameters = _parse_parameters(data[position : position + length], where)
+    parameters = parse_parameters(data[position : position + length], where)
     body = data[start : start + _BODY]
     return Contribution(
         g1_from_bytes(body[0:64], f"{where}: delta"),
@@ -200,7 +200,7 @@ def _parse(data: bytes, start: int, where: str) -> tuple[Contribution, int]:
     ), position + length
 
 
-def _parse_parameters(data: bytes, where: str) -> dict[str, Any]:
+def parse_parameters(data: bytes, where: str) -> dict[str, Any]:
     """Return name, beacon_log_iterations and beacon from their sorted type-length-value list."""
     result: dict[str, Any] = {}
     position, last = 0, 0
