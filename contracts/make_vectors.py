@@ -18,7 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from Crypto.Hash import keccak
-from py_ecc.optimized_bn128 import FQ2, G1, G2, b2, curve_order, field_modulus, multiply, normalize
+
+RECURSION_LIMIT = sys.getrecursionlimit()
+from py_ecc.optimized_bn128 import (  # noqa: E402
+    FQ2,
+    G1,
+    G2,
+    b2,
+    curve_order,
+    field_modulus,
+    multiply,
+    normalize,
+)
+
+# py_ecc raises the limit so far that deeply nested JSON would crash the interpreter.
+sys.setrecursionlimit(RECURSION_LIMIT)
 
 R, Q = curve_order, field_modulus
 FOLDER = Path(__file__).parent / "vectors"

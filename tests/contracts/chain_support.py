@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from zkai.chain.abi import decode_revert, verify_calldata
@@ -16,7 +18,23 @@ from zkai.proof.keys import VerifyingKey
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COUNTS = (0, 1, 2, 9, 64)
-sys.path.insert(0, str(ROOT / "contracts"))  # build.py and make_vectors.py
+
+
+def _program(name: str) -> ModuleType:
+    """One of the programs beside the contracts, which are no package."""
+    spec = importlib.util.spec_from_file_location(
+        f"contracts_{name}", ROOT / f"contracts/{name}.py"
+    )
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+build = _program("build")
+make_vectors = _program("make_vectors")
 
 ABI = load_artifact("Groth16Verifier").abi
 
@@ -71,8 +89,6 @@ def refusal_of(chain: Chain, address: str, case: Case) -> str | None:
 
 def compile_one(source: str, contract: str, **settings: Any) -> dict[str, Any]:
     """Compile one file with the settings of the shipped artifacts, unless others are given."""
-    import build
-
     version, units = build.compile_sources({"one.sol": source}, {**build.SETTINGS, **settings})
     assert version == load_artifact("Groth16Verifier").compiler
     return units["one.sol"][contract]["evm"]  # type: ignore[no-any-return]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import selectors
 import subprocess
 import time
 from collections.abc import Iterator
@@ -31,16 +30,19 @@ class Anvil:
 
 
 @pytest.fixture(scope="module")
-def anvil(node_modules: Path) -> Iterator[Anvil]:
+def anvil(node_modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Anvil]:
     """A node on a free port, stopped when the module's tests end."""
     binary = node_modules / "@foundry-rs" / "anvil-linux-amd64" / "bin" / "anvil"
     chain_id = 313370
     options = ["--port", "0", "--accounts", "1", "--chain-id", str(chain_id)]
-    process = subprocess.Popen(
-        [binary, *options, "--enable-tx-gas-limit"], stdout=subprocess.PIPE, text=True
-    )
+    # Into a file: a pipe that nobody reads would fill and stop the node.
+    log = tmp_path_factory.mktemp("anvil") / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [binary, *options, "--enable-tx-gas-limit"], stdout=output, stderr=output
+        )
     try:
-        banner = _read_until(process, "Listening on ", timeout_s=30)
+        banner = _wait_for(log, r"Listening on \S+\n", process, timeout_s=30)
         secret = re.search(r"\(0\) (0x[0-9a-f]{64})", banner)
         listening = re.search(r"Listening on (\S+)", banner)
         assert secret
@@ -49,19 +51,12 @@ def anvil(node_modules: Path) -> Iterator[Anvil]:
     finally:
         process.terminate()
         process.wait(timeout=10)
-        assert process.stdout
-        process.stdout.close()
 
 
-def _read_until(process: subprocess.Popen[str], mark: str, timeout_s: float) -> str:
-    assert process.stdout
+def _wait_for(log: Path, mark: str, process: subprocess.Popen[bytes], timeout_s: float) -> str:
     deadline = time.monotonic() + timeout_s
-    text = ""
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while mark not in text:
-            assert selector.select(max(0.0, deadline - time.monotonic())), f"no {mark!r}: {text}"
-            line = process.stdout.readline()
-            assert line, f"the node ended with status {process.wait()}: {text}"
-            text += line
+    while not re.search(mark, text := log.read_text()):
+        assert process.poll() is None, f"the node ended: {text}"
+        assert time.monotonic() < deadline, f"the node did not start: {text}"
+        time.sleep(0.02)
     return text

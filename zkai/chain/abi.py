@@ -70,11 +70,6 @@ def parse_address(text: object, where: str) -> str:
     return checksummed
 
 
-def address_word(address: str) -> int:
-    """Return an address as a left-padded word."""
-    return int(parse_address(address, "address"), 16)
-
-
 def signature(entry: Mapping[str, Any]) -> str:
     """Return an ABI entry's signature, such as verify(uint256[8],uint256[])."""
     return f"{entry['name']}({','.join(i['type'] for i in entry['inputs'])})"

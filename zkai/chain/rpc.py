@@ -5,6 +5,7 @@ Source: the Ethereum execution APIs (JSON-RPC), EIP-155, EIP-1559.
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import re
@@ -22,6 +23,7 @@ from zkai.chain.chain import TRANSACTION_GAS_CAP, Deployment, Log, Outcome
 from zkai.errors import InvalidInput, ToolError, VerificationError
 
 _MAX_ANSWER_BYTES = 16 << 20
+_URL_FORM = "the RPC URL must be http://host[:port] or https://host[:port]/path"
 _HEX = re.compile(r"0x([0-9a-fA-F]{2})*")
 _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
 
@@ -59,14 +61,23 @@ class RpcChain:
         Raises InvalidInput for a URL that is not http(s) or another chain; ToolError if the node
         cannot be reached or does not speak JSON-RPC.
         """
-        parts = urllib.parse.urlsplit(url)
+        try:
+            parts = urllib.parse.urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise InvalidInput(_URL_FORM) from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InvalidInput("the RPC URL must be http://host[:port] or https://host[:port]/path")
-        self._url = url
-        # Paths and passwords of URLs carry providers' keys: messages name the host alone.
-        self._where = f"{parts.scheme}://{parts.hostname}" + (
-            f":{parts.port}" if parts.port else ""
-        )
+            raise InvalidInput(_URL_FORM)
+        # User names, paths and queries of URLs carry providers' keys: messages name the host alone.
+        host = parts.hostname if ":" not in parts.hostname else f"[{parts.hostname}]"
+        authority = f"{host}:{port}" if port else host
+        self._where = f"{parts.scheme}://{authority}"
+        self._url = urllib.parse.urlunsplit((parts.scheme, authority, parts.path, parts.query, ""))
+        self._headers = {"Content-Type": "application/json", "User-Agent": "zkai"}
+        if parts.username is not None:
+            login = f"{parts.username}:{parts.password or ''}"
+            token = base64.b64encode(urllib.parse.unquote(login).encode()).decode()
+            self._headers["Authorization"] = f"Basic {token}"
         self._key = key
         self._timeout_s = timeout_s
         self._receipt_timeout_s = receipt_timeout_s
@@ -223,12 +234,13 @@ class RpcChain:
         request = urllib.request.Request(  # noqa: S310 - the scheme was checked to be http(s)
             self._url,
             data=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json", "User-Agent": "zkai"},
+            headers=self._headers,
         )
         try:
             with urllib.request.urlopen(request, timeout=self._timeout_s) as answer:  # noqa: S310
                 data = answer.read(_MAX_ANSWER_BYTES + 1)
         except urllib.error.HTTPError as error:
+            error.close()
             raise ToolError(
                 f"{self._where}: {method} was answered with HTTP {error.code}"
             ) from None

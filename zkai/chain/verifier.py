@@ -7,7 +7,6 @@ no compiler, and comparing its code with the shipped artifact's shows exactly wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from zkai.chain.abi import (
     decode_revert,
@@ -19,13 +18,11 @@ from zkai.chain.abi import (
 )
 from zkai.chain.artifact import load_artifact
 from zkai.chain.chain import Chain, Deployment, Outcome
+from zkai.circuit.statements.context import Context, address_word
 from zkai.encoding import hex32, keccak256, word
 from zkai.errors import InvalidInput, VerificationError
-from zkai.proof.keys import CEREMONY, VerifyingKey
+from zkai.proof.keys import CEREMONY, Proof, VerifyingKey
 from zkai.proof.points import g1_uncompressed, g2_uncompressed
-
-if TYPE_CHECKING:
-    from zkai.proof.groth16 import Proof
 
 DOMAIN = keccak256(b"zkai.groth16/1")
 MAX_PUBLIC = 320
@@ -111,21 +108,25 @@ def check_deployment(
         raise VerificationError(f"the contract at {target} calls its key {status!r}")
 
 
-def verify_on_chain(chain: Chain, address: str, proof: Proof) -> int:
+def verify_on_chain(chain: Chain, address: str, proof: Proof, vk: VerifyingKey) -> int:
     """Verify a proof by a transaction, and return the gas that the whole of it used.
 
-    Without an account the proof is verified by a call, and the gas is the node's estimate. Which
-    key a contract has is `check_deployment`'s to say; here it must only claim the proof's.
+    Without an account the proof is verified by a call, and the gas is the node's estimate. Here
+    the contract must only claim the key; whether it keeps the claim is `check_deployment`'s to say.
 
-    Raises VerificationError, naming the contract's error, if it refuses the proof.
+    Raises VerificationError if proof, key and contract do not belong together, or, naming the
+    contract's error, if it refuses the proof.
     """
     target = parse_address(address, "verifier address")
-    digest = hex32(read_vk_digest(chain, target))
-    if digest != proof.vk_digest:
+    if proof.vk_digest != vk.digest:
+        raise VerificationError("the proof was made for another key than the verifying key")
+    digest = read_vk_digest(chain, target)
+    if digest != vk.digest:
         raise VerificationError(
-            f"the proof is for key {proof.vk_digest}, the verifier at {target} has {digest}"
+            f"the proof is for key {hex32(vk.digest)}, the verifier at {target} has {hex32(digest)}"
         )
-    return send_proof(chain, target, "verify", *proof_words(proof)).gas_used
+    words_of_proof, publics = proof_words(proof), proof.public_values(vk)
+    return send_proof(chain, target, "verify", words_of_proof, publics).gas_used
 
 
 def send_proof(
@@ -152,9 +153,25 @@ def send_proof(
     return outcome
 
 
-def proof_words(proof: Proof) -> tuple[list[int], list[int]]:
-    """Return a proof's 8 words in the EVM's order and its public inputs in the statement's."""
-    raise NotImplementedError
+def proof_words(proof: Proof) -> list[int]:
+    """Return a proof's 8 words in the EVM's order: A.x, A.y, B.x1, B.x0, B.y1, B.y0, C.x, C.y."""
+    points = (g1_uncompressed(proof.a), g2_uncompressed(proof.b), g1_uncompressed(proof.c))
+    return from_words(b"".join(points))
+
+
+def context_on(
+    chain: Chain, ledger: str, statement: str, fork: int, step: int, vk_digest: bytes
+) -> Context:
+    """Return the context of a proof that this chain's account will send to the contract `ledger`.
+
+    Raises InvalidInput if the chain has no account to receive it.
+    """
+    if chain.account is None:
+        raise InvalidInput("the context names who sends the proof: give a key file or variable")
+    recipient = address_word(chain.account)
+    return Context(
+        statement, chain.chain_id, address_word(ledger), fork, step, recipient, vk_digest
+    )
 
 
 def read_vk_digest(chain: Chain, address: str) -> bytes:
