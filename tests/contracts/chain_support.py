@@ -14,6 +14,8 @@ from typing import Any
 from zkai.chain.abi import decode_revert, verify_calldata
 from zkai.chain.artifact import load_artifact
 from zkai.chain.chain import Chain
+from zkai.chain.render import render_words
+from zkai.chain.verifier import key_words
 from zkai.proof.keys import VerifyingKey
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -87,8 +89,24 @@ def refusal_of(chain: Chain, address: str, case: Case) -> str | None:
     return refusal(chain, address, verify_calldata(case.proof, case.publics))
 
 
-def compile_one(source: str, contract: str, **settings: Any) -> dict[str, Any]:
-    """Compile one file with the settings of the shipped artifacts, unless others are given."""
-    version, units = build.compile_sources({"one.sol": source}, {**build.SETTINGS, **settings})
+def compile_each(sources: dict[str, str], contract: str, **settings: Any) -> dict[str, Any]:
+    """Compile files that each define `contract`, with the shipped settings unless others are given.
+
+    Returns by file name the compiler's "evm" object, which holds the bytecodes.
+    """
+    version, units = build.compile_sources(sources, {**build.SETTINGS, **settings})
     assert version == load_artifact("Groth16Verifier").compiler
-    return units["one.sol"][contract]["evm"]  # type: ignore[no-any-return]
+    return {name: units[name][contract]["evm"] for name in sources}
+
+
+def compile_one(source: str, contract: str, **settings: Any) -> dict[str, Any]:
+    """Compile one file as `compile_each` does."""
+    return compile_each({"one.sol": source}, contract, **settings)["one.sol"]  # type: ignore[no-any-return]
+
+
+@cache
+def rendered_creation_codes() -> dict[int, bytes]:
+    """The creation code of the rendered verifier of each vectors' key, by its public inputs."""
+    files = {f"{n}.sol": render_words(key_words(vectors(n).vk)) for n in COUNTS}
+    compiled = compile_each(files, "Groth16Verifier")
+    return {n: bytes.fromhex(compiled[f"{n}.sol"]["bytecode"]["object"]) for n in COUNTS}

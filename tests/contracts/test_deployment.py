@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from chain_support import compile_one, make_vectors, vectors
+from chain_support import compile_each, compile_one, make_vectors, vectors
 
 from zkai.chain.abi import verify_calldata, words
 from zkai.chain.artifact import NAMES, load_artifact
@@ -71,11 +71,14 @@ def test_a_malformed_key_is_not_deployed(chain: EmbeddedChain) -> None:
 
 
 @pytest.mark.node
-@pytest.mark.parametrize("name", ["gamma is delta", "ic[1] at infinity", "an unknown status"])
-def test_a_rendered_malformed_key_is_not_deployed(chain: EmbeddedChain, name: str) -> None:
-    evm = compile_one(render_words(malformed_keys()[name]), "Groth16Verifier")
-    with pytest.raises(VerificationError, match="InvalidKey"):
-        chain.deploy(bytes.fromhex(evm["bytecode"]["object"]))
+def test_a_rendered_malformed_key_is_not_deployed(chain: EmbeddedChain) -> None:
+    keys = malformed_keys()
+    names = ["gamma is delta", "ic[1] at infinity", "an unknown status", "alpha off the curve"]
+    compiled = compile_each({name: render_words(keys[name]) for name in names}, "Groth16Verifier")
+    for name in names:
+        code = bytes.fromhex(compiled[name]["bytecode"]["object"])
+        with pytest.raises(VerificationError, match="InvalidKey"):
+            chain.deploy(code)
 
 
 def test_deploy_checks_what_it_deployed(chain: EmbeddedChain) -> None:

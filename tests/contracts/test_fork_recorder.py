@@ -8,6 +8,7 @@ ForkRecorder, not by the verifier.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pytest
@@ -38,6 +39,11 @@ def context(chain_id: int, ledger: str, recipient: str, statement: str, key: Any
     head = keccak256(b"zkai/context/1") + keccak256(statement.encode())
     bound = [chain_id, int(ledger, 16), FORK, step, int(recipient, 16)]
     return int.from_bytes(keccak256(head + words(bound) + digest(key)), "big") % FIELD_MODULUS
+
+
+@cache
+def proof_of(key: Any, publics: tuple[int, ...]) -> list[int]:
+    return key.prove(publics, "recorder/proof")  # type: ignore[no-any-return]
 
 
 @dataclass
@@ -71,7 +77,7 @@ class Recorder:
         return self._send("record", STEP, list({**publics, **forged}.values()))
 
     def _send(self, function: str, key: Any, publics: list[int]) -> Outcome:
-        proof = key.prove(publics, f"recorder/{function}/{publics}")
+        proof = proof_of(key, tuple(publics))
         return send_proof(self.chain, self.address, function, proof, publics, "ForkRecorder")
 
     def head(self, fork: int) -> list[int]:

@@ -6,19 +6,17 @@ import pytest
 from chain_support import (
     COUNTS,
     Case,
-    compile_one,
     refusal,
     refusal_of,
+    rendered_creation_codes,
     vectors,
 )
 
 from zkai.chain.abi import selector, verify_calldata, words
 from zkai.chain.chain import Chain
 from zkai.chain.embedded import EmbeddedChain
-from zkai.chain.render import render_words
 from zkai.chain.verifier import (
     creation_code,
-    key_words,
     read_circuit_digest,
     read_key_status,
     read_n_public,
@@ -45,12 +43,10 @@ def deployed(chain: EmbeddedChain, form: str, n: int) -> str:
     """The address of the verifier of the vectors' key, deployed once a chain."""
     place = (id(chain), form, n)
     if place not in _deployed:
-        vk = vectors(n).vk
         if form == "prebuilt":
-            code = creation_code(vk)
+            code = creation_code(vectors(n).vk)
         else:
-            evm = compile_one(render_words(key_words(vk)), "Groth16Verifier")
-            code = bytes.fromhex(evm["bytecode"]["object"])
+            code = rendered_creation_codes()[n]
         _deployed[place] = chain.deploy(code).address
     return _deployed[place]
 
