@@ -156,6 +156,11 @@ def signed_bound(width: int) -> Bound:
     return -(1 << (width - 1)), (1 << (width - 1)) - 1
 
 
+def signed_width(bound: Bound) -> int:
+    """Return the fewest signed bits that hold every integer of an interval."""
+    return max(bound[1].bit_length(), (-bound[0] - 1).bit_length()) + 1
+
+
 def require_bound(builder: Builder, value: Tensor, gadget: str) -> Bound:
     """Return the proven bound of a gadget's operand.
 

@@ -33,3 +33,14 @@ def relu(builder: Builder, z: Tensor) -> Relu:
         return Relu(builder.with_bound(z * 0, 0, 0), mask)
     value = builder.multiply(z, mask, "relu")
     return Relu(builder.with_bound(value, 0, high), mask)
+
+
+def relu_of_sign(builder: Builder, z: Tensor, nonnegative: Tensor) -> Tensor:
+    """Return z [z >= 1] where [z >= 0] is proven already (`rescale_with_sign`): one row an element.
+
+    At z = 0 the two masks differ and the product does not.
+
+    Raises InvalidInput if z has no proven bound.
+    """
+    high = require_bound(builder, z, "relu")[1]
+    return builder.with_bound(builder.multiply(z, nonnegative, "relu"), 0, max(high, 0))

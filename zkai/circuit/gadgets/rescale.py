@@ -10,12 +10,15 @@ from collections.abc import Callable, Sequence
 
 from zkai.circuit.builder import Builder
 from zkai.circuit.gadgets.range import (
+    bit_tensor,
     check_range,
     check_signed,
+    guard,
     new_in_range,
     new_windowed,
     require_bound,
     signed_bound,
+    signed_width,
 )
 from zkai.circuit.tensor import Bound, Ints, Tensor
 from zkai.errors import InvalidInput
@@ -44,6 +47,37 @@ def rescale(builder: Builder, acc: Tensor, shift: int, width: int, tensor: str) 
     quotient, proven = _new_quotient(builder, compute, [acc], natural, width, tensor)
     constrain_rescale(builder, acc, shift, quotient)
     return builder.with_bound(quotient, *proven)
+
+
+def rescale_with_sign(
+    builder: Builder, acc: Tensor, shift: int, width: int, tensor: str
+) -> tuple[Tensor, Tensor]:
+    """Return z = R_shift(acc) in `width` signed bits, and [z >= 0], the range check's top digit.
+
+    Costs as `rescale`: the sign is free.
+
+    Raises InvalidInput if `acc` has no proven bound.
+    """
+    bound = require_bound(builder, acc, "rescale")
+    if shift <= 0:
+        exact = acc * (1 << -shift)
+        natural, value = require_bound(builder, exact, "rescale"), exact
+    else:
+        _check_shift(shift)
+        natural = rescale_bound(bound, shift)
+        (value,) = builder.hint(
+            "quotient", lambda a: [fixed_point.rescale(a, shift)], [acc], [acc.shape]
+        )
+    declared = signed_bound(width)
+    guard(builder, value, *declared, tensor)
+    n = min(width, signed_width(natural))
+    half = 1 << (n - 1)
+    bits = bit_tensor(builder, value + half, n, "quotient range")
+    low, high = max(natural[0], -half), min(natural[1], half - 1)
+    value = builder.with_bound(value, -half, half - 1)
+    if shift > 0:
+        constrain_rescale(builder, acc, shift, value)
+    return builder.with_bound(value, low, high), bits[..., n - 1]
 
 
 def constrain_rescale(builder: Builder, acc: Tensor, shift: int, quotient: Tensor) -> None:

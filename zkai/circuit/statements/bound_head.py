@@ -6,14 +6,15 @@ The inference then speaks about *that* state: the same commitment that a trainin
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from zkai.errors import InvalidInput
+from zkai.model import quantize
 from zkai.model.fixed_point import LOG2_E_NUMERATOR, IntArray
 from zkai.model.quant_graph import MatMul, QuantGraph, QuantNode
-from zkai.model.training import SoftmaxHead
+from zkai.model.training import HeadState, SoftmaxHead
 
 
 @dataclass(frozen=True)
@@ -84,3 +85,52 @@ def _facts(
         "output's scale": (graph.tensors[node.output].scale_bits, head.logit_scale_bits),
         "shift": (op.shift, head.logit_shift),
     }
+
+
+def attach_head(
+    backbone: QuantGraph, head: SoftmaxHead, state: HeadState, probabilities: bool = True
+) -> QuantGraph:
+    """Return the backbone followed by a trained head, bit-exact with training on its features.
+
+    The output is "probabilities", or "logits"; the head's parameters are "head.weight" and
+    "head.bias".
+
+    Raises InvalidInput unless the backbone has one output, (rows, features) at the head's input
+    scale and within its input width.
+    """
+    if len(backbone.outputs) != 1:
+        raise InvalidInput("a backbone has one output: the head's features")
+    features = backbone.tensors[backbone.outputs[0]]
+    if features.shape[1:] != (head.features,) or features.scale_bits != head.input_scale_bits:
+        raise InvalidInput(
+            f"the backbone's output {features.name!r} has shape {features.shape} and scale"
+            f" {features.scale_bits}; the head takes (rows, {head.features}) at scale"
+            f" {head.input_scale_bits}"
+        )
+    if features.width > head.input_width:
+        raise InvalidInput(
+            f"the backbone's output {features.name!r} has {features.width} bits; the head takes"
+            f" {head.input_width}"
+        )
+    tail = quantize.head_graph(head, state, features.shape[0], probabilities)
+    names = {"features": features.name, "weight": "head.weight", "bias": "head.bias"}
+    names |= {name: name for name in tail.tensors if name not in names}
+    if clash := sorted(set(backbone.tensors) & (set(names.values()) - {features.name})):
+        raise InvalidInput(f"the backbone already has a tensor called {clash[0]!r}")
+    tensors = dict(backbone.tensors) | {features.name: replace(features, role="hidden")}
+    for name, tensor in tail.tensors.items():
+        if name != "features":
+            tensors[names[name]] = replace(tensor, name=names[name])
+    nodes = [
+        replace(node, inputs=tuple(names[n] for n in node.inputs), output=names[node.output])
+        for node in tail.nodes
+    ]
+    values = {names[name]: value for name, value in tail.values.items()}
+    return QuantGraph(
+        backbone.name,
+        backbone.inputs,
+        tail.outputs,
+        tensors,
+        (*backbone.nodes, *nodes),
+        {**backbone.values, **values},
+    )

@@ -13,9 +13,9 @@ import numpy as np
 from zkai.circuit.builder import Builder
 from zkai.circuit.gadgets.division import divide_by_constants
 from zkai.circuit.gadgets.matmul import constant_values, im2col, matmul
-from zkai.circuit.gadgets.range import require_bound
-from zkai.circuit.gadgets.relu import relu
-from zkai.circuit.gadgets.rescale import rescale, rescale_bound
+from zkai.circuit.gadgets.range import require_bound, signed_width
+from zkai.circuit.gadgets.relu import relu, relu_of_sign
+from zkai.circuit.gadgets.rescale import rescale, rescale_bound, rescale_with_sign
 from zkai.circuit.gadgets.softmax import logits, sigmoid, softmax
 from zkai.circuit.tensor import Tensor, concat
 from zkai.errors import InvalidInput
@@ -59,7 +59,8 @@ class _Walk:
     """The tensors made so far.
 
     Base-2 logits wait as (accumulator, shift): the softmax or sigmoid that reads them proves their
-    range by rule 7, which is cheaper than a range check first.
+    range by rule 7, which is cheaper than a range check first. A tensor that a ReLU reads keeps the
+    sign that its range check shows.
     """
 
     def __init__(self, builder: Builder, graph: QuantGraph, tensors: Mapping[str, Tensor]) -> None:
@@ -67,14 +68,15 @@ class _Walk:
         self.graph = graph
         self.made = dict(tensors)
         self.waiting: dict[str, tuple[Tensor, int]] = {}
+        self.rectified = {n.inputs[0] for n in graph.nodes if isinstance(n.op, Relu)}
+        self.signs: dict[str, Tensor] = {}
 
     def value(self, name: str) -> Tensor:
         """Return a tensor, rescaled in its natural width if nothing else has bounded it."""
         if name not in self.made:
             acc, shift = self.waiting[name]
-            low, high = rescale_bound(require_bound(self.builder, acc, name), shift)
-            width = max(high.bit_length(), (-low - 1).bit_length()) + 1
-            self.made[name] = rescale(self.builder, acc, shift, width, name)
+            bound = rescale_bound(require_bound(self.builder, acc, name), shift)
+            self.made[name] = rescale(self.builder, acc, shift, signed_width(bound), name)
         return self.made[name]
 
     def apply(self, node: QuantNode) -> None:
@@ -82,7 +84,7 @@ class _Walk:
         if isinstance(op, Softmax | Sigmoid):
             self.made[node.output] = self._normalised(node, op)
         elif isinstance(op, Relu):
-            self.made[node.output] = relu(self.builder, self.value(node.inputs[0])).value
+            self.made[node.output] = self._relu(node.inputs[0])
         elif isinstance(op, AveragePool):
             self.made[node.output] = self._average_pool(node, op)
         elif isinstance(op, Reshape):
@@ -115,7 +117,11 @@ class _Walk:
 
     def _rescaled(self, node: QuantNode, acc: Tensor, shift: int) -> None:
         tensor = self.graph.tensors[node.output]
-        if tensor.checked:
+        if tensor.checked and tensor.name in self.rectified:
+            acc, self.signs[tensor.name] = rescale_with_sign(
+                self.builder, acc, shift, tensor.width, tensor.name
+            )
+        elif tensor.checked:
             acc = rescale(self.builder, acc, shift, tensor.width, tensor.name)
         elif shift > 0:
             self.waiting[tensor.name] = acc, shift
@@ -123,6 +129,12 @@ class _Walk:
         else:
             acc = acc * (1 << -shift)
         self.made[tensor.name] = acc
+
+    def _relu(self, name: str) -> Tensor:
+        z = self.value(name)
+        if name in self.signs:
+            return relu_of_sign(self.builder, z, self.signs[name])
+        return relu(self.builder, z).value
 
     def _convolution(self, node: QuantNode, op: Conv, args: list[Tensor]) -> Tensor:
         x, kernels = args[:2]
