@@ -131,6 +131,8 @@ def _inferred_shapes(model: onnx.ModelProto, inputs: Mapping[str, Shape]) -> dic
             sizes.ClearField("dim")
             for size in inputs[value.name]:
                 sizes.dim.add().dim_value = size
+    for domain in {node.domain for node in copy.graph.node} - {o.domain for o in copy.opset_import}:
+        copy.opset_import.add(domain=domain, version=1)
     try:
         graph = onnx.shape_inference.infer_shapes(copy, data_prop=True).graph
     except Exception:  # noqa: BLE001 - a better error message is all that is lost
