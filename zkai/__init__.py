@@ -1,1 +1,92 @@
-"""zkai: zero-knowledge proofs of inference and training steps."""
+"""zkai: zero-knowledge proofs of inference and training steps.
+
+The public names, and nothing else; each is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zkai.assignment import Destination
+    from zkai.calibrated import Inference
+    from zkai.circuit.statements.apply_aggregate import ApplyAggregate
+    from zkai.circuit.statements.genesis import Genesis
+    from zkai.circuit.statements.training_step import TrainingStep
+    from zkai.errors import InvalidInput, ToolError, VerificationError, ZkaiError
+    from zkai.model.calibrate import QuantConfig
+    from zkai.model.export import export, load
+    from zkai.model.training import SoftmaxHead
+    from zkai.opening import Opening, UserState
+    from zkai.pipeline import estimate, prove, setup, verify, verify_chain
+    from zkai.proof.estimate import Estimate
+    from zkai.proof.keys import Keys, Proof, ProvingKey, VerifyingKey
+
+_HOMES = {
+    "ApplyAggregate": "zkai.circuit.statements.apply_aggregate",
+    "Destination": "zkai.assignment",
+    "Estimate": "zkai.proof.estimate",
+    "Genesis": "zkai.circuit.statements.genesis",
+    "Inference": "zkai.calibrated",
+    "InvalidInput": "zkai.errors",
+    "Keys": "zkai.proof.keys",
+    "Opening": "zkai.opening",
+    "Proof": "zkai.proof.keys",
+    "ProvingKey": "zkai.proof.keys",
+    "QuantConfig": "zkai.model.calibrate",
+    "SoftmaxHead": "zkai.model.training",
+    "ToolError": "zkai.errors",
+    "TrainingStep": "zkai.circuit.statements.training_step",
+    "UserState": "zkai.opening",
+    "VerificationError": "zkai.errors",
+    "VerifyingKey": "zkai.proof.keys",
+    "ZkaiError": "zkai.errors",
+    "estimate": "zkai.pipeline",
+    "export": "zkai.model.export",
+    "load": "zkai.model.export",
+    "prove": "zkai.pipeline",
+    "setup": "zkai.pipeline",
+    "verify": "zkai.pipeline",
+    "verify_chain": "zkai.pipeline",
+}
+
+__all__ = [
+    "ApplyAggregate",
+    "Destination",
+    "Estimate",
+    "Genesis",
+    "Inference",
+    "InvalidInput",
+    "Keys",
+    "Opening",
+    "Proof",
+    "ProvingKey",
+    "QuantConfig",
+    "SoftmaxHead",
+    "ToolError",
+    "TrainingStep",
+    "UserState",
+    "VerificationError",
+    "VerifyingKey",
+    "ZkaiError",
+    "estimate",
+    "export",
+    "load",
+    "prove",
+    "setup",
+    "verify",
+    "verify_chain",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'zkai' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

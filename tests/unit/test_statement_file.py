@@ -1,0 +1,154 @@
+"""Statement files: each key that is read, and each way in which one is refused by name."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zkai import statement_file
+from zkai.circuit.statements.training_step import TrainingStep
+from zkai.errors import InvalidInput
+
+STEP = """
+statement = "training_step"
+format = "groth16"
+batch = 4
+steps = 1
+learning_rate = 0.0625
+
+[head]
+features = 3
+classes = 2
+"""
+
+
+def parse(text: str) -> object:
+    return statement_file.parse(text.encode(), Path("step.toml"))
+
+
+def test_a_training_step_is_read() -> None:
+    statement = parse(STEP)
+    assert isinstance(statement, TrainingStep)
+    assert statement.head.features == 3
+    assert statement.batch == 4
+    assert statement.version == "training_step/1"
+
+
+def test_format_defaults_to_groth16_and_momentum_is_a_fraction() -> None:
+    text = STEP.replace('format = "groth16"', "momentum = 0.5")
+    statement = parse(text)
+    assert isinstance(statement, TrainingStep)
+    assert statement.head.momentum == 128
+
+
+@pytest.mark.parametrize("kind", ["genesis", "apply_aggregate"])
+def test_the_other_head_statements_are_read(kind: str) -> None:
+    statement = parse(f'statement = "{kind}"\n[head]\nfeatures = 3\nclasses = 2\n')
+    assert statement.version == f"{kind}/1"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("batch = 4", "batch = = 4", r"step\.toml: not valid TOML .*line 4"),
+        ("batch = 4", "bach = 4", r"step\.toml: unknown key bach; did you mean batch\?"),
+        ("batch = 4", "zzzz = 4", r"step\.toml: unknown key zzzz; known: statement, format"),
+        ("batch = 4", "", r"step\.toml: missing batch \(an integer\)"),
+        ("batch = 4", "batch = 4.0", r"step\.toml: batch: expected an integer, got 4\.0"),
+        ("batch = 4", "batch = true", r"batch: expected an integer, got True"),
+        ("batch = 4", 'batch = "4"', r"batch: expected an integer, got '4'"),
+        ("batch = 4", "batch = 0", r"step\.toml: .*batch"),
+        ("steps = 1", "steps = 0", r"step\.toml: .*steps"),
+        ("0.0625", "nan", r"learning_rate: expected a finite number, got nan"),
+        ("0.0625", '"0.1"', r"learning_rate: expected a finite number, got '0\.1'"),
+        ("0.0625", "0.1", r"step\.toml: learning rate 0\.1 .*the nearest are"),
+        ("steps = 1", "momentum = 0.3", r"momentum: expected a multiple of 1/256.*nearest is 0\.30"),
+        ("steps = 1", "momentum = 1.0", r"momentum: expected a multiple of 1/256"),
+        ("steps = 1", 'loss = "mse"', r'loss: expected "softmax", got \'mse\''),
+        ("groth16", "halo2", r'format "halo2" is not available in this version; use "groth16"'),
+        ("groth16", "groth16-commit", r'"groth16-commit" is not available in this version'),
+        ("groth16", "plonk", r'format: expected "groth16", got "plonk"'),
+        ("training_step", "trainingstep", r'statement: expected "inference" or "training_step"'),
+        ("[head]", "[haed]", r"unknown key haed; did you mean head\?"),
+        ("classes = 2", "classes = 2\nwidth = 3", r"step\.toml: \[head\]: unknown key width"),
+        ("classes = 2", "", r"step\.toml: \[head\]: missing classes"),
+        ("classes = 2", "classes = 1", r"step\.toml: head: classes must be 2 to 256, got 1"),
+        ("classes = 2", "classes = 2.5", r"\[head\]: classes: expected an integer, got 2\.5"),
+    ],
+)
+def test_what_is_wrong_is_named(old: str, new: str, message: str) -> None:
+    assert old in STEP
+    with pytest.raises(InvalidInput, match=message):
+        parse(STEP.replace(old, new))
+
+
+def test_a_head_that_is_no_table_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"head: expected a table, got 3"):
+        parse('statement = "genesis"\nhead = 3\n')
+
+
+def test_files_that_are_no_text_or_too_large_or_missing_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    with pytest.raises(InvalidInput, match=r"s\.toml: cannot be read \(No such file"):
+        statement_file.load(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InvalidInput, match=r"s\.toml: not valid TOML"):
+        statement_file.load(path)
+    path.write_bytes(b"#" * (statement_file.MAX_FILE_BYTES + 1))
+    with pytest.raises(InvalidInput, match=r"s\.toml: larger than"):
+        statement_file.load(path)
+
+
+def test_samples_are_read_by_name(tmp_path: Path) -> None:
+    np.savez(tmp_path / "s.npz", input=np.ones((2, 3), np.float32))
+    samples = statement_file.read_samples(tmp_path / "s.npz")
+    assert samples["input"].shape == (2, 3)
+
+
+def test_samples_that_need_pickle_run_nothing(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (tmp_path / "ran",))
+
+    np.savez(tmp_path / "s.npz", input=np.array([Trap()], dtype=object))
+    with pytest.raises(InvalidInput, match=r"s\.npz: not an \.npz file of numeric arrays"):
+        statement_file.read_samples(tmp_path / "s.npz")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"not a zip", b"\x93NUMPY"])
+def test_samples_that_are_no_archive_are_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "s.npz").write_bytes(content)
+    with pytest.raises(InvalidInput, match=r"s\.npz: not an \.npz file"):
+        statement_file.read_samples(tmp_path / "s.npz")
+
+
+def test_truncated_and_odd_samples_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.npz"
+    np.savez(path, input=np.ones(100))
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(InvalidInput, match=r"s\.npz: not an \.npz file"):
+        statement_file.read_samples(path)
+    np.savez(path)
+    with pytest.raises(InvalidInput, match=r"s\.npz: holds no arrays"):
+        statement_file.read_samples(path)
+    np.savez(path, input=np.array(["a"]))
+    with pytest.raises(InvalidInput, match=r"s\.npz: array 'input' has dtype <U1"):
+        statement_file.read_samples(path)
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statement_file, "MAX_SAMPLE_BYTES", 1 << 16)
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(1 << 16))
+    with zipfile.ZipFile(tmp_path / "s.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("input.npy", buffer.getvalue())
+    assert (tmp_path / "s.npz").stat().st_size < 1 << 16
+    with pytest.raises(InvalidInput, match=r"s\.npz: unpacks to more than"):
+        statement_file.read_samples(tmp_path / "s.npz")

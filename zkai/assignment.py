@@ -1,0 +1,320 @@
+"""From a user's values to a statement's exact integers, with fresh salts where none are given.
+
+Real tensors are quantised at the statement's scales. A name with the suffix `_integers` takes
+exact integers instead: `x_integers`, `weights_integers`, `update_integers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from zkai.circuit.gadgets.range import signed_bound
+from zkai.circuit.statements.apply_aggregate import ApplyAggregate
+from zkai.circuit.statements.base import (
+    PublicValues,
+    Statement,
+    check_names,
+    field_element,
+    int_tensor,
+)
+from zkai.circuit.statements.commitments import PUBLIC_SALT, model_id, new_salt
+from zkai.circuit.statements.context import Context
+from zkai.circuit.statements.genesis import Genesis
+from zkai.circuit.statements.inference import Inference
+from zkai.circuit.statements.training_step import TrainingStep
+from zkai.encoding import FIELD_MODULUS, parse_decimal
+from zkai.errors import InvalidInput
+from zkai.model.fixed_point import MAX_WIDTH, IntArray, check_width, to_fixed
+from zkai.model.training import HeadState, SoftmaxHead, initial_state, learning_rate
+from zkai.opening import Opening, UserState
+
+ZERO = bytes(32)
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where and for whom a proof counts; the default is nowhere in particular.
+
+    `ledger` and `recipient` are 32 bytes: a contract's or account's address padded on the left
+    (`zkai.circuit.statements.context.address_word`), or a ledger's id.
+    """
+
+    chain_id: int = 0
+    ledger: bytes = ZERO
+    recipient: bytes = ZERO
+
+    def context(self, statement: str, fork: int, step: int, vk_digest: bytes) -> int:
+        """Return the public signal `context` of a proof for this destination."""
+        context = Context(
+            statement, self.chain_id, self.ledger, fork, step, self.recipient, vk_digest
+        )
+        return context.signal()
+
+
+@dataclass(frozen=True, repr=False)
+class Assignment:
+    """A statement's integer values, what its public signals must be, and how to open them."""
+
+    values: Mapping[str, Any]
+    public: PublicValues
+    opening: Opening
+
+
+def complete(
+    statement: Statement,
+    values: Mapping[str, Any],
+    destination: Destination,
+    vk_digest: bytes,
+) -> Assignment:
+    """Return everything that a proof of `statement` on the user's `values` needs.
+
+    Salts, and the secret of a new user, come from the operating system unless they are given.
+
+    Raises InvalidInput, naming the value, for anything missing, unknown, of another shape or type,
+    NaN or infinite, or out of range.
+    """
+    reader = _Reader(statement.version, values)
+    state: UserState | None
+    if isinstance(statement, TrainingStep):
+        state, exact = _training_step(statement, reader)
+    elif isinstance(statement, Genesis):
+        state, exact = _genesis(statement, reader)
+    elif isinstance(statement, ApplyAggregate):
+        state, exact = _apply_aggregate(statement, reader)
+    elif isinstance(statement, Inference):
+        state, exact = _inference(statement, reader)
+    else:
+        raise InvalidInput(f"{type(statement).__name__}: not a statement that can be proven")
+    reader.finish()
+    fork, step = (0, 0) if state is None else (state.fork, state.step)
+    exact["context"] = destination.context(statement.version, fork, step, vk_digest)
+    public = statement.public_values(exact)
+    if isinstance(statement, Inference):
+        return Assignment(exact, public, _tensor_opening(statement, exact, public))
+    assert state is not None
+    return Assignment(exact, public, _state_opening(statement, exact, public, state))
+
+
+class _Reader:
+    """Takes named values one by one, and refuses those that nobody took."""
+
+    def __init__(self, where: str, values: Mapping[str, Any]) -> None:
+        if not isinstance(values, Mapping):
+            raise InvalidInput(f"{where}: expected a mapping of names to values")
+        self.where = where
+        self._values = values
+        self._known: list[str] = []
+
+    def has(self, name: str) -> bool:
+        """Return whether the user gave a value of this name."""
+        return name in self._values
+
+    def take(self, name: str, what: str) -> Any:
+        """Return a value. Raises InvalidInput, saying what it is, if it is missing."""
+        self._known.append(name)
+        if name not in self._values:
+            raise InvalidInput(f"{self.where}: missing {name} ({what})")
+        return self._values[name]
+
+    def element(self, name: str, default: Callable[[], int]) -> int:
+        """Return a field element, given as an integer or a decimal string."""
+        self._known.append(name)
+        if name not in self._values:
+            return default()
+        value = self._values[name]
+        if isinstance(value, str):
+            return parse_decimal(value, f"{self.where}: {name}", FIELD_MODULUS)
+        return field_element(self.where, name, value)
+
+    def tensor(self, name: str, scale_bits: int, shape: tuple[int, ...]) -> IntArray:
+        """Return a tensor's integers, from real numbers or, exactly, from `name`_integers."""
+        exact = f"{name}_integers"
+        self._known.append(exact)
+        if exact in self._values:
+            if name in self._values:
+                raise InvalidInput(f"{self.where}: give {name} or {exact}, not both")
+            low, high = signed_bound(MAX_WIDTH)
+            return int_tensor(self.where, exact, self._values[exact], shape, low, high)
+        value = self.take(name, f"real numbers, shape {shape}")
+        integers = to_fixed(as_array(f"{self.where}: {name}", value), scale_bits, name)
+        if integers.shape != shape:
+            raise InvalidInput(
+                f"{self.where}: {name}: expected shape {shape}, got {integers.shape}"
+            )
+        return integers
+
+    def finish(self) -> None:
+        """Return None if every value was taken. Raises InvalidInput naming the others."""
+        check_names(self.where, self._values, (), self._known)
+
+
+def as_array(where: str, value: Any) -> npt.NDArray[Any]:
+    """Return a value as an array. Raises InvalidInput, naming it, for ragged lists."""
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InvalidInput(f"{where}: expected lists of numbers of equal lengths") from error
+
+
+def _training_step(statement: TrainingStep, reader: _Reader) -> tuple[UserState, dict[str, Any]]:
+    head, rows = statement.head, statement.steps * statement.batch
+    state = _old_state(head, reader)
+    exact = _state_values(state)
+    exact["x"] = reader.tensor("x", head.input_scale_bits, (rows, head.features))
+    check_width(exact["x"], head.input_width, "x")
+    exact["labels"] = as_array(
+        f"{reader.where}: labels", reader.take("labels", f"integers, shape ({rows},)")
+    )
+    if reader.has("learning_rate"):
+        rate = reader.take("learning_rate", "a number")
+        exact["learning_rate"] = learning_rate(head, rate, statement.batch)
+    for name in ("new_salt", "batch_salt"):
+        exact[name] = reader.element(name, new_salt)
+    return state, exact
+
+
+def _apply_aggregate(
+    statement: ApplyAggregate, reader: _Reader
+) -> tuple[UserState, dict[str, Any]]:
+    head = statement.head
+    state = _old_state(head, reader)
+    exact = _state_values(state)
+    exact["update"] = reader.tensor("update", head.weight_scale_bits, head.shape)
+    exact["new_salt"] = reader.element("new_salt", new_salt)
+    return state, exact
+
+
+def _genesis(statement: Genesis, reader: _Reader) -> tuple[UserState, dict[str, Any]]:
+    head = statement.head
+    weights = _weights(head, reader)
+    salt = reader.element("model_salt", lambda: PUBLIC_SALT)
+    exact: dict[str, Any] = {
+        "weights": weights.weights,
+        "model_salt": salt,
+        "fork": reader.element("fork", lambda: 0),
+        "secret": reader.element("secret", new_salt),
+        "new_salt": reader.element("new_salt", new_salt),
+    }
+    model = model_id(head, weights.weights, salt)
+    state = UserState(
+        head, weights, model, exact["fork"], 0, secret=exact["secret"], salt=exact["new_salt"]
+    )
+    return state, exact
+
+
+def _weights(head: SoftmaxHead, reader: _Reader) -> HeadState:
+    """Return base weights with zero velocity: real (features, classes) and a bias, or integers."""
+    if reader.has("weights_integers"):
+        integers = reader.tensor("weights", head.weight_scale_bits, head.shape)
+        check_width(integers, head.weight_width, "weights_integers")
+        return HeadState(integers, np.zeros_like(integers) if head.momentum else None)
+    what = f"real numbers, shape {(head.features, head.classes)}"
+    weights = as_array(f"{reader.where}: weights", reader.take("weights", what))
+    bias = None
+    if reader.has("bias"):
+        bias = as_array(f"{reader.where}: bias", reader.take("bias", "real numbers"))
+    return initial_state(head, weights, bias)
+
+
+def _old_state(head: SoftmaxHead, reader: _Reader) -> UserState:
+    """Return the state that a step starts from: a given one, or a new fork's from weights."""
+    if reader.has("state"):
+        value = reader.take("state", "a state")
+        if not isinstance(value, UserState):
+            value = UserState.from_json(value, head, f"{reader.where}: state")
+        if value.head != head:
+            raise InvalidInput(f"{reader.where}: state: of another head than the statement's")
+        return value
+    if not (reader.has("weights") or reader.has("weights_integers")):
+        raise InvalidInput(
+            f"{reader.where}: missing state (of an earlier proof's opening), or weights (real"
+            f" numbers, shape {(head.features, head.classes)}) to start a fork from"
+        )
+    weights = _weights(head, reader)
+    model = reader.element("model", lambda: model_id(head, weights.weights))
+    return UserState(
+        head,
+        weights,
+        model,
+        fork=reader.element("fork", lambda: 0),
+        step=0,
+        secret=reader.element("secret", new_salt),
+        salt=reader.element("old_salt", new_salt),
+    )
+
+
+def _state_values(state: UserState) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "weights": state.values.weights,
+        "model": state.model,
+        "fork": state.fork,
+        "step": state.step,
+        "secret": state.secret,
+        "old_salt": state.salt,
+    }
+    if state.values.velocity is not None:
+        values["velocity"] = state.values.velocity
+    return values
+
+
+def _inference(statement: Inference, reader: _Reader) -> tuple[UserState | None, dict[str, Any]]:
+    graph, state = statement.graph, None
+    exact: dict[str, Any] = {}
+    for name in graph.inputs:
+        tensor = graph.tensors[name]
+        signal = "input" if len(graph.inputs) == 1 else f"input.{name}"
+        given = signal if reader.has(signal) or reader.has(f"{signal}_integers") else name
+        if not (reader.has(given) or reader.has(f"{given}_integers")):
+            given = signal
+        exact[signal] = reader.tensor(given, tensor.scale_bits, tensor.shape)
+        check_width(exact[signal], tensor.width, given)
+    if statement.head is not None:
+        state = _old_state(statement.head, reader)
+        values = _state_values(state)
+        exact["state_salt"] = values.pop("old_salt")
+        del values["secret"]
+        exact |= {**values, "user": state.user}
+    for name in statement.salts:
+        if name != "state_salt":
+            exact[name] = reader.element(name, new_salt)
+    return state, exact
+
+
+def _tensor_opening(
+    statement: Inference, exact: Mapping[str, Any], public: PublicValues
+) -> Opening:
+    """Return what opens an inference's committed tensors."""
+    salts = {name: exact[name] for name in statement.salts}
+    names = [name.removesuffix("_salt") for name in statement.salts]
+    shown = {name: value for name in names if isinstance(value := public[name], int)}
+    return Opening(statement.version, shown, salts)
+
+
+def _state_opening(
+    statement: TrainingStep | Genesis | ApplyAggregate,
+    exact: Mapping[str, Any],
+    public: PublicValues,
+    old: UserState,
+) -> Opening:
+    """Return what opens the proof's commitments, the new state included."""
+    steps = {TrainingStep: getattr(statement, "steps", 0), ApplyAggregate: 1}
+    new = replace(
+        old,
+        values=statement.new_state(exact),
+        step=old.step + steps.get(type(statement), 0),
+        salt=exact["new_salt"],
+    )
+    salts = {name: exact[name] for name in _SALTS if name in exact}
+    shown = {n: value for n in _COMMITMENTS if isinstance(value := public.get(n), int)}
+    return Opening(
+        statement.version, {n: v for n, v in shown.items() if isinstance(v, int)}, salts, new
+    )
+
+
+_SALTS = ("model_salt", "old_salt", "new_salt", "batch_salt")
+_COMMITMENTS = ("model", "user", "old_state", "new_state", "batch")

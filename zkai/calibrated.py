@@ -1,0 +1,78 @@
+"""Inference statements from models in real numbers: quantised on samples that stay at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from zkai.circuit.statements import inference
+from zkai.encoding import FIELD_MODULUS
+from zkai.errors import InvalidInput
+from zkai.model.calibrate import QuantConfig
+from zkai.model.fixed_point import FloatArray
+from zkai.model.graph import Graph
+from zkai.model.quant_graph import QuantGraph
+from zkai.model.quantize import dequantize, quantize
+from zkai.model.training import SoftmaxHead
+
+Samples = npt.ArrayLike | Mapping[str, npt.ArrayLike]
+
+
+class Inference(inference.Inference):
+    """Prove y = f(x) for a model: `zkai.circuit.statements.inference.Inference` after quantising.
+
+    `graph` is a model in real numbers with `calibration` samples (an array, or a mapping by input
+    name) that fix scales and widths, or an integer model without any. `visibility` and `head` are
+    that class's; `config` says how precise the integers are.
+
+    Raises InvalidInput for unusable samples, an accumulator that does not fit, and whatever that
+    class refuses.
+    """
+
+    def __init__(
+        self,
+        graph: Graph | QuantGraph,
+        *,
+        calibration: Samples | None = None,
+        visibility: Mapping[str, str] | None = None,
+        config: QuantConfig | None = None,
+        head: SoftmaxHead | None = None,
+    ) -> None:
+        if isinstance(graph, QuantGraph):
+            if calibration is not None or config is not None:
+                raise InvalidInput("calibration: an integer model has its scales already")
+            integers, source = graph, None
+        elif isinstance(graph, Graph):
+            if calibration is None:
+                raise InvalidInput("calibration: give samples that look like what will be proven")
+            integers, source = quantize(graph, calibration, config), graph
+        else:
+            raise InvalidInput(f"graph: expected a Graph of zkai.load, got {type(graph).__name__}")
+        super().__init__(integers, dict(visibility or {}), head)
+        object.__setattr__(self, "source", source)
+        object.__setattr__(self, "calibration", calibration)
+
+    source: Graph | None
+    calibration: Samples | None
+
+    def read_outputs(self, public: Mapping[str, tuple[int, ...]]) -> dict[str, FloatArray]:
+        """Return the public outputs of a proof as real numbers, by tensor name.
+
+        A committed output is left out; of an argmax output, the indices are returned.
+        """
+        results = {}
+        for name in self.graph.outputs:
+            choice = self.visibility[name]
+            signal = "output" if len(self.graph.outputs) == 1 else f"output.{name}"
+            if choice == "committed":
+                continue
+            signed = [v - FIELD_MODULUS if v > FIELD_MODULUS // 2 else v for v in public[signal]]
+            integers = np.array(signed, dtype=np.int64)
+            if choice == "public":
+                shape = self.graph.tensors[name].shape
+                results[name] = dequantize(self.graph, name, integers.reshape(shape))
+            else:
+                results[name] = integers.astype(np.float64)
+        return results

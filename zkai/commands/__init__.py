@@ -1,0 +1,1 @@
+"""The commands behind `zkai`: each module parses its options and calls the pipeline."""

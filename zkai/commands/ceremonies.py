@@ -1,0 +1,153 @@
+"""`zkai setup --ceremony`: the second phase of a setup, by several parties."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from zkai import pipeline, statement_file
+from zkai.commands.console import Console
+from zkai.commands.files import check_target
+from zkai.encoding import hex32
+from zkai.errors import InvalidInput
+from zkai.proof import ceremony
+from zkai.proof.ptau import prepare
+
+HELP = """\
+A ceremony's key is sound if one of its parties was honest:
+  prepare     --ptau FILE -o PREPARED.ptau          once for each .ptau
+  init        STATEMENT.toml --ptau PREPARED.ptau -o 0.zkey
+  contribute  --zkey 0.zkey -o 1.zkey --name NAME   each party in its turn
+  beacon      --zkey 1.zkey -o 2.zkey --beacon HEX  public randomness, last
+  verify      STATEMENT.toml --ptau PREPARED.ptau --zkey 2.zkey -o KEYS/"""
+
+# What each action needs beside --out, and what it may have.
+_NEEDS: dict[str, tuple[str, ...]] = {
+    "prepare": ("ptau",),
+    "init": ("statement", "ptau"),
+    "contribute": ("zkey", "name"),
+    "beacon": ("zkey", "beacon"),
+    "verify": ("statement", "ptau", "zkey"),
+}
+_MAY: dict[str, tuple[str, ...]] = {"beacon": ("name", "iterations")}
+_OPTIONS = ("zkey", "name", "beacon", "iterations")
+ACTIONS = tuple(_NEEDS)
+DEFAULT_ITERATIONS = 10
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the ceremony's actions take."""
+    group = parser.add_argument_group("ceremonies")
+    group.add_argument("--ceremony", choices=ACTIONS, help="take a step of a ceremony")
+    group.add_argument("--zkey", metavar="FILE", type=Path, help="the key that the step takes")
+    group.add_argument("--name", help="who contributes, at most 64 bytes; public")
+    group.add_argument("--beacon", metavar="HEX", help="the beacon's value, 1 to 255 bytes")
+    group.add_argument(
+        "--iterations",
+        metavar="N",
+        type=int,
+        help=f"hash the beacon 2**N times (default: {DEFAULT_ITERATIONS})",
+    )
+
+
+def refuse_options(options: argparse.Namespace) -> None:
+    """Return None if no option of a ceremony was given. Raises InvalidInput naming it."""
+    for name in _OPTIONS:
+        if getattr(options, name) is not None:
+            raise InvalidInput(f"--{name} belongs to a ceremony: name its step with --ceremony")
+
+
+def run(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    """Take one step of a ceremony."""
+    action: str = options.ceremony
+    needs = (*_NEEDS[action], "out")
+    for name in needs:
+        if getattr(options, name) is None:
+            what = "a STATEMENT.toml" if name == "statement" else f"--{name}"
+            raise InvalidInput(f"--ceremony {action}: needs {what}")
+    for name in ("statement", "ptau", *_OPTIONS):
+        if getattr(options, name) is not None and name not in (*needs, *_MAY.get(action, ())):
+            what = "a statement" if name == "statement" else f"--{name}"
+            raise InvalidInput(f"--ceremony {action}: does not take {what}")
+    if action != "verify":
+        check_target(options.out)
+    return _STEPS[action](options, console)
+
+
+def _prepare(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    with console.progress() as progress:
+        prepare(options.ptau, options.out, progress)
+    console.say(f"{options.out}: powers of tau, prepared for phase 2")
+    return {"action": "prepare", "ptau": str(options.out)}
+
+
+def _init(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    statement = statement_file.load(options.statement)
+    with console.progress() as progress:
+        ceremony.init(statement.build(), statement.version, options.ptau, options.out, progress)
+    console.say(f"{options.out}: the first contributor takes this file")
+    return {"action": "init", "zkey": str(options.out), "statement": statement.version}
+
+
+def _contribute(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    with console.progress() as progress:
+        made = ceremony.contribute(options.zkey, options.out, options.name, progress=progress)
+    return _contributed(options, console, "contribute", made.digest)
+
+
+def _beacon(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    try:
+        value = bytes.fromhex(options.beacon.removeprefix("0x"))
+    except ValueError:
+        raise InvalidInput("--beacon: expected hexadecimal digits") from None
+    iterations = DEFAULT_ITERATIONS if options.iterations is None else options.iterations
+    with console.progress() as progress:
+        made = ceremony.beacon(
+            options.zkey, options.out, value, iterations, options.name or "", progress
+        )
+    return _contributed(options, console, "beacon", made.digest)
+
+
+def _contributed(
+    options: argparse.Namespace, console: Console, action: str, digest: bytes
+) -> Mapping[str, Any]:
+    console.say(f"{options.out}: contribution {digest.hex()}")
+    console.say("publish this digest; the ceremony's record must show it")
+    return {"action": action, "zkey": str(options.out), "contribution": digest.hex()}
+
+
+def _verify(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    statement = statement_file.load(options.statement)
+    with console.progress() as progress, pipeline.new_folder(options.out) as folder:
+        keys = ceremony.finalize(
+            statement.build(), statement.version, options.ptau, options.zkey, folder, progress
+        )
+    record = keys.verifying.ceremony
+    assert record is not None
+    contributions = [
+        {"name": c.name, "digest": c.digest.hex()} for c in record.transcript.contributions
+    ]
+    digest = hex32(keys.verifying.digest)
+    console.say(f"{options.out}: ceremony key {digest}")
+    rows = [(c["name"] or "(no name)", c["digest"]) for c in contributions]
+    console.table("contributions", ("name", "digest"), rows)
+    return {
+        "action": "verify",
+        "keys": str(options.out),
+        "verifying_key": str(options.out / "verifying.json"),
+        "statement": statement.version,
+        "vk_digest": digest,
+        "key_status": keys.verifying.key_status,
+        "contributions": contributions,
+    }
+
+
+_STEPS: dict[str, Callable[[argparse.Namespace, Console], Mapping[str, Any]]] = {
+    "prepare": _prepare,
+    "init": _init,
+    "contribute": _contribute,
+    "beacon": _beacon,
+    "verify": _verify,
+}

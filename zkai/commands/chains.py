@@ -1,0 +1,174 @@
+"""`zkai chain`: verifier contracts, on the embedded EVM or behind an RPC URL."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zkai.commands.console import Console
+from zkai.commands.options import Commands, HelpFormatter, add_command
+from zkai.encoding import hex32, write_atomic
+from zkai.errors import InvalidInput
+from zkai.proof.keys import Proof, VerifyingKey
+
+if TYPE_CHECKING:
+    from zkai.chain.account import AccountKey
+    from zkai.chain.chain import Chain
+
+KEY_VARIABLE = "ZKAI_CHAIN_KEY"
+
+_RENDER_HELP = """
+The file has no dependencies and compiles with any Solidity 0.8 compiler from
+0.8.19 on. `zkai chain deploy` needs no compiler.
+"""
+
+_DEPLOY_HELP = f"""
+Deploys the shipped bytecode with the key as its argument, then checks the
+deployed code. With --rpc, transactions are signed with the private key in
+--key-file, or else in the environment variable {KEY_VARIABLE}.
+"""
+
+_VERIFY_HELP = """
+Without --rpc: deploys the verifier on the embedded EVM and sends the proof to
+it. With --rpc: checks that --contract is the verifier of this key, then calls
+it, which costs nothing; --send sends a transaction instead.
+"""
+
+
+def add_commands(commands: Commands) -> None:
+    """Add `chain render`, `chain deploy` and `chain verify`."""
+    summary = "render, deploy and call verifier contracts"
+    chain = commands.add_parser(
+        "chain", help=summary, description=f"{summary.capitalize()}.", formatter_class=HelpFormatter
+    )
+    actions = chain.add_subparsers(
+        title="commands", dest="action", metavar="COMMAND", required=True, parser_class=type(chain)
+    )
+    render = add_command(
+        actions, "render", run_render, "write a key's verifier as Solidity", _RENDER_HELP
+    )
+    _add_key(render)
+    render.add_argument("-o", "--out", metavar="FILE", type=Path, required=True)
+    render.add_argument("--name", default="Groth16Verifier", help="the contract's name")
+    deploy = add_command(actions, "deploy", run_deploy, "deploy a key's verifier", _DEPLOY_HELP)
+    _add_key(deploy)
+    _add_chain(deploy)
+    verify = add_command(
+        actions, "verify", run_verify, "have a contract verify a proof", _VERIFY_HELP
+    )
+    verify.add_argument("proof", metavar="PROOF.json", type=Path)
+    _add_key(verify)
+    _add_chain(verify)
+    verify.add_argument("--contract", metavar="ADDRESS", help="the deployed verifier")
+    verify.add_argument(
+        "--send", action="store_true", help="send a transaction, which costs gas, and wait for it"
+    )
+
+
+def _add_key(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--key", metavar="FILE", type=Path, required=True, help="the keys' verifying.json"
+    )
+
+
+def _add_chain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rpc", metavar="URL", help="a chain's JSON-RPC; else the embedded EVM")
+    parser.add_argument("--chain-id", metavar="N", type=int, help="refuse any other chain")
+    parser.add_argument(
+        "--key-file", metavar="FILE", type=Path, help="file with the private key that signs"
+    )
+
+
+def run_render(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    """Write the verifier's source."""
+    from zkai.chain.render import render
+
+    vk = VerifyingKey.from_path(options.key)
+    write_atomic(options.out, render(vk, options.name).encode("ascii"))
+    console.say(f"{options.out}: contract {options.name}, {vk.key_status} key {hex32(vk.digest)}")
+    return {
+        "contract": options.name,
+        "source": str(options.out),
+        "vk_digest": hex32(vk.digest),
+        "key_status": vk.key_status,
+    }
+
+
+def run_deploy(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    """Deploy the verifier and check what was deployed."""
+    from zkai.chain.verifier import deploy
+
+    vk = VerifyingKey.from_path(options.key)
+    chain = _chain(options, signing=True)
+    deployment = deploy(vk, chain)
+    console.say(
+        f"{deployment.address} on chain {chain.chain_id}: {vk.key_status} key,"
+        f" {deployment.gas_used:,} gas"
+    )
+    if options.rpc is None:
+        console.note("the embedded EVM ends with this command; use --rpc for a chain that stays")
+    return {
+        "address": deployment.address,
+        "chain_id": chain.chain_id,
+        "gas": deployment.gas_used,
+        "vk_digest": hex32(vk.digest),
+        "key_status": vk.key_status,
+        "embedded": options.rpc is None,
+    }
+
+
+def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    """Have the contract verify the proof."""
+    from zkai.chain.verifier import check_deployment, deploy, verify_on_chain
+
+    vk = VerifyingKey.from_path(options.key)
+    proof = Proof.from_path(options.proof)
+    if options.rpc is not None and options.contract is None:
+        raise InvalidInput(
+            "with --rpc, name the verifier with --contract; `zkai chain deploy` makes one"
+        )
+    if options.rpc is None and (options.contract is not None or options.send):
+        raise InvalidInput("--contract and --send need --rpc: the embedded EVM starts empty")
+    chain = _chain(options, signing=options.send or options.rpc is None)
+    if options.contract is None:
+        address = deploy(vk, chain).address
+    else:
+        address = options.contract
+        check_deployment(chain, address, vk)
+    gas = verify_on_chain(chain, address, proof, vk)
+    console.say(f"{options.proof}: verified by {address} on chain {chain.chain_id}, {gas:,} gas")
+    return {
+        "verified": True,
+        "address": address,
+        "chain_id": chain.chain_id,
+        "gas": gas,
+        "vk_digest": hex32(vk.digest),
+        "key_status": vk.key_status,
+        "embedded": options.rpc is None,
+    }
+
+
+def _chain(options: argparse.Namespace, signing: bool) -> Chain:
+    if options.rpc is None:
+        from zkai.chain.embedded import CHAIN_ID, EmbeddedChain
+
+        return EmbeddedChain(CHAIN_ID if options.chain_id is None else options.chain_id)
+    from zkai.chain.rpc import RpcChain
+
+    key = _account_key(options) if signing else None
+    return RpcChain(options.rpc, key, options.chain_id)
+
+
+def _account_key(options: argparse.Namespace) -> AccountKey:
+    from zkai.chain.account import AccountKey
+
+    if options.key_file is not None:
+        return AccountKey.from_file(options.key_file)
+    if KEY_VARIABLE not in os.environ:
+        raise InvalidInput(
+            f"signing needs a private key: give --key-file, or set the variable {KEY_VARIABLE}"
+        )
+    return AccountKey.from_environment(os.environ, KEY_VARIABLE)

@@ -1,0 +1,82 @@
+"""The files that commands read and write besides proofs and keys: inputs and openings."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zkai.encoding import read_capped
+from zkai.errors import InvalidInput
+
+MAX_INPUT_BYTES = 1 << 28
+MAX_DEPTH = 8
+
+
+def read_input(path: Path) -> dict[str, Any]:
+    """Return the values of an input file: one JSON object.
+
+    Nested lists of numbers become arrays; strings, numbers, true, false and objects stay as they
+    are.
+
+    Raises InvalidInput, naming the file and the key, for anything else: duplicate keys, NaN,
+    infinities and ragged lists included.
+    """
+    data = read_capped(path, MAX_INPUT_BYTES)
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            raise InvalidInput(f"{path}: a JSON object repeats a key")
+        return result
+
+    def refuse(text: str) -> Any:
+        raise InvalidInput(f"{path}: holds {text}; give finite numbers")
+
+    try:
+        content = json.loads(data, object_pairs_hook=unique, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise InvalidInput(f"{path}: expected a JSON object of named values")
+    return {key: _value(item, f"{path}: {key}") for key, item in content.items()}
+
+
+def _value(item: Any, where: str) -> Any:
+    if isinstance(item, dict):
+        return {key: _value(value, f"{where}.{key}") for key, value in item.items()}
+    if not isinstance(item, list) or (item and all(isinstance(i, str) for i in item)):
+        return item
+    try:
+        array = np.array(item)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(f"{where}: expected lists of numbers of equal lengths") from error
+    if array.size and array.dtype.kind not in "fiu":
+        raise InvalidInput(f"{where}: expected nested lists of numbers only")
+    if array.ndim > MAX_DEPTH:
+        raise InvalidInput(f"{where}: more than {MAX_DEPTH} dimensions")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InvalidInput(f"{where}: a number is out of the range of a float")
+    return array
+
+
+def check_target(path: Path, new: bool = False) -> None:
+    """Return None if a file can probably be written at `path`: asked before long work starts.
+
+    Raises InvalidInput if its folder is missing or not writable, if `path` is a folder, or, with
+    `new`, if it exists at all.
+    """
+    if path.is_dir():
+        raise InvalidInput(f"{path}: is a folder; name a file")
+    if not path.parent.is_dir():
+        raise InvalidInput(f"{path}: cannot be written ({path.parent} is not a folder)")
+    if not os.access(path.parent, os.W_OK):
+        raise InvalidInput(f"{path}: cannot be written ({path.parent} is read-only)")
+    if new and os.path.lexists(path):
+        raise InvalidInput(
+            f"{path}: exists, and may hold the only copy of a salt or a state; move it, or name"
+            " another file"
+        )

@@ -1,0 +1,211 @@
+"""`zkai setup`, `zkai prove` and `zkai verify`."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from zkai import pipeline, statement_file
+from zkai.assignment import Destination
+from zkai.commands import ceremonies
+from zkai.commands.console import Console
+from zkai.commands.files import check_target, read_input
+from zkai.commands.options import Commands, add_command
+from zkai.encoding import hex32
+from zkai.errors import InvalidInput
+from zkai.opening import read_state
+from zkai.proof.groth16 import VERIFIERS
+from zkai.proof.keys import Keys, Proof, VerifyingKey
+
+_SETUP_HELP = f"""
+Without --ceremony this makes DEVELOPMENT keys: whoever runs it could forge
+proofs under them. With --ptau the powers of tau come from that file; the keys
+stay development keys.
+
+{ceremonies.HELP}
+"""
+
+_PROVE_HELP = """
+IN.json is an object of named values. Tensors are nested lists of real numbers,
+or of exact integers under NAME_integers; salts and secrets are decimal strings.
+  inference        each input of the model, or "input" if there is one
+  genesis          weights (features x classes), bias
+  training_step    x, labels; learning_rate if not the statement's;
+                   weights and bias, or --state
+  apply_aggregate  update; --state
+Salts that IN.json does not give are drawn from the operating system. They,
+the user's secret and the new state go to the opening file, which only you can
+read and must not lose.
+"""
+
+_VERIFY_HELP = """
+The public values are printed: a valid proof of something else is still valid,
+so compare them with what you expect. With --ledger, --chain-id or --recipient
+the proof must be for that destination.
+"""
+
+
+def add_commands(commands: Commands) -> None:
+    """Add `setup`, `prove` and `verify`."""
+    setup = add_command(
+        commands, "setup", run_setup, "make proving and verifying keys", _SETUP_HELP
+    )
+    setup.add_argument("statement", metavar="STATEMENT.toml", type=Path, nargs="?")
+    setup.add_argument("-o", "--out", metavar="KEYS/", type=Path, help="what to write")
+    setup.add_argument("--ptau", metavar="FILE", type=Path, help="powers of tau")
+    ceremonies.add_options(setup)
+    prove = add_command(
+        commands, "prove", run_prove, "prove a statement on private data", _PROVE_HELP
+    )
+    prove.add_argument("statement", metavar="STATEMENT.toml", type=Path)
+    prove.add_argument("--keys", metavar="KEYS/", type=Path, required=True, help="setup's folder")
+    prove.add_argument(
+        "--input", metavar="IN.json", type=Path, required=True, help="private values"
+    )
+    prove.add_argument("--state", metavar="FILE", type=Path, help="the last proof's opening file")
+    prove.add_argument("-o", "--out", metavar="FILE", type=Path, required=True, help="the proof")
+    prove.add_argument(
+        "--opening",
+        metavar="FILE",
+        type=Path,
+        help="where salts and the new state go (default: beside the proof, .opening.json)",
+    )
+    _add_destination(prove)
+    verify = add_command(commands, "verify", run_verify, "verify a proof", _VERIFY_HELP)
+    verify.add_argument("proof", metavar="PROOF.json", type=Path)
+    verify.add_argument(
+        "--key", metavar="FILE", type=Path, required=True, help="the keys' verifying.json"
+    )
+    verify.add_argument(
+        "--verifier", choices=VERIFIERS, default="native", help="which implementation (native)"
+    )
+    verify.add_argument("--production", action="store_true", help="refuse development keys")
+    _add_destination(verify)
+
+
+def _add_destination(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--chain-id", metavar="N", type=int, help="chain that the proof is for (0)")
+    parser.add_argument("--ledger", metavar="HEX", help="contract address or ledger id (zero)")
+    parser.add_argument("--recipient", metavar="HEX", help="address that the proof is for (zero)")
+
+
+def _destination(options: argparse.Namespace) -> Destination | None:
+    if (options.chain_id, options.ledger, options.recipient) == (None, None, None):
+        return None
+    return Destination(
+        chain_id=options.chain_id or 0,
+        ledger=_word("--ledger", options.ledger),
+        recipient=_word("--recipient", options.recipient),
+    )
+
+
+def _word(name: str, text: str | None) -> bytes:
+    """Return an address or an id as 32 bytes, padded on the left."""
+    if text is None:
+        return bytes(32)
+    if not re.fullmatch(r"0x([0-9a-fA-F]{40}|[0-9a-fA-F]{64})", text):
+        raise InvalidInput(f"{name}: expected 0x and 40 (an address) or 64 hexadecimal digits")
+    return bytes.fromhex(text[2:]).rjust(32, b"\0")
+
+
+def run_setup(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    """Make development keys, or take one step of a ceremony."""
+    if options.ceremony is not None:
+        return ceremonies.run(options, console)
+    ceremonies.refuse_options(options)
+    if options.statement is None or options.out is None:
+        raise InvalidInput("setup: name a STATEMENT.toml and, with -o, a folder for the keys")
+    statement = statement_file.load(options.statement)
+    with console.progress() as progress:
+        keys = pipeline.setup(statement, options.out, ptau=options.ptau, progress=progress)
+    console.say(
+        f"{options.out}: {keys.verifying.key_status} key {hex32(keys.verifying.digest)}\n"
+        "whoever made a development key can forge proofs under it; --ceremony makes real ones"
+    )
+    return key_facts(options.out, keys)
+
+
+def key_facts(folder: Path, keys: Keys) -> dict[str, Any]:
+    """Return what --json says of new keys."""
+    return {
+        "keys": str(folder),
+        "proving_key": str(keys.proving.path),
+        "proving_key_bytes": Path(keys.proving.path).stat().st_size,
+        "verifying_key": str(folder / "verifying.json"),
+        "statement": keys.verifying.statement,
+        "circuit_digest": hex32(keys.verifying.circuit_digest),
+        "vk_digest": hex32(keys.verifying.digest),
+        "key_status": keys.verifying.key_status,
+    }
+
+
+def run_prove(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    """Prove, and write the opening before the proof, so that no salt is ever lost."""
+    opening_path = options.opening or options.out.with_suffix(".opening.json")
+    if opening_path.resolve() == options.out.resolve():
+        raise InvalidInput(f"{opening_path}: the opening and the proof need different files")
+    statement = statement_file.load(options.statement)
+    values = read_input(options.input)
+    if options.state is not None:
+        head = getattr(statement, "head", None)
+        if head is None or "state" in values:
+            raise InvalidInput(f"--state: {statement.version} takes no state, or IN.json has one")
+        values["state"] = read_state(options.state, head)
+    keys = Keys.from_path(options.keys)
+    check_target(options.out)
+    if options.opening is not None or getattr(statement, "salts", True):
+        check_target(opening_path, new=True)
+    with console.progress() as progress:
+        proof = pipeline.prove(
+            statement, keys.proving, values, destination=_destination(options), progress=progress
+        )
+    opening: Path | None = None
+    if options.opening is not None or proof.opening.holds_secrets:
+        proof.opening.write(opening_path)
+        opening = opening_path
+    try:
+        proof.write(options.out)
+    except BaseException:
+        if opening is not None:
+            opening.unlink(missing_ok=True)
+        raise
+    console.say(f"{options.out}: proof of {proof.statement}, {proof.key_status} key")
+    if opening is not None:
+        console.say(f"{opening}: its salts and private state; keep it secret, and keep it")
+    return {
+        "proof": str(options.out),
+        "opening": None if opening is None else str(opening),
+        **proof_facts(proof),
+    }
+
+
+def proof_facts(proof: Proof) -> dict[str, Any]:
+    """Return what --json says of a proof."""
+    whole = proof.to_json()
+    return {name: whole[name] for name in ("statement", "vk_digest", "key_status", "public")}
+
+
+def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    """Verify, and show what was proven."""
+    key = VerifyingKey.from_path(options.key)
+    proof = Proof.from_path(options.proof)
+    pipeline.verify(
+        proof,
+        key,
+        verifier=options.verifier,
+        production=options.production,
+        destination=_destination(options),
+    )
+    facts = proof_facts(proof)
+    grade = "proven (ceremony key)" if key.key_status == "ceremony" else "proven (development key)"
+    console.say(f"{options.proof}: {proof.statement} verified, {grade}")
+    rows = []
+    for name, value in facts["public"].items():
+        shown = value if isinstance(value, str) else ", ".join(value[:8])
+        more = "" if isinstance(value, str) or len(value) <= 8 else f", ... ({len(value)} values)"
+        rows.append((name, shown + more))
+    console.table("public values", ("signal", "value"), rows)
+    return {"verified": True, "verifier": options.verifier, "grade": grade, **facts}

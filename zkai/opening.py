@@ -1,0 +1,187 @@
+"""What only the prover keeps: salts, the user's secret, and the state that the next step needs.
+
+An opening file holds them as JSON that its owner alone can read:
+
+    {"format": "zkai.opening/1", "statement", "commitments": {signal: decimal},
+     "salts": {name: decimal}, "state": null or {"architecture", "model", "fork", "step", "secret",
+     "salt", "weights", "velocity"}}
+
+Whoever loses it cannot open the commitments or go on from the state; whoever reads it can test
+guesses of what was committed to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zkai.circuit.statements.base import STEP_BITS
+from zkai.circuit.statements.commitments import architecture, state_commitment, user_commitment
+from zkai.encoding import FIELD_MODULUS, load_json, parse_decimal, read_capped, write_atomic
+from zkai.errors import InvalidInput
+from zkai.model.fixed_point import IntArray
+from zkai.model.training import HeadState, SoftmaxHead, check_state
+
+FORMAT = "zkai.opening/1"
+MAX_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class UserState:
+    """A fork's private state after `step` steps: everything that its commitment covers."""
+
+    head: SoftmaxHead
+    values: HeadState = field(repr=False)
+    model: int
+    fork: int
+    step: int
+    secret: int = field(repr=False)
+    salt: int = field(repr=False)
+
+    @property
+    def user(self) -> int:
+        """The user's public name: the commitment to the secret."""
+        return user_commitment(self.secret)
+
+    @property
+    def commitment(self) -> int:
+        """The state's public commitment, `new_state` of one proof and `old_state` of the next."""
+        return state_commitment(
+            self.head,
+            self.values,
+            model=self.model,
+            fork=self.fork,
+            step=self.step,
+            user=self.user,
+            salt=self.salt,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the state as JSON values."""
+        velocity = self.values.velocity
+        return {
+            "architecture": str(architecture(self.head)),
+            "model": str(self.model),
+            "fork": str(self.fork),
+            "step": self.step,
+            "secret": str(self.secret),
+            "salt": str(self.salt),
+            "weights": self.values.weights.tolist(),
+            "velocity": None if velocity is None else velocity.tolist(),
+        }
+
+    @staticmethod
+    def from_json(value: Any, head: SoftmaxHead, where: str) -> UserState:
+        """Parse `to_json`'s form for a head.
+
+        Raises InvalidInput, naming the field, for anything malformed and for another head's state.
+        """
+        _expect(value, _STATE_FIELDS, where)
+        if value["architecture"] != str(architecture(head)):
+            raise InvalidInput(f"{where}: this state is of another head than the statement's")
+        numbers = {
+            name: parse_decimal(value[name], f"{where}.{name}", FIELD_MODULUS)
+            for name in ("model", "fork", "secret", "salt")
+        }
+        step = value["step"]
+        if type(step) is not int or not 0 <= step < 1 << STEP_BITS:
+            raise InvalidInput(f"{where}.step: expected an integer of 0 to {(1 << STEP_BITS) - 1}")
+        velocity = value["velocity"]
+        state = HeadState(
+            _integers(value["weights"], f"{where}.weights"),
+            None if velocity is None else _integers(velocity, f"{where}.velocity"),
+        )
+        try:
+            check_state(head, state)
+        except InvalidInput as error:
+            raise InvalidInput(f"{where}: {error}") from error
+        return UserState(head, state, step=step, **numbers)
+
+
+_STATE_FIELDS = (
+    "architecture", "model", "fork", "step", "secret", "salt", "weights", "velocity",
+)  # fmt: skip
+_FIELDS = ("format", "statement", "commitments", "salts", "state")
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What opens one proof's commitments.
+
+    `commitments` are the public signals concerned and `salts` what blinds them; `state` is the
+    private state after a training statement.
+    """
+
+    statement: str
+    commitments: Mapping[str, int]
+    salts: Mapping[str, int] = field(repr=False)
+    state: UserState | None = None
+
+    @property
+    def holds_secrets(self) -> bool:
+        """Whether there is anything here that the proof's maker must keep."""
+        return bool(self.salts) or self.state is not None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the opening as JSON values."""
+        return {
+            "format": FORMAT,
+            "statement": self.statement,
+            "commitments": {name: str(value) for name, value in self.commitments.items()},
+            "salts": {name: str(value) for name, value in self.salts.items()},
+            "state": None if self.state is None else self.state.to_json(),
+        }
+
+    def write(self, path: Path | str) -> None:
+        """Write the opening where nothing is yet, readable by its owner alone.
+
+        Raises InvalidInput if `path` exists, since it may hold the only copy of another salt, or
+        cannot be written.
+        """
+        if os.path.lexists(path):
+            raise InvalidInput(
+                f"{path}: exists, and may hold the only copy of a salt or a state; move it, or name"
+                " another file"
+            )
+        write_atomic(path, json.dumps(self.to_json()).encode("ascii") + b"\n", mode=0o600)
+
+
+def read_state(path: Path | str, head: SoftmaxHead) -> UserState:
+    """Return the state that an opening file holds.
+
+    Raises InvalidInput, naming the file and the field, for anything malformed, for an opening
+    without a state, and for a state of another head.
+    """
+    value = load_json(read_capped(path, MAX_BYTES), str(path))
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        found = value.get("format") if isinstance(value, dict) else type(value).__name__
+        raise InvalidInput(f"{path}: format {found!r}, expected {FORMAT!r}")
+    _expect(value, _FIELDS, str(path))
+    if value["state"] is None:
+        raise InvalidInput(f"{path}: the opening of a {value['statement']!r} proof has no state")
+    return UserState.from_json(value["state"], head, f"{path}: state")
+
+
+def _expect(value: Any, names: tuple[str, ...], where: str) -> None:
+    if not isinstance(value, dict):
+        raise InvalidInput(f"{where}: expected a JSON object")
+    if missing := [name for name in names if name not in value]:
+        raise InvalidInput(f"{where}: missing {', '.join(missing)}")
+    if unknown := sorted(set(value) - set(names)):
+        raise InvalidInput(f"{where}: unknown {', '.join(unknown)}")
+
+
+def _integers(value: Any, where: str) -> IntArray:
+    try:
+        array = np.array(value)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(f"{where}: expected lists of integers of equal lengths") from error
+    if array.dtype != np.int64:
+        raise InvalidInput(f"{where}: expected lists of 64-bit integers")
+    return array

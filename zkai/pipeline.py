@@ -1,0 +1,307 @@
+"""The stories, top to bottom: what a caller does with a statement, in the order of doing it.
+
+graph = load("model.onnx")                          a model
+statement = Inference(graph, ...)                   what is to be proven
+print(estimate(statement))                          what it would cost
+keys = setup(statement, "keys")                     a development key
+proof = prove(statement, keys.proving, {...})       checked before it is returned
+verify(proof, keys.verifying)                       None, or VerificationError
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from zkai.assignment import Destination, complete
+from zkai.calibrated import Inference
+from zkai.circuit.statements import inference
+from zkai.circuit.statements.base import Statement
+from zkai.circuit.statements.genesis import Genesis
+from zkai.circuit.statements.training_step import TrainingStep
+from zkai.errors import InvalidInput, VerificationError
+from zkai.model.error_bound import quantization_report
+from zkai.model.training import SoftmaxHead
+from zkai.opening import Opening
+from zkai.proof import ceremony, groth16
+from zkai.proof import setup as development
+from zkai.proof.estimate import Estimate, TensorFacts
+from zkai.proof.estimate import estimate as estimate_circuit
+from zkai.proof.keys import (
+    PROVING_FILE,
+    VERIFYING_FILE,
+    Keys,
+    Proof,
+    ProvingKey,
+    VerifyingKey,
+)
+from zkai.proof.ptau import Ptau, prepare
+from zkai.proof.scalars import Progress, no_progress
+
+ProgressCallback = Progress
+
+
+def estimate(statement: Statement, *, progress: ProgressCallback | None = None) -> Estimate:
+    """Return what a statement costs: size, time and memory on this machine, gas, precision.
+
+    Builds the circuit, makes no key. For an inference with calibration samples the integers'
+    error against float is measured on them.
+
+    Raises InvalidInput if the statement's circuit cannot be built.
+    """
+    report = progress or no_progress
+    report("build the circuit", 0.0)
+    start = time.perf_counter()
+    circuit = statement.build()
+    build_s = time.perf_counter() - start
+    report("build the circuit", 1.0)
+    quantization = None
+    if isinstance(statement, Inference) and statement.source is not None:
+        assert statement.calibration is not None
+        report("quantisation error", 0.0)
+        found = quantization_report(statement.source, statement.graph, statement.calibration)
+        quantization = found.describe()
+        report("quantisation error", 1.0)
+    return estimate_circuit(
+        circuit,
+        statement.version,
+        build_s=build_s,
+        tensors=_tensor_facts(statement),
+        quantization=quantization,
+    )
+
+
+def _tensor_facts(statement: Statement) -> list[TensorFacts]:
+    if isinstance(statement, inference.Inference):
+        tensors = statement.graph.tensors.values()
+        return [TensorFacts(t.name, t.shape, t.scale_bits, t.width) for t in tensors]
+    head: SoftmaxHead | None = getattr(statement, "head", None)
+    if head is None:
+        return []
+    rows = getattr(statement, "batch", 1)
+    widths = head.widths(rows)
+    facts = [
+        TensorFacts("weights", head.shape, head.weight_scale_bits, head.weight_width),
+        TensorFacts("x", (rows, head.features), head.input_scale_bits, head.input_width),
+        TensorFacts("logits", (rows, head.classes), head.logit_scale_bits, widths["u"]),
+        TensorFacts("error", (rows, head.classes), head.error_scale_bits, widths["E"]),
+        TensorFacts("gradient", head.shape, head.gradient_scale_bits, widths["G"]),
+    ]
+    return facts if isinstance(statement, TrainingStep) else facts[:1]
+
+
+_temporary_folders: list[tempfile.TemporaryDirectory[str]] = []
+
+
+@dataclass(frozen=True)
+class OpenedProof(Proof):
+    """A proof fresh from `prove`, with what its maker needs to open its commitments.
+
+    The opening never enters the proof's JSON, its repr or comparisons. `opening.state` is the
+    private state after a training statement: `{"state": opening.state}` of the next step.
+    """
+
+    opening: Opening = field(repr=False, compare=False)
+
+
+def setup(
+    statement: Statement,
+    folder: Path | str | None = None,
+    *,
+    ptau: Path | str | None = None,
+    progress: ProgressCallback | None = None,
+) -> Keys:
+    """Return new DEVELOPMENT keys of a statement, in `folder`: proving.zkey and verifying.json.
+
+    Without a folder they last as long as the process. With `ptau` the powers of tau come from that
+    file; the second phase still has one party. The folder appears complete or not at all.
+
+    Raises InvalidInput if the folder holds anything, cannot be written, or the circuit is too
+    large for the powers.
+    """
+    if folder is None:
+        temporary = tempfile.TemporaryDirectory(prefix="zkai-keys-")
+        _temporary_folders.append(temporary)
+        return _make_keys(statement, Path(temporary.name), ptau, progress)
+    target = Path(folder)
+    with new_folder(target) as partial:
+        _make_keys(statement, partial, ptau, progress)
+    return Keys.from_path(target)
+
+
+def _make_keys(
+    statement: Statement, folder: Path, ptau: Path | str | None, progress: Progress | None
+) -> Keys:
+    report = progress or no_progress
+    report("build the circuit", 0.0)
+    circuit = statement.build()
+    report("build the circuit", 1.0)
+    if ptau is None:
+        return development.setup(circuit, statement.version, folder, progress)
+    initial, prepared = folder / "initial.zkey", Path(ptau)
+    if not Ptau(prepared).prepared:
+        prepared = folder / "prepared.ptau"
+        prepare(ptau, prepared, progress)
+    ceremony.init(circuit, statement.version, prepared, initial, progress)
+    ceremony.contribute(initial, folder / PROVING_FILE, "one party", progress=progress)
+    for path in (initial, folder / "prepared.ptau"):
+        path.unlink(missing_ok=True)
+    proving = ProvingKey(folder / PROVING_FILE)
+    verifying = proving.verifying_key(circuit.public)
+    verifying.write(folder / VERIFYING_FILE)
+    return Keys(proving, verifying)
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Yield a folder to fill, which becomes `target` when the block ends without an exception.
+
+    Raises InvalidInput if `target` holds anything already or cannot be made.
+    """
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise InvalidInput(f"{target}: exists and is not a folder")
+    try:
+        if target.is_dir() and any(target.iterdir()):
+            raise InvalidInput(f"{target}: holds files already; name a new folder, or empty it")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    except OSError as error:
+        raise InvalidInput(f"{target}: cannot be made ({error.strerror})") from error
+    try:
+        yield partial
+        partial.chmod(0o755)
+        os.replace(partial, target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def prove(
+    statement: Statement,
+    proving_key: ProvingKey | Path | str,
+    values: Mapping[str, Any],
+    *,
+    destination: Destination | None = None,
+    progress: ProgressCallback | None = None,
+) -> OpenedProof:
+    """Return a proof of `statement` on private `values`, checked before it is returned.
+
+    Tensors are real numbers, or exact integers under `<name>_integers`; missing salts are drawn
+    from the operating system and returned in `opening`, which must not be lost. `zkai.assignment`
+    lists the values of each statement.
+
+    Raises InvalidInput, naming the value, tensor or file, for values that the statement cannot
+    take or a key of another circuit; VerificationError, naming the node, if a constraint fails.
+    """
+    key = proving_key if isinstance(proving_key, ProvingKey) else ProvingKey(proving_key)
+    circuit = statement.build()
+    vk_digest = key.verifying_key(circuit.public).digest
+    assignment = complete(statement, values, destination or Destination(), vk_digest)
+    report = progress or no_progress
+    report("witness", 0.0)
+    witness = circuit.solve(statement.assign(assignment.values))
+    report("witness", 1.0)
+    proof = groth16.prove(circuit, key, witness, statement.version, progress)
+    _check_public(proof, assignment.public)
+    known = {f.name: getattr(proof, f.name) for f in fields(Proof)}
+    return OpenedProof(**known, opening=assignment.opening)
+
+
+def _check_public(proof: Proof, expected: Mapping[str, int | list[int]]) -> None:
+    """Hold the circuit's public signals against the reference's, computed without the circuit."""
+    for name, value in expected.items():
+        wanted = tuple(value) if isinstance(value, list) else (value,)
+        if proof.public.get(name) != wanted:
+            raise VerificationError(
+                f"the circuit and the reference disagree on the public signal {name}; this is a bug"
+            )
+
+
+def verify(
+    proof: Proof,
+    verifying_key: VerifyingKey | Path | str,
+    *,
+    verifier: str = "native",
+    production: bool = False,
+    destination: Destination | None = None,
+) -> None:
+    """Return None if `proof` holds under `verifying_key`.
+
+    `verifier` is "native" or "py-ecc", an independent implementation. `production` refuses
+    development keys. With `destination`, the proof must be for it: chain, ledger and recipient.
+
+    Raises VerificationError with the reason; InvalidInput for a malformed key.
+    """
+    key = verifying_key
+    if not isinstance(key, VerifyingKey):
+        key = VerifyingKey.from_path(key)
+    if not isinstance(proof, Proof):
+        raise InvalidInput(
+            f"expected a Proof, got {type(proof).__name__}; Proof.from_path reads one"
+        )
+    groth16.verify(proof, key, verifier, production)
+    if destination is not None:
+        check_destination(proof, destination)
+
+
+def check_destination(proof: Proof, destination: Destination) -> None:
+    """Return None if the proof's context is that of `destination`.
+
+    Raises VerificationError otherwise: the proof was made for somewhere or somebody else.
+    """
+    fork, step = (proof.public.get(name, (0,))[0] for name in ("fork", "step"))
+    wanted = destination.context(proof.statement, fork, step, proof.vk_digest)
+    if proof.public.get("context") != (wanted,):
+        raise VerificationError(
+            "the proof's context is for another chain, ledger or recipient than expected"
+        )
+
+
+def verify_chain(
+    proofs: Iterable[Proof],
+    keys: Mapping[str, VerifyingKey],
+    *,
+    production: bool = False,
+    destination: Destination | None = None,
+) -> None:
+    """Return None if the proofs are one fork's history from its genesis on, without a gap.
+
+    `keys` maps a statement's version to its key. Each proof must verify; the first is a genesis;
+    each old state is the last new state; user, model and fork never change. Step numbers are part
+    of the states, so the states' links leave no room for a gap.
+
+    Raises VerificationError naming the proof's place and what is wrong.
+    """
+    last: Proof | None = None
+    for place, proof in enumerate(proofs):
+        try:
+            if proof.statement not in keys:
+                raise VerificationError(f"no key was given for {proof.statement}")
+            verify(proof, keys[proof.statement], production=production, destination=destination)
+            _check_link(last, proof)
+        except VerificationError as error:
+            raise VerificationError(f"proof {place} ({proof.statement}): {error}") from error
+        last = proof
+    if last is None:
+        raise VerificationError("the history is empty; it starts with a genesis proof")
+
+
+def _check_link(last: Proof | None, proof: Proof) -> None:
+    if last is None:
+        if proof.statement != Genesis.version:
+            raise VerificationError(f"a history starts with {Genesis.version}")
+        return
+    if proof.statement == Genesis.version:
+        raise VerificationError("a second genesis in one history")
+    for name in ("user", "model", "fork"):
+        if proof.public[name] != last.public[name]:
+            raise VerificationError(f"{name} is not that of the proof before")
+    if proof.public["old_state"] != last.public["new_state"]:
+        raise VerificationError("old_state is not the new_state of the proof before: a gap")

@@ -1,0 +1,235 @@
+"""Statement files: TOML that says what is to be proven, read into the statement objects.
+
+docs/reference/statement-file.md lists every key. A path in the file is relative to the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import math
+import tomllib
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from zkai.calibrated import Inference
+from zkai.circuit.statements.apply_aggregate import ApplyAggregate
+from zkai.circuit.statements.base import Statement
+from zkai.circuit.statements.genesis import Genesis
+from zkai.circuit.statements.training_step import TrainingStep
+from zkai.encoding import read_capped
+from zkai.errors import InvalidInput
+from zkai.model.calibrate import QuantConfig
+from zkai.model.export import load as load_model
+from zkai.model.training import MOMENTUM_BITS, SoftmaxHead
+
+MAX_FILE_BYTES = 1 << 20
+MAX_SAMPLE_BYTES = 1 << 30
+MAX_ARRAYS = 256
+
+FORMAT = "groth16"
+PLANNED_FORMATS = ("groth16-commit", "halo2")
+KINDS = ("inference", "training_step", "genesis", "apply_aggregate")
+
+
+def load(path: Path | str) -> Statement:
+    """Return the statement that a TOML file describes.
+
+    Raises InvalidInput, naming the file and the key, for a missing, oversized or malformed file,
+    an unknown key, a wrong type, and whatever the statement itself refuses.
+    """
+    return parse(read_capped(path, MAX_FILE_BYTES), Path(path))
+
+
+def parse(data: bytes, path: Path) -> Statement:
+    """Return the statement in `data`; `path` names it in messages and anchors relative paths.
+
+    Raises InvalidInput as `load` does.
+    """
+    try:
+        content = tomllib.loads(data.decode("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InvalidInput(f"{path}: not valid TOML ({error})") from error
+    top = _Table(content, str(path))
+    kind = top.choice("statement", KINDS)
+    chosen = top.text("format", FORMAT)
+    if chosen in PLANNED_FORMATS:
+        raise InvalidInput(
+            f'{path}: format "{chosen}" is not available in this version; use "{FORMAT}"'
+        )
+    if chosen != FORMAT:
+        raise InvalidInput(f'{path}: format: expected "{FORMAT}", got "{chosen}"')
+    try:
+        return _READERS[kind](top, path.parent)
+    except InvalidInput as error:
+        if str(error).startswith((str(path), str(path.parent))):
+            raise
+        raise InvalidInput(f"{path}: {error}") from error
+
+
+def _inference(top: _Table, folder: Path) -> Statement:
+    top.only("statement", "format", "model", "calibration", "visibility", *_PRECISION)
+    sizes = {name: top.integer(name) for name in _PRECISION if name in top.content}
+    config = QuantConfig(**sizes)
+    visibility = top.visibility() if "visibility" in top.content else {}
+    model, samples = folder / top.text("model"), folder / top.text("calibration")
+    graph = load_model(model)
+    calibration: Any = read_samples(samples)
+    if len(calibration) == 1 and len(graph.inputs) == 1:
+        (calibration,) = calibration.values()
+    try:
+        return Inference(graph, calibration=calibration, visibility=visibility, config=config)
+    except InvalidInput as error:
+        raise InvalidInput(f"{top.where} (calibration {samples}): {error}") from error
+
+
+_PRECISION = ("margin_bits", "activation_bits", "weight_bits")
+
+
+def _training_step(top: _Table, folder: Path) -> Statement:
+    top.only("statement", "format", "head", "batch", "steps", "loss", "learning_rate", "momentum")
+    top.choice("loss", ("softmax",), "softmax")
+    return TrainingStep(
+        _head(top),
+        batch=top.integer("batch"),
+        steps=top.integer("steps", 1),
+        learning_rate=top.number("learning_rate") if "learning_rate" in top.content else None,
+    )
+
+
+def _genesis(top: _Table, folder: Path) -> Statement:
+    top.only("statement", "format", "head", "momentum")
+    return Genesis(_head(top))
+
+
+def _apply_aggregate(top: _Table, folder: Path) -> Statement:
+    top.only("statement", "format", "head", "momentum")
+    return ApplyAggregate(_head(top))
+
+
+_READERS = {
+    "inference": _inference,
+    "training_step": _training_step,
+    "genesis": _genesis,
+    "apply_aggregate": _apply_aggregate,
+}
+
+
+def _head(top: _Table) -> SoftmaxHead:
+    table = top.table("head")
+    names = [f.name for f in fields(SoftmaxHead) if f.name != "momentum"]
+    table.only(*names)
+    if missing := [n for n in ("features", "classes") if n not in table.content]:
+        raise InvalidInput(f"{table.where}: missing {', '.join(missing)}")
+    sizes = {name: table.integer(name) for name in names if name in table.content}
+    return SoftmaxHead(**sizes, momentum=_momentum(top.number("momentum", 0.0), top.where))
+
+
+def _momentum(value: float, where: str) -> int:
+    scaled = value * (1 << MOMENTUM_BITS)
+    if scaled != int(scaled) or not 0 <= scaled < 1 << MOMENTUM_BITS:
+        near = min(max(round(scaled), 0), (1 << MOMENTUM_BITS) - 1) / (1 << MOMENTUM_BITS)
+        raise InvalidInput(
+            f"{where}: momentum: expected a multiple of 1/256 of at least 0 and below 1, got"
+            f" {value}; the nearest is {near}"
+        )
+    return int(scaled)
+
+
+def read_samples(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of an .npz file by name.
+
+    Raises InvalidInput, naming the file and the array, for anything that is not an archive of
+    numeric arrays, that needs pickle, or that would unpack to more than MAX_SAMPLE_BYTES.
+    """
+    data = read_capped(path, MAX_SAMPLE_BYTES)
+    try:
+        entries = zipfile.ZipFile(io.BytesIO(data)).infolist()
+        if len(entries) > MAX_ARRAYS or sum(e.file_size for e in entries) > MAX_SAMPLE_BYTES:
+            raise InvalidInput(f"{path}: unpacks to more than {MAX_SAMPLE_BYTES} bytes")
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as e:
+        raise InvalidInput(f"{path}: not an .npz file of numeric arrays ({e})") from e
+    if not arrays:
+        raise InvalidInput(f"{path}: holds no arrays")
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiub":
+            raise InvalidInput(f"{path}: array {name!r} has dtype {array.dtype}, not numbers")
+    return arrays
+
+
+@dataclass(frozen=True)
+class _Table:
+    """One TOML table; `where` names it in messages."""
+
+    content: Mapping[str, Any]
+    where: str
+
+    def only(self, *known: str) -> None:
+        for key in self.content:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
+                raise InvalidInput(f"{self.where}: unknown key {key}{hint}")
+
+    def _get(self, key: str, kind: str, default: Any) -> Any:
+        if key in self.content:
+            return self.content[key]
+        if default is _REQUIRED:
+            raise InvalidInput(f"{self.where}: missing {key} ({kind})")
+        return default
+
+    def _wrong(self, key: str, kind: str, value: Any) -> InvalidInput:
+        return InvalidInput(f"{self.where}: {key}: expected {kind}, got {value!r}")
+
+    def text(self, key: str, default: Any = ...) -> str:
+        value = self._get(key, "a string", default)
+        if not isinstance(value, str):
+            raise self._wrong(key, "a string", value)
+        return value
+
+    def choice(self, key: str, options: tuple[str, ...], default: Any = ...) -> str:
+        kind = " or ".join(f'"{o}"' for o in options)
+        value = self._get(key, kind, default)
+        if value not in options:
+            raise self._wrong(key, kind, value)
+        return str(value)
+
+    def integer(self, key: str, default: Any = ...) -> Any:
+        value = self._get(key, "an integer", default)
+        if value is default:
+            return value
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self._wrong(key, "an integer", value)
+        return value
+
+    def number(self, key: str, default: Any = ...) -> float:
+        value = self._get(key, "a number", default)
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not math.isfinite(value)
+        ):
+            raise self._wrong(key, "a finite number", value)
+        return float(value)
+
+    def table(self, key: str) -> _Table:
+        value = self._get(key, "a table", ...)
+        if not isinstance(value, dict):
+            raise self._wrong(key, "a table", value)
+        return _Table(value, f"{self.where}: [{key}]")
+
+    def visibility(self) -> dict[str, str]:
+        table = self.table("visibility")
+        options = ("public", "committed", "constant", "argmax")
+        return {name: table.choice(name, options) for name in table.content}
+
+
+_REQUIRED = ...
