@@ -33,8 +33,13 @@ OUTPUTS = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"]
 TEMPLATE = ("IGroth16Verifier.sol", "Groth16Key.sol", "Groth16Base.sol")
 
 
-def compile_sources(sources: dict[str, str], settings: dict[str, Any]) -> tuple[str, Any]:
-    """Return the compiler's version and its contracts by file and name."""
+def compile_sources(
+    sources: dict[str, str], settings: dict[str, Any], strict: bool = True
+) -> tuple[str, Any]:
+    """Return the compiler's version and its contracts by file and name.
+
+    Ends the program on an error, and, if `strict`, on a warning.
+    """
     request = {
         "language": "Solidity",
         "sources": {name: {"content": text} for name, text in sources.items()},
@@ -50,8 +55,9 @@ def compile_sources(sources: dict[str, str], settings: dict[str, Any]) -> tuple[
     if answer.returncode:
         raise SystemExit(f"the Solidity compiler did not run:\n{answer.stderr[-2000:]}")
     result = json.loads(answer.stdout)
-    problems = [e["formattedMessage"] for e in result["output"].get("errors", [])]
-    if problems:  # warnings too: there are none
+    found = result["output"].get("errors", [])
+    problems = [e["formattedMessage"] for e in found if strict or e["severity"] == "error"]
+    if problems:
         raise SystemExit("\n".join(problems))
     return result["version"], result["output"]["contracts"]
 

@@ -35,8 +35,9 @@ def _program(name: str) -> ModuleType:
     return module
 
 
-build = _program("build")
-make_vectors = _program("make_vectors")
+build = _program("contracts", "build")
+make_vectors = _program("contracts", "make_vectors")
+node_program = _program("bench", "_anvil")
 
 ABI = load_artifact("Groth16Verifier").abi
 

@@ -43,10 +43,8 @@ def deployed(chain: EmbeddedChain, form: str, n: int) -> str:
     """The address of the verifier of the vectors' key, deployed once a chain."""
     place = (id(chain), form, n)
     if place not in _deployed:
-        if form == "prebuilt":
-            code = creation_code(vectors(n).vk)
-        else:
-            code = rendered_creation_codes()[n]
+        prebuilt = form == "prebuilt"
+        code = creation_code(vectors(n).vk) if prebuilt else rendered_creation_codes()[n]
         _deployed[place] = chain.deploy(code).address
     return _deployed[place]
 

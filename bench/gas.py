@@ -1,0 +1,201 @@
+"""Gas of whole transactions: verifying proofs directly, deploying, and each entry point.
+
+Figures of verifiers come from the embedded EVM; those of entry points that write storage from
+anvil, which warms nothing up between transactions. Proofs are simulated with known secrets, so no
+prover runs: gas depends on the number of public inputs and the bytes alone. Every sample is
+another proof of other full-size inputs.
+
+The peer is snarkjs's Solidity template with the same key and proofs, compiled with our settings.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from bench import harness
+from bench._anvil import BINARY, running_anvil
+from contracts.build import SETTINGS, compile_sources
+from contracts.make_vectors import Key, scalar
+from zkai.chain.abi import selector, verify_calldata, words
+from zkai.chain.account import AccountKey
+from zkai.chain.artifact import load_artifact
+from zkai.chain.chain import Chain
+from zkai.chain.embedded import EmbeddedChain
+from zkai.chain.render import render_words
+from zkai.chain.rpc import RpcChain
+from zkai.circuit.statements.context import Context, address_word
+from zkai.encoding import keccak256
+
+COUNTS = (1, 4, 16, 64)
+GENESIS_INPUTS, STEP_INPUTS = 5, 9
+Sample = dict[str, float | int]
+
+
+@cache
+def key_of(n: int) -> Key:
+    return Key(f"bench/gas/{n}", n)
+
+
+@cache
+def proof_of(n: int, index: int) -> tuple[list[int], list[int]]:
+    """A valid proof of `n` full-size inputs; another one for every index."""
+    publics = [scalar(f"bench/gas/{n}/{index}/{i}") for i in range(n)]
+    return key_of(n).prove(publics, f"bench/gas/{n}/{index}"), publics
+
+
+def prebuilt_code(key: Key) -> bytes:
+    key_words = key.words()
+    creation = load_artifact("Groth16Verifier").creation_code
+    return creation + words([32, len(key_words), *key_words])
+
+
+def deployed(chain: Chain, codes: dict[int, bytes], name: str, figures: Sample) -> dict[int, str]:
+    """Deploy each verifier, note its gas and size, and return the addresses."""
+    addresses = {}
+    for n, code in codes.items():
+        deployment = chain.deploy(code)
+        addresses[n] = deployment.address
+        figures[f"{name}_deploy_{n}"] = deployment.gas_used
+        figures[f"{name}_code_bytes_{n}"] = len(chain.code(deployment.address))
+    return addresses
+
+
+def transaction(chain: Chain, address: str, data: bytes) -> int:
+    outcome = chain.transact(address, data)
+    if not outcome.success:
+        raise SystemExit(f"a valid proof was refused: 0x{outcome.output.hex()}")
+    return outcome.gas_used
+
+
+def compiled(sources: dict[int, str], contract: str) -> dict[int, bytes]:
+    _, units = compile_sources({f"{n}.sol": text for n, text in sources.items()}, SETTINGS, False)
+    return {
+        n: bytes.fromhex(units[f"{n}.sol"][contract]["evm"]["bytecode"]["object"]) for n in sources
+    }
+
+
+def our_run(chain: EmbeddedChain) -> Callable[[], Sample]:
+    """Each call verifies one more proof with each of our verifiers."""
+    fixed: Sample = {}
+    prebuilt = deployed(
+        chain, {n: prebuilt_code(key_of(n)) for n in COUNTS}, "groth16_verifier", fixed
+    )
+    sources = {n: render_words(key_of(n).words()) for n in COUNTS}
+    has_node = harness.node_tool("solc", "package.json") is not None
+    rendered = (
+        deployed(chain, compiled(sources, "Groth16Verifier"), "groth16_rendered", fixed)
+        if has_node
+        else {}
+    )
+    index = iter(range(sys.maxsize))
+
+    def run() -> Sample:
+        at = next(index)
+        figures = dict(fixed)
+        for name, addresses in (("groth16_verify", prebuilt), ("groth16_rendered", rendered)):
+            for n, address in addresses.items():
+                data = verify_calldata(*proof_of(n, at))
+                figures[f"{name}_{n}"] = transaction(chain, address, data)
+        return {**figures, **recorder_gas(at)}
+
+    return run
+
+
+def snarkjs_run(chain: EmbeddedChain) -> Callable[[], Sample] | None:
+    """The same with snarkjs's template, or None without it."""
+    if harness.node_tool("snarkjs", "package.json") is None:
+        return None
+    sources = {n: snarkjs_source(key_of(n)) for n in COUNTS}
+    fixed: Sample = {}
+    codes = compiled(sources, "Groth16Verifier")
+    addresses = deployed(chain, codes, "groth16_verifier", fixed)
+    index = iter(range(sys.maxsize))
+
+    def run() -> Sample:
+        at = next(index)
+        figures = dict(fixed)
+        for n, address in addresses.items():
+            proof, publics = proof_of(n, at)
+            name = f"verifyProof(uint256[2],uint256[2][2],uint256[2],uint256[{n}])"
+            data = selector(name) + words([*proof, *publics])
+            figures[f"groth16_verify_{n}"] = transaction(chain, address, data)
+            if chain.call(address, data).output != words([1]):
+                raise SystemExit("snarkjs's verifier refuses a valid proof")
+        return figures
+
+    return run
+
+
+def snarkjs_source(key: Key) -> str:
+    vk = key.to_json()
+    renamed = {
+        "nPublic": key.n_public,
+        "IC": vk["ic"],
+        "vk_alpha_1": vk["alpha"],
+        **{f"vk_{name}_2": vk[name] for name in ("beta", "gamma", "delta")},
+    }
+    script = str(Path(__file__).parent / "snarkjs_verifier.js")
+    done = subprocess.run(
+        ["node", script], input=json.dumps(renamed), capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def recorder_gas(index: int) -> Sample:
+    """ForkRecorder's entry points on a real node; nothing without one."""
+    if not BINARY.is_file():
+        return {}
+    genesis, step = Key("bench/gas/genesis", GENESIS_INPUTS), Key("bench/gas/step", STEP_INPUTS)
+    with running_anvil() as node:
+        chain = RpcChain(node.url, AccountKey(node.secret, "anvil"), node.chain_id)
+        verifiers = [int(chain.deploy(prebuilt_code(k)).address, 16) for k in (genesis, step)]
+        creation = load_artifact("ForkRecorder").creation_code
+        deployment = chain.deploy(creation + words([*verifiers, 1, 0]))
+        figures: Sample = {"fork_recorder_deploy": deployment.gas_used}
+
+        def send(function: str, key: Key, statement: str, at: int, publics: list[int]) -> int:
+            digest = keccak256(words(key.words()))
+            ledger, sender = address_word(deployment.address), address_word(str(chain.account))
+            context = Context(statement, chain.chain_id, ledger, fork, at, sender, digest)
+            inputs = [*publics, context.signal()]
+            proof = key.prove(inputs, f"bench/gas/{function}/{index}/{at}")
+            data = verify_calldata(proof, inputs, function)
+            return transaction(chain, deployment.address, data)
+
+        fork, (model, user, batch, *states) = 7, [scalar(f"bench/gas/r/{i}") for i in range(6)]
+        opened = [model, states[0], user, fork]
+        figures["fork_recorder_open"] = send("open", genesis, "genesis/1", 0, opened)
+        for at in range(2):  # the second step no longer turns a zero into a value
+            publics = [states[at], states[at + 1], batch, user, model, fork, at, 1 << 16]
+            figures["fork_recorder_record"] = send("record", step, "training_step/1", at, publics)
+    return figures
+
+
+def main() -> None:
+    options = harness.arguments("gas", str(__doc__).splitlines()[0]).parse_args()
+    repeats = 1 if options.quick else 3
+    chain = EmbeddedChain()
+    results = harness.alternate({"ours": our_run(chain), "snarkjs": snarkjs_run(chain)}, repeats)
+    ours, peer = results["ours"], results["snarkjs"]
+    parameters = {
+        "public_inputs": list(COUNTS),
+        "samples": repeats,
+        "compiler": load_artifact("Groth16Verifier").compiler,
+        "evm_version": SETTINGS["evmVersion"],
+        "optimizer_runs": SETTINGS["optimizer"]["runs"],
+    }
+    ratios = {
+        f"groth16_verify_{n}_snarkjs": harness.ratio(ours, peer, f"groth16_verify_{n}")
+        for n in COUNTS
+    }
+    result = harness.report("gas", parameters, ours, {"snarkjs": peer}, ratios)
+    harness.show(result, options.json)
+
+
+if __name__ == "__main__":
+    main()
