@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "inverse.h"
 #include "limbs.h"
 #include "status.h"
 

@@ -85,19 +85,9 @@ static inline void F(pow)(F_TYPE *r, const F_TYPE *a, const uint64_t *e, size_t 
   *r = acc;
 }
 
-/* 1/a by Fermat, with four exponent bits at a time; 1/0 gives 0. The modulus is public: the running
- * time does not depend on a. */
+/* 1/a; 1/0 gives 0. (aR)^-1 R^2 = a^-1 R. */
 static inline void F(inv)(F_TYPE *r, const F_TYPE *a) {
-  F_TYPE table[16], acc = F(one)();
-  table[0] = acc;
-  for (int i = 1; i < 16; i++) F(mul)(&table[i], &table[i - 1], a);
-  for (int i = 63; i >= 0; i--) {
-    /* p - 2: the lowest limb of either modulus is above 2, so no borrow leaves it. */
-    const uint64_t limb = F_CONST(MODULUS)[i / 16] - (i < 16 ? 2 : 0);
-    for (int k = 0; k < 4; k++) F(sqr)(&acc, &acc);
-    F(mul)(&acc, &acc, &table[(limb >> (4 * (i % 16))) & 15]);
-  }
-  *r = acc;
+  limbs_invert(r->l, a->l, F_CONST(R2), F_CONST(MODULUS), F_NEG_INV);
 }
 
 /* Replace a[0..n) by inverses with one inversion (Montgomery's trick); zeros stay zero.
