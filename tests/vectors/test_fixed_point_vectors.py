@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -365,6 +367,12 @@ def test_vectors_follow_from_the_text(path: Path) -> None:
             with pytest.raises(Refused) as refused:
                 operation(vector)
             assert vector["names"].strip("'") == str(refused.value)
+
+
+def test_the_reference_still_makes_the_vectors() -> None:
+    command = [sys.executable, str(ROOT / "circuits/make_vectors.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_every_rule_has_vectors_and_refusals() -> None:
