@@ -93,7 +93,7 @@ def test_another_update_than_the_named_one(change):
     witness = circuit.solve(statement.assign(values))
     delta = circuit.inputs["delta"].wires[0]
     assert_wire_refused(circuit, witness, {delta: int(values["update"][0, 0]) + change})
-    other = np.clip(values["update"] + change, 1 - EDGE, EDGE // 2)
+    other = np.clip(values["update"] + change, -(1 << 18), 1 << 18)
     witness = circuit.solve(statement.assign(values | {"update": other}))
     assert_wire_refused(circuit, witness, {3: statement.public_values(values)["update"]})
 
