@@ -28,8 +28,8 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "prepare": ("ptau",),
     "init": ("statement", "ptau"),
     "contribute": ("zkey", "name"),
-    "beacon": ("zkey", "beacon"),
     "verify": ("statement", "ptau", "zkey"),
+    "beacon": ("zkey", "beacon"),
 }
 _MAY: dict[str, tuple[str, ...]] = {"beacon": ("name", "iterations")}
 _OPTIONS = ("zkey", "name", "beacon", "iterations")

@@ -10,11 +10,12 @@ from typing import Any
 
 from zkai import pipeline, statement_file
 from zkai.assignment import Destination
+from zkai.calibrated import Inference
 from zkai.commands import ceremonies
 from zkai.commands.console import Console
 from zkai.commands.files import check_target, read_input
 from zkai.commands.options import Commands, add_command
-from zkai.encoding import hex32
+from zkai.encoding import FIELD_MODULUS, hex32
 from zkai.errors import InvalidInput
 from zkai.opening import read_state
 from zkai.proof.groth16 import VERIFIERS
@@ -175,9 +176,15 @@ def run_prove(options: argparse.Namespace, console: Console) -> Mapping[str, Any
     console.say(f"{options.out}: proof of {proof.statement}, {proof.key_status} key")
     if opening is not None:
         console.say(f"{opening}: its salts and private state; keep it secret, and keep it")
+    outputs = {}
+    if isinstance(statement, Inference):
+        outputs = {n: v.tolist() for n, v in statement.read_outputs(proof.public).items()}
+    for name, value in outputs.items():
+        console.say(f"{name}: {value}")
     return {
         "proof": str(options.out),
         "opening": None if opening is None else str(opening),
+        "outputs": outputs,
         **proof_facts(proof),
     }
 
@@ -202,10 +209,17 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
     facts = proof_facts(proof)
     grade = "proven (ceremony key)" if key.key_status == "ceremony" else "proven (development key)"
     console.say(f"{options.proof}: {proof.statement} verified, {grade}")
-    rows = []
-    for name, value in facts["public"].items():
-        shown = value if isinstance(value, str) else ", ".join(value[:8])
-        more = "" if isinstance(value, str) or len(value) <= 8 else f", ... ({len(value)} values)"
-        rows.append((name, shown + more))
-    console.table("public values", ("signal", "value"), rows)
+    for name, values in proof.public.items():
+        console.say(f"  {name:<14} {_shown(values)}")
     return {"verified": True, "verifier": options.verifier, "grade": grade, **facts}
+
+
+def _shown(values: tuple[int, ...]) -> str:
+    """Return public values for people: small negative integers as such, long lists cut."""
+    near = 1 << 62
+    signed = [v - FIELD_MODULUS if v > FIELD_MODULUS - near else v for v in values[:_SHOWN_VALUES]]
+    more = f", ... ({len(values)} values)" if len(values) > _SHOWN_VALUES else ""
+    return ", ".join(map(str, signed)) + more
+
+
+_SHOWN_VALUES = 16
