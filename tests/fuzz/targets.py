@@ -109,6 +109,52 @@ class _Mapped:
         del self.key
 
 
+def ptau(folder: Path) -> Target:
+    """Check every point, power and contribution of a powers-of-tau file."""
+    from zkai.proof.phase1 import read_contributions
+    from zkai.proof.ptau import Ptau, check_powers, prepare, write_development_ptau
+
+    plain, prepared = folder / "plain.ptau", folder / "prepared.ptau"
+    write_development_ptau(plain, 2)
+    prepare(plain, prepared)
+
+    def use(path: Path) -> None:
+        file = Ptau(path)
+        read_contributions(file)
+        check_powers(file)
+
+    def write_and_use(scratch: Path, data: bytes) -> None:
+        path = scratch / "input.ptau"
+        path.unlink(missing_ok=True)
+        path.write_bytes(data)
+        use(path)
+
+    return Target("ptau", (plain.read_bytes(), prepared.read_bytes()), write_and_use)
+
+
+def transcript(folder: Path) -> Target:
+    """Parse a ceremony's transcript and follow its chain of contributions."""
+    from zkai.proof import ceremony
+    from zkai.proof.ptau import prepare, write_development_ptau
+    from zkai.proof.transcript import Transcript, verify_chain
+    from zkai.proof.zkey import CONTRIBUTIONS, Zkey
+
+    write_development_ptau(folder / "t.ptau", 4)
+    prepare(folder / "t.ptau", folder / "tp.ptau")
+    keys = [folder / f"{n}.zkey" for n in range(3)]
+    ceremony.init(small_circuit(), STATEMENT, folder / "tp.ptau", keys[0])
+    ceremony.contribute(keys[0], keys[1], "a")
+    ceremony.beacon(keys[1], keys[2], b"beacon", name="b")
+    last = Zkey(keys[2])
+    seed = bytes(last.file.view(CONTRIBUTIONS))
+    delta = last.header.delta1
+
+    def use(scratch: Path, data: bytes) -> None:
+        verify_chain(Transcript.from_bytes(data, "transcript"), delta)
+
+    return Target("transcript", (seed,), use)
+
+
 def verifying_key(folder: Path) -> Target:
     """Read a verifying key and check a good proof with it, as `zkai verify` does."""
     proof = Proof.from_json(json.loads(seeds(folder)["proof"]))
@@ -134,21 +180,52 @@ def proof(folder: Path) -> Target:
 
 
 def onnx_model(folder: Path) -> Target:
+    seeds = (_onnx_linear(), _onnx_image())
+    return Target("onnx", seeds, at_path("onnx", load))
+
+
+def _onnx_linear() -> bytes:
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["z"], name="linear"),
+        helper.make_node("Relu", ["z"], ["y"], name="relu"),
+    ]
+    return _onnx(nodes, {"w": np.ones((4, 3))}, [1, 4], [1, 3])
+
+
+def _onnx_image() -> bytes:
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("Conv", ["x", "k"], ["c"], name="conv", kernel_shape=[3, 3]),
+        helper.make_node("BatchNormalization", ["c", "one", "zero", "zero", "one"], ["n"]),
+        helper.make_node("AveragePool", ["n"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("Gemm", ["f", "w", "b"], ["g"], transB=1),
+        helper.make_node("Softmax", ["g"], ["y"], axis=1),
+    ]
+    constants = {
+        "k": np.ones((2, 1, 3, 3)), "one": np.ones(2), "zero": np.zeros(2),
+        "w": np.ones((3, 8)), "b": np.zeros(3),
+    }  # fmt: skip
+    return _onnx(nodes, constants, [1, 1, 6, 6], [1, 3])
+
+
+def _onnx(
+    nodes: list[object], constants: dict[str, object], shape_in: list[int], shape_out: list[int]
+) -> bytes:
     from onnx import TensorProto, helper, numpy_helper
 
-    weights = numpy_helper.from_array(np.ones((4, 3), np.float32), "w")
     graph = helper.make_graph(
-        [
-            helper.make_node("MatMul", ["x", "w"], ["z"], name="linear"),
-            helper.make_node("Relu", ["z"], ["y"], name="relu"),
-        ],
+        nodes,
         "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])],
-        [weights],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape_in)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape_out)],
+        [numpy_helper.from_array(np.asarray(v, np.float32), n) for n, v in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    return Target("onnx", (model.SerializeToString(),), at_path("onnx", load))
+    opsets = [helper.make_opsetid("", 17)]
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
 
 
 def statement(folder: Path) -> Target:
@@ -218,6 +295,8 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "r1cs": r1cs,
     "wtns": wtns,
     "zkey": zkey,
+    "ptau": ptau,
+    "transcript": transcript,
     "verifying-key": verifying_key,
     "proof": proof,
     "onnx": onnx_model,
