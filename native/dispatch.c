@@ -9,12 +9,12 @@
 #include "zkai.h"
 
 #ifdef __x86_64__
-#define ZK_HAVE_ADX 1
+#define ZK_HAVE_X86 1
 #endif
 
-enum { KERNEL_GENERIC = 0, KERNEL_ADX = 1, KERNEL_COUNT = 2, KERNEL_UNSET = -1 };
+enum { KERNEL_GENERIC, KERNEL_ADX, KERNEL_IFMA, KERNEL_COUNT, KERNEL_UNSET = -1 };
 
-static const char *const kernel_names[KERNEL_COUNT] = {"generic", "adx"};
+static const char *const kernel_names[KERNEL_COUNT] = {"generic", "adx", "ifma"};
 static atomic_int active_kernel = KERNEL_UNSET;
 
 int zk_kernel_count(void) { return KERNEL_COUNT; }
@@ -25,8 +25,13 @@ const char *zk_kernel_name(int index) {
 
 int zk_kernel_available(int index) {
   if (index == KERNEL_GENERIC) return 1;
-#ifdef ZK_HAVE_ADX
-  if (index == KERNEL_ADX) return __builtin_cpu_supports("adx") && __builtin_cpu_supports("bmi2");
+#ifdef ZK_HAVE_X86
+  const int adx = __builtin_cpu_supports("adx") && __builtin_cpu_supports("bmi2");
+  if (index == KERNEL_ADX) return adx;
+  if (index == KERNEL_IFMA) {
+    return adx && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512ifma");
+  }
 #endif
   return 0;
 }
@@ -47,12 +52,16 @@ int zk_set_kernel(int index) {
 
 /* Declare each kernel's copy, then define the public function. */
 #undef ZK_API
-#ifdef ZK_HAVE_ADX
-#define ZK_API(name, parameters, arguments)                                                    \
-  int name##_generic parameters;                                                               \
-  int name##_adx parameters;                                                                   \
-  int name parameters {                                                                        \
-    return zk_kernel_active() == KERNEL_ADX ? name##_adx arguments : name##_generic arguments; \
+#ifdef ZK_HAVE_X86
+#define ZK_API(name, parameters, arguments)                  \
+  int name##_generic parameters;                             \
+  int name##_adx parameters;                                 \
+  int name##_ifma parameters;                                \
+  int name parameters {                                      \
+    const int kernel = zk_kernel_active();                   \
+    if (kernel == KERNEL_IFMA) return name##_ifma arguments; \
+    if (kernel == KERNEL_ADX) return name##_adx arguments;   \
+    return name##_generic arguments;                         \
   }
 #else
 #define ZK_API(name, parameters, arguments) \

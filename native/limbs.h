@@ -48,7 +48,7 @@ ZK_INLINE int limbs_less(const uint64_t a[4], const uint64_t b[4]) {
   return (int)limbs_sub(ignored, a, b);
 }
 
-#if defined(ZK_KERNEL_ADX)
+#ifdef ZK_USE_ADX
 
 #define ZK_REDUCE_ONCE                          \
   "movq %[t0],%%rax\n subq %[p0],%%rax\n"       \

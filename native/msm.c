@@ -15,10 +15,14 @@
 
 #include "curve.h"
 #include "threads.h"
+#ifdef ZK_KERNEL_IFMA
+#include "lanes.h"
+#endif
 
 enum {
   BATCH_POINTS = 4096, /* points that one batch of additions works on */
-  FEW_ENTRIES = 32,    /* below: Straus, without buckets */
+  FEW_ENTRIES = 32,    /* up to here Straus, without buckets */
+  FEW_SUMS = 16,       /* below: not worth a vector */
   MAX_WIDTH = 16,
   SCALAR_BITS = 254,
 };
@@ -47,6 +51,13 @@ typedef struct {
   unsigned window;
   size_t begin, end;
 } task_t;
+
+/* Memory for structures that hold vectors; NULL if there is none. `size` is a multiple of their
+ * alignment because sizeof always is. */
+static void *allocate_aligned(size_t size) {
+  void *memory;
+  return posix_memalign(&memory, 64, size) == 0 ? memory : NULL;
+}
 
 static unsigned bit_length(const uint64_t a[4]) {
   for (int i = 3; i >= 0; i--) {
@@ -285,6 +296,8 @@ static unsigned fixed_base_width(size_t n) {
 #define G_AFFINE g1_affine_t
 #define E(name) fq_##name
 #define E_T fq_t
+#define E8(name) fq8_##name
+#define E8_T fq8_t
 #include "msm_template.h"
 
 #define G(name) ZK_NAME(g2_##name)
@@ -292,4 +305,6 @@ static unsigned fixed_base_width(size_t n) {
 #define G_AFFINE g2_affine_t
 #define E(name) fq2_##name
 #define E_T fq2_t
+#define E8(name) fq2x8_##name
+#define E8_T fq2x8_t
 #include "msm_template.h"

@@ -4,7 +4,7 @@
 
 typedef struct {
   G(batch_t) batch;
-  G_AFFINE block[BATCH_POINTS];
+  G_AFFINE block[BATCH_POINTS], spare[BATCH_POINTS];
   uint32_t lengths[BATCH_POINTS], owners[BATCH_POINTS];
   size_t used, runs;
 } G(filler_t);
@@ -15,8 +15,8 @@ static void G(load_point)(G_AFFINE *r, const msm_t *msm, uint32_t entry) {
 }
 
 static void G(flush)(G(filler_t) * f, G_AFFINE *buckets) {
-  G(sum_runs)(&f->batch, f->block, f->lengths, f->runs);
-  for (size_t i = 0; i < f->runs; i++) buckets[f->owners[i]] = f->block[i];
+  const G_AFFINE *sums = G(sum_runs)(&f->batch, f->block, f->spare, f->lengths, f->runs);
+  for (size_t i = 0; i < f->runs; i++) buckets[f->owners[i]] = sums[i];
   f->used = f->runs = 0;
 }
 
@@ -39,18 +39,20 @@ static void G(fill)(G(filler_t) * f, const msm_t *msm, G_AFFINE *buckets, uint32
   }
 }
 
-/* sum of (i + 1) buckets[i] over 2^k buckets (k = bits), overwriting them; room for half as many
- * more points is needed behind them. The sum is
+/* sum of (i + 1) buckets[i] over 2^bits buckets, overwriting them and as much of `spare`: a round
+ * leaves 2 + round lists of 2^(bits - round - 1) points. The sum is
  *   sum of buckets[i] + sum over bits b of 2^b * (sum of buckets[i] with bit b of i set),
  * and every round halves all of these sums at once: the first list holds neighbours' sums of all
  * buckets, list 1 + b those with bit b set. */
-static void G(weighted_sum)(G_T *r, G(batch_t) * batch, G_AFFINE *buckets, unsigned bits) {
+static void G(weighted_sum)(G_T *r, G(batch_t) * batch, G_AFFINE *buckets, G_AFFINE *spare,
+                            unsigned bits) {
   for (unsigned round = 0; round < bits; round++) {
     const size_t length = (size_t)1 << (bits - round), total = length * (round + 1);
-    G_AFFINE *odd = buckets + total;
-    for (size_t i = 0; i < length / 2; i++) odd[i] = buckets[2 * i + 1];
-    G(add_neighbours)(batch, buckets, total / 2);
-    memmove(buckets + total / 2, odd, length / 2 * sizeof *odd);
+    G(add_neighbours)(batch, spare, buckets, total / 2);
+    for (size_t i = 0; i < length / 2; i++) spare[total / 2 + i] = buckets[2 * i + 1];
+    G_AFFINE *swap = buckets;
+    buckets = spare;
+    spare = swap;
   }
   *r = G(infinity)();
   for (unsigned b = bits; b-- > 0;) {
@@ -63,13 +65,12 @@ static void G(weighted_sum)(G_T *r, G(batch_t) * batch, G_AFFINE *buckets, unsig
 /* One window over one range of the entries. */
 static int G(window)(G_T *r, const msm_t *msm, unsigned window, size_t begin, size_t end) {
   const size_t n_buckets = (size_t)1 << (msm->width - 1);
-  /* A round of weighted_sum holds (1 + round) lists of n_buckets >> round points and the next odd
-   * list: at most 3/2 n_buckets points (rounds 0 and 1), and 2 for a single bucket. */
-  G_AFFINE *buckets = calloc(n_buckets * 3 / 2 + 1, sizeof *buckets);
-  G(filler_t) *filler = malloc(sizeof *filler);
+  G_AFFINE *buckets = calloc(n_buckets, sizeof *buckets);
+  G_AFFINE *spare = malloc(n_buckets * sizeof *spare);
+  G(filler_t) *filler = allocate_aligned(sizeof *filler);
   sorted_t sorted;
   int status = sort_window(&sorted, msm, window, begin, end);
-  if (!buckets || !filler) status = ZK_ERR_MEMORY;
+  if (!buckets || !spare || !filler) status = ZK_ERR_MEMORY;
   if (status == ZK_OK) {
     const uint32_t *entries = sorted.entries;
     filler->used = filler->runs = 0;
@@ -78,10 +79,11 @@ static int G(window)(G_T *r, const msm_t *msm, unsigned window, size_t begin, si
       entries += sorted.counts[i];
     }
     G(flush)(filler, buckets);
-    G(weighted_sum)(r, &filler->batch, buckets, msm->width - 1);
+    G(weighted_sum)(r, &filler->batch, buckets, spare, msm->width - 1);
   }
   free_sorted(&sorted);
   free(filler);
+  free(spare);
   free(buckets);
   return status;
 }
@@ -223,7 +225,7 @@ static void G(look_up)(const G(multiples_t) * job, G_AFFINE *buffer, const uint6
 static void G(multiples_range)(void *context, size_t begin, size_t end) {
   enum { BLOCK = BATCH_POINTS / 2 };
   G(multiples_t) *job = context;
-  G(filler_t) *filler = malloc(sizeof *filler);
+  G(filler_t) *filler = allocate_aligned(sizeof *filler);
   uint64_t (*scalars)[4] = malloc(BLOCK * sizeof *scalars);
   if (!filler || !scalars) {
     atomic_store(&job->status, ZK_ERR_MEMORY);
@@ -240,8 +242,7 @@ static void G(multiples_range)(void *context, size_t begin, size_t end) {
     for (unsigned w = 0; w < job->windows; w++) {
       for (size_t i = 0; i < n; i++) filler->block[2 * i] = job->out[begin + i];
       G(look_up)(job, filler->block, (const uint64_t (*)[4])scalars, w, n);
-      G(add_neighbours)(&filler->batch, filler->block, n);
-      memcpy(job->out + begin, filler->block, n * sizeof *job->out);
+      G(add_neighbours)(&filler->batch, job->out + begin, filler->block, n);
     }
   }
   free(filler);
@@ -267,3 +268,5 @@ int G(mul_many)(G_AFFINE *out, const G_AFFINE *base, const uint64_t *scalars, si
 #undef G_AFFINE
 #undef E
 #undef E_T
+#undef E8
+#undef E8_T
