@@ -24,8 +24,8 @@ SHIPPED = FOLDER.parent / "zkai" / "chain" / "artifacts"
 SETTINGS: dict[str, Any] = {
     # The oldest EVM in wide use: no PUSH0 or MCOPY, so that the code runs on every chain.
     "evmVersion": "paris",
-    "optimizer": {"enabled": True, "runs": 1_000_000},
-    "viaIR": False,
+    "optimizer": {"enabled": True, "runs": 200},
+    "viaIR": True,
     # No metadata in the bytecode: it depends on the code alone, not on comments or file names.
     "metadata": {"appendCBOR": False, "bytecodeHash": "none"},
 }

@@ -221,7 +221,9 @@ def add_input_forgeries(cases: Cases, n: int) -> None:
         cases.add(f"input {i} is r", f"PublicInputOutOfRange({i})", publics={i: R})
         cases.add(f"input {i} is the largest", f"PublicInputOutOfRange({i})", publics={i: WORD_MAX})
     if n > 1:
-        cases.add("every input plus r", "PublicInputOutOfRange(0)", publics=[v + R for v in x])
+        cases.add(
+            "every input plus r", f"PublicInputOutOfRange({n - 1})", publics=[v + R for v in x]
+        )
         cases.add("inputs 0 and 1 exchanged", "InvalidProof()", publics={0: x[1], 1: x[0]})
     if n:
         cases.add("last input missing", f"InvalidLength({n}, {n - 1})", publics=x[:-1])

@@ -10,7 +10,7 @@ import {Groth16Key} from "./Groth16Key.sol";
 contract Groth16Verifier is Groth16Base {
     function _loadKey() internal pure override returns (uint256 key, uint256 n) {
         assembly ("memory-safe") {
-            key := mload(0x40)
+            key := add(mload(0x40), 64)
             codecopy(key, sub(codesize(), 32), 32)
             n := mload(key)
             let size := add(640, shl(6, n))

@@ -9,7 +9,7 @@ interface IGroth16Verifier {
     error Groth16Verifier__InvalidLength(uint256 expected, uint256 actual);
     /// The calldata is not the one canonical ABI encoding of its arguments.
     error Groth16Verifier__InvalidCalldata();
-    /// Public input `index` is not below the scalar field's modulus r.
+    /// Public input `index`, the last that is at fault, is not below the scalar field's modulus r.
     error Groth16Verifier__PublicInputOutOfRange(uint256 index);
     /// Proof word `index` is not below the base field's modulus q.
     error Groth16Verifier__CoordinateOutOfRange(uint256 index);

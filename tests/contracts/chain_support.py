@@ -22,11 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 COUNTS = (0, 1, 2, 9, 64)
 
 
-def _program(name: str) -> ModuleType:
-    """One of the programs beside the contracts, which are no package."""
-    spec = importlib.util.spec_from_file_location(
-        f"contracts_{name}", ROOT / f"contracts/{name}.py"
-    )
+def _program(folder: str, name: str) -> ModuleType:
+    """A program that is in no installed package."""
+    path = ROOT / folder / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"{folder}_{name}", path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)

@@ -36,7 +36,7 @@ def test_a_changed_source_or_setting_shows(repo: Path) -> None:
     assert bytes.fromhex(code) != artifact.runtime_code
 
 
-@pytest.mark.parametrize(("evm_version", "via_ir"), [("london", False), ("osaka", True)])
+@pytest.mark.parametrize(("evm_version", "via_ir"), [("london", True), ("osaka", False)])
 def test_rendered_source_compiles_for_old_and_new(evm_version: str, via_ir: bool) -> None:
     source = render(vectors(1).vk)
     evm = compile_one(source, "Groth16Verifier", evmVersion=evm_version, viaIR=via_ir)

@@ -93,6 +93,7 @@ def malformed_calldata(case: Case) -> dict[str, bytes]:
         "one byte more": good + b"\0",
         "one word more": good + bytes(32),
         "another offset": head + words([320, 0]) + array,
+        "another offset, of the right size": head + words([320, 3]) + array,
         "inputs counted from the proof": head + words([0]) + array,
         "an offset above 2**64": head + words([1 << 70]) + array,
         "a length above 2**64": head + offset + words([1 << 70]) + array[32:],

@@ -59,7 +59,7 @@ contract {contract} is Groth16Base {{
     function _loadKey() internal pure override returns (uint256 key, uint256 n) {{
         n = {key[3]};
         assembly ("memory-safe") {{
-            key := mload(0x40)
+            key := add(mload(0x40), 64)
 {rows}
         }}
     }}

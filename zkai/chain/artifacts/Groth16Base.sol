@@ -6,7 +6,7 @@ interface IGroth16Verifier {
     error Groth16Verifier__InvalidLength(uint256 expected, uint256 actual);
     /// The calldata is not the one canonical ABI encoding of its arguments.
     error Groth16Verifier__InvalidCalldata();
-    /// Public input `index` is not below the scalar field's modulus r.
+    /// Public input `index`, the last that is at fault, is not below the scalar field's modulus r.
     error Groth16Verifier__PublicInputOutOfRange(uint256 index);
     /// Proof word `index` is not below the base field's modulus q.
     error Groth16Verifier__CoordinateOutOfRange(uint256 index);
@@ -107,8 +107,8 @@ abstract contract Groth16Base is IGroth16Verifier {
     /// The modulus of the field over which BN254 is defined (EIP-196).
     uint256 internal constant Q = 21888242871839275222246405745257275088696311157297823662689037894645226208583;
 
-    /// The key's words, copied to free memory, and its number of public inputs.
-    /// The memory stays unallocated: whoever calls this uses it before anything else is allocated.
+    /// The key's words, copied to free memory with two free words before them, and its number of
+    /// public inputs. The memory stays unallocated: it is used before anything else is allocated.
     function _loadKey() internal pure virtual returns (uint256 key, uint256 n);
 
     /// @inheritdoc IGroth16Verifier
@@ -116,8 +116,8 @@ abstract contract Groth16Base is IGroth16Verifier {
         (uint256 key, uint256 n) = _loadKey();
         if (publics.length != n) revert Groth16Verifier__InvalidLength(n, publics.length);
         _checkProofWords(proof);
-        uint256 combination = _combineInputs(key, n, publics);
-        _checkPairing(key, combination, proof);
+        (uint256 x, uint256 y) = _combineInputs(key, n, publics);
+        _checkPairing(key, x, y, proof);
     }
 
     /// @inheritdoc IGroth16Verifier
@@ -188,66 +188,66 @@ abstract contract Groth16Base is IGroth16Verifier {
         if (infinity != 0) revert Groth16Verifier__PointAtInfinity(infinity - 1);
     }
 
-    /// ic[0] + sum x_i ic[i], left in the first two words at `combination`.
-    /// Consumes ic[2] and later: see below.
+    /// ic[0] + sum x_i ic[i]. Overwrites ic[2] and later.
     function _combineInputs(uint256 key, uint256 n, uint256[] calldata publics)
         private
         view
-        returns (uint256 combination)
+        returns (uint256 x, uint256 y)
     {
         uint256 bad; // one more than the index of an input that is not below r
         bool ok = true;
         assembly ("memory-safe") {
             let ic := add(key, 576)
-            // one word after the key takes the last scalar
-            combination := add(ic, add(96, shl(6, n)))
-            let product := add(combination, 64)
-            mstore(combination, mload(ic))
-            mstore(add(combination, 32), mload(add(ic, 32)))
-            // Downwards, because the scalar beside ic[i] overwrites the x of ic[i + 1].
             let point := add(ic, shl(6, n))
             let input := add(publics.offset, shl(5, n))
+            // the sum so far, then the next product; one word after the key takes the last scalar
+            let sum := add(point, 96)
+            let product := add(sum, 64)
+            mstore(sum, mload(ic))
+            mstore(add(sum, 32), mload(add(ic, 32)))
+            // Downwards, because the scalar beside ic[i] overwrites the x of ic[i + 1].
             for {} gt(point, ic) { point := sub(point, 64) } {
                 input := sub(input, 32)
-                let x := calldataload(input)
-                if iszero(lt(x, R)) { bad := shr(6, sub(point, ic)) }
-                mstore(add(point, 64), x)
+                let scalar := calldataload(input)
+                if iszero(lt(scalar, R)) {
+                    bad := shr(6, sub(point, ic))
+                    break
+                }
+                mstore(add(point, 64), scalar)
                 // Arguments are evaluated from the right: first the call, then the size of its answer.
                 ok := and(ok, and(eq(returndatasize(), 64), staticcall(gas(), 7, point, 96, product, 64)))
-                ok := and(ok, and(eq(returndatasize(), 64), staticcall(gas(), 6, combination, 128, combination, 64)))
+                ok := and(ok, and(eq(returndatasize(), 64), staticcall(gas(), 6, sum, 128, sum, 64)))
             }
+            x := mload(sum)
+            y := mload(add(sum, 32))
         }
         if (bad != 0) revert Groth16Verifier__PublicInputOutOfRange(bad - 1);
         if (!ok) revert Groth16Verifier__InvalidPoint();
     }
 
-    /// Reverts unless e(-A, B) e(alpha, beta) e(combination, gamma) e(C, delta) = 1.
+    /// Reverts unless e(-A, B) e(alpha, beta) e((x, y), gamma) e(C, delta) = 1.
     /// The precompile checks that each point is on its curve and each G2 point in its subgroup.
-    function _checkPairing(uint256 key, uint256 combination, uint256[8] calldata proof) private view {
+    function _checkPairing(uint256 key, uint256 x, uint256 y, uint256[8] calldata proof) private view {
         bool ok;
         uint256 one;
         assembly ("memory-safe") {
-            let pairs := add(combination, 64)
+            // The pairs are laid around alpha and beta, which stay: A and B over the header and the
+            // two words before it, gamma and delta moved up to let (x, y) and C in.
+            mstore(add(key, 576), mload(add(key, 448)))
+            mstore(add(key, 608), mload(add(key, 480)))
+            mstore(add(key, 640), mload(add(key, 512)))
+            mstore(add(key, 672), mload(add(key, 544)))
+            mstore(add(key, 480), mload(add(key, 416)))
+            mstore(add(key, 448), mload(add(key, 384)))
+            mstore(add(key, 416), mload(add(key, 352)))
+            mstore(add(key, 384), mload(add(key, 320)))
+            mstore(add(key, 320), x)
+            mstore(add(key, 352), y)
+            calldatacopy(add(key, 512), add(proof, 192), 64)
+            let pairs := sub(key, 64)
             calldatacopy(pairs, proof, 192)
             // y is below q and never 0: the group's order is odd
-            mstore(add(pairs, 32), sub(Q, calldataload(add(proof, 32))))
-            mstore(add(pairs, 192), mload(add(key, 128)))
-            mstore(add(pairs, 224), mload(add(key, 160)))
-            mstore(add(pairs, 256), mload(add(key, 192)))
-            mstore(add(pairs, 288), mload(add(key, 224)))
-            mstore(add(pairs, 320), mload(add(key, 256)))
-            mstore(add(pairs, 352), mload(add(key, 288)))
-            mstore(add(pairs, 384), mload(combination))
-            mstore(add(pairs, 416), mload(add(combination, 32)))
-            mstore(add(pairs, 448), mload(add(key, 320)))
-            mstore(add(pairs, 480), mload(add(key, 352)))
-            mstore(add(pairs, 512), mload(add(key, 384)))
-            mstore(add(pairs, 544), mload(add(key, 416)))
-            calldatacopy(add(pairs, 576), add(proof, 192), 64)
-            mstore(add(pairs, 640), mload(add(key, 448)))
-            mstore(add(pairs, 672), mload(add(key, 480)))
-            mstore(add(pairs, 704), mload(add(key, 512)))
-            mstore(add(pairs, 736), mload(add(key, 544)))
+            mstore(sub(key, 32), sub(Q, calldataload(add(proof, 32))))
             ok := and(eq(returndatasize(), 32), staticcall(gas(), 8, pairs, 768, pairs, 32))
             one := mload(pairs)
         }
