@@ -189,11 +189,11 @@ def _torch_lora(torch: Any, module: Any, start: npt.NDArray[Any], data: Data) ->
 
 
 MODELS: dict[str, Gap] = {
-    "logistic_regression_64x10": logistic_regression,
-    "logistic_regression_64x10_momentum": momentum_regression,
-    "user_head_32x10": user_head,
-    "mlp_64x32x10": mlp,
-    "lora_rank4_64x32": lora,
+    "softmax64x10": logistic_regression,
+    "softmax64x10_momentum": momentum_regression,
+    "user_head32x10": user_head,
+    "mlp64x32x10": mlp,
+    "lora64x32r4": lora,
 }
 
 
@@ -224,9 +224,9 @@ def flat(figures: dict[str, Any] | None) -> dict[str, Any] | None:
     errors = figures.get("accuracy_gap_points_standard_error", {})
     for key in ("accuracy_gap_points", "accuracy_points"):
         for name, value in figures.get(key, {}).items():
-            rows[f"{name} {key}"] = value
+            rows[f"{key} {name}"] = value
             if key == "accuracy_gap_points":
-                rows[f"{name} {key}_spread"] = 2 * errors[name]
+                rows[f"{key} {name}_spread"] = 2 * errors[name]
     return rows
 
 

@@ -33,7 +33,7 @@ from zkai.model.operators import OPERATORS
 from zkai.model.quantize import predict, quantize
 
 MAX_FILE_BYTES = 1 << 28
-MAX_NODES = 1 << 16
+MAX_NODES = 1 << 12
 MIN_OPSET = 9
 
 FLOAT_TOLERANCE = 1e-4

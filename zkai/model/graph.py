@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -150,7 +151,15 @@ class Graph:
 
     def consumers(self, tensor: str) -> tuple[Node, ...]:
         """Return the nodes that read a tensor."""
-        return tuple(node for node in self.nodes if tensor in node.inputs)
+        return self._consumers.get(tensor, ())
+
+    @cached_property
+    def _consumers(self) -> dict[str, tuple[Node, ...]]:
+        readers: dict[str, tuple[Node, ...]] = {}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.inputs):
+                readers[name] = (*readers.get(name, ()), node)
+        return readers
 
 
 def out_size(size: int, kernel: int, stride: int, pads: int, dilation: int) -> int:

@@ -19,8 +19,11 @@ from zkai.model.graph import Graph, Node, Op, Shape
 
 Array = npt.NDArray[Any]
 
-MAX_TENSOR_ELEMENTS = 1 << 26
+MAX_TENSOR_ELEMENTS = 1 << 24
 """No tensor, and no table of a convolution's or pooling's windows, may have more elements."""
+
+MAX_CONSTANT_ELEMENTS = 1 << 25
+"""All constants that are computed while lowering may have this many elements together."""
 
 FLOAT_TYPES = (1, 11)
 """ONNX's numbers for float32 and float64: a Cast to them changes nothing."""
@@ -93,6 +96,7 @@ class Lowering:
         self.values: dict[str, Array] = {}
         self.shapes: dict[str, Shape] = dict(model.inputs)
         self.inferred: dict[str, Shape] | None = None
+        self.computed_elements = 0
         self.source = self.output = ""
 
     def run(self, operators: Mapping[str, Operator]) -> Graph:
@@ -144,10 +148,18 @@ class Lowering:
         self.output = node.outputs[0]
         self.source = node.name or self.output
         try:
-            self.env[self.output] = operators[node.operator](self, node, args)
+            value = operators[node.operator](self, node, args)
+            self._count(value)
+            self.env[self.output] = value
         except Unsupported as problem:
             return str(problem)
         return ""
+
+    def _count(self, value: Value) -> None:
+        if isinstance(value, Constant):
+            self.computed_elements += value.array.size
+            if self.computed_elements > MAX_CONSTANT_ELEMENTS:
+                raise Unsupported(f"the constants pass {MAX_CONSTANT_ELEMENTS} elements together")
 
     def _skip(self, node: SourceNode) -> None:
         """Stand in for an unsupported node's outputs, so that the nodes behind it are checked."""
