@@ -1,0 +1,216 @@
+"""report.html: one self-contained page that shows what the demo did."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from zkai.encoding import write_atomic
+from zkai.errors import ToolError
+
+INK, GRID = "#1c2430", "#d9dee6"
+COLOURS = ("#2f6fdf", "#d9722e", "#2b9a66")
+
+_STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #1c2430; background: #f6f7f9; margin: 0; }
+main { max-width: 1060px; margin: 0 auto; padding: 32px 20px 64px; }
+h1 { font-size: 28px; margin: 0 0 4px; } h2 { font-size: 19px; margin: 40px 0 10px; }
+p { margin: 6px 0; max-width: 76ch; } .lead { color: #49566a; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px;
+  margin: 24px 0 0; }
+.card, figure, .scroll { background: #fff; border: 1px solid #e1e5ec; border-radius: 10px; }
+.card { padding: 12px 16px; } .card b { display: block; font-size: 25px; }
+.card span { color: #49566a; font-size: 13.5px; }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(310px, 1fr)); gap: 14px; }
+figure { margin: 0; padding: 10px; } figure svg { width: 100%; height: auto; }
+figcaption { color: #49566a; font-size: 13.5px; padding: 0 6px 4px; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: 14.5px; }
+th, td { text-align: left; padding: 6px 12px; border-bottom: 1px solid #eceff4; }
+th { color: #49566a; font-weight: 600; white-space: nowrap; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+tr:last-child td { border-bottom: 0; } code { font-size: 13px; overflow-wrap: anywhere; }
+.ok { color: #1c7c4c; font-weight: 600; } .bad { color: #b3261e; font-weight: 600; }
+"""
+
+
+def write(path: Path, summary: Mapping[str, Any]) -> None:
+    """Write the report of a demo's summary.
+
+    Raises ToolError if matplotlib is not installed, InvalidInput if the file cannot be written.
+    """
+    page = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>zkai demo</title><style>{_STYLE}</style></head><body><main>
+<h1>Private fine-tuning, every step proven</h1>
+<p class="lead">{_lead(summary)}</p>
+<div class="cards">{_cards(summary)}</div>
+<h2>What happened</h2>
+<div class="plots">{_plots(summary)}</div>
+<h2>Proofs</h2>
+<p>Each was verified in Python and by a Solidity contract on an embedded EVM. Check one again:
+<code>zkai verify {escape(summary["proofs"][1]["file"])} --key
+{escape(summary["proofs"][1]["key"])}</code></p>
+{_proof_table(summary["proofs"])}
+<h2>Forgeries</h2>
+<p>Each attempt was made beside its honest twin, which was accepted.</p>
+{_forgery_table(summary["tampered"]["forgeries"])}
+<h2>What this shows, and what it does not</h2>
+<p>Every key here is a <b>development key</b>: it was made by one party, who could forge. The code
+has not been audited. The proofs bind integers: the weights, batches and commitments. They say
+nothing about where the samples come from, nor about the public backbone. The accuracies are
+measured here in the open; they are not proven.</p>
+</main></body></html>
+"""
+    write_atomic(path, page.encode())
+
+
+def _lead(summary: Mapping[str, Any]) -> str:
+    return (
+        f"{summary['users']} users fine-tuned a digit classifier's head on samples that only they"
+        f" see, {summary['rounds']} steps each. Nobody else learns samples or weights; everybody"
+        " can check that each step follows from the one before."
+    )
+
+
+def _cards(summary: Mapping[str, Any]) -> str:
+    proofs, accuracy, forged = summary["proofs"], summary["accuracy"], summary["tampered"]
+    steps = [p for p in proofs if p["statement"] == "training_step"]
+    cards = [
+        (f"{len(proofs)}", "proofs made, verified twice each"),
+        (f"{_median([p['prove_s'] for p in steps]):.2f} s", "to prove a training step (median)"),
+        (f"{1000 * _median([p['verify_s'] for p in proofs]):.1f} ms", "to verify in Python"),
+        (f"{_median([p['gas'] for p in steps]):,.0f}", "gas to verify a step on chain"),
+        (
+            f"{100 * accuracy['base']:.0f} → {100 * accuracy['personalised']:.0f} %",
+            "accuracy on held-out samples",
+        ),
+        (f"{forged['rejected']} of {forged['tried']}", "forgeries refused"),
+    ]
+    return "".join(f'<div class="card"><b>{b}</b><span>{escape(s)}</span></div>' for b, s in cards)
+
+
+def _median(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return (ordered[middle] + ordered[~middle]) / 2
+
+
+def _proof_table(proofs: Sequence[Mapping[str, Any]]) -> str:
+    head = ("Proof", "Statement", "Constraints", "Prove", "Verify", "Bytes", "Gas")
+    rows = [
+        (
+            f"<code>{escape(p['file'])}</code>",
+            escape(p["statement"]),
+            f"{p['constraints']:,}",
+            f"{p['prove_s']:.2f} s",
+            f"{1000 * p['verify_s']:.1f} ms",
+            f"{p['proof_bytes']}",
+            f"{p['gas']:,}",
+        )
+        for p in proofs
+    ]
+    return _table(head, rows, numbers_from=2)
+
+
+def _forgery_table(outcomes: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        (
+            escape(o["name"]),
+            '<span class="ok">refused</span>' if o["refused"] else '<span class="bad">NOT</span>',
+            escape(o["message"]),
+        )
+        for o in outcomes
+    ]
+    return _table(("Attempt", "Outcome", "Reason given"), rows, numbers_from=3)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int) -> str:
+    def line(cells: Sequence[str], tag: str) -> str:
+        kinds = ["" if i < numbers_from else ' class="n"' for i in range(len(cells))]
+        return "".join(f"<{tag}{k}>{c}</{tag}>" for k, c in zip(kinds, cells, strict=True))
+
+    body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
+    return f'<div class="scroll"><table><tr>{line(head, "th")}</tr>{body}</table></div>'
+
+
+def _plots(summary: Mapping[str, Any]) -> str:
+    plots = (
+        (_draw_accuracy, "Each user's accuracy on their own held-out samples, by proven step."),
+        (_draw_seconds, "Where the demo's time went, on this machine."),
+        (_draw_gas, "Gas of a whole verifying transaction (median), by statement."),
+    )
+    return "".join(
+        f"<figure>{_svg(draw, summary, f'p{number}')}<figcaption>{escape(caption)}</figcaption>"
+        "</figure>"
+        for number, (draw, caption) in enumerate(plots)
+    )
+
+
+def _svg(draw: Callable[[Any, Mapping[str, Any]], None], summary: Any, prefix: str) -> str:
+    try:
+        from matplotlib import rc_context
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ToolError("the report needs matplotlib: pip install 'zkai[demo]'") from error
+    style: Any = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": prefix,
+        "font.family": "sans-serif",
+        "font.size": 11,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.edgecolor": GRID,
+        "axes.axisbelow": True,
+        "xtick.color": INK,
+        "ytick.color": INK,
+    }
+    with rc_context(style):
+        figure = Figure(figsize=(4.6, 3.3), layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        draw(axes, summary)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    # Several drawings share one page: keep their ids apart.
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", text)
+
+
+def _draw_accuracy(axes: Any, summary: Mapping[str, Any]) -> None:
+    for fork, colour in zip(summary["forks"], COLOURS, strict=False):
+        values = [100 * value for value in fork["accuracies"]]
+        axes.plot(range(len(values)), values, "o-", color=colour, label=fork["user"], linewidth=2)
+    axes.set(xlabel="proven steps", ylabel="accuracy (%)", xticks=range(summary["rounds"] + 1))
+    axes.grid(axis="y", color=GRID)
+    axes.legend(frameon=False)
+
+
+def _draw_seconds(axes: Any, summary: Mapping[str, Any]) -> None:
+    names = {"backbone": "train backbone", "setup": "make keys", "prove": "prove"}
+    names["verify"] = "verify"
+    values = [summary["seconds"][name] for name in names]
+    bars = axes.barh(list(names.values())[::-1], values[::-1], color=COLOURS[0], height=0.6)
+    axes.bar_label(bars, fmt="%.2f s", padding=3)
+    axes.set(xlabel="seconds", xlim=(0, 1.25 * max(values)))
+    axes.grid(axis="x", color=GRID)
+
+
+def _draw_gas(axes: Any, summary: Mapping[str, Any]) -> None:
+    gas: dict[str, list[float]] = {}
+    for proof in summary["proofs"]:
+        gas.setdefault(proof["statement"], []).append(proof["gas"] / 1000)
+    values = [_median(group) for group in gas.values()]
+    bars = axes.barh(list(gas)[::-1], values[::-1], color=COLOURS[2], height=0.55)
+    axes.bar_label(bars, fmt="%.0f k", padding=3)
+    axes.set(xlabel="thousand gas", xlim=(0, 1.25 * max(values)))
+    axes.grid(axis="x", color=GRID)
