@@ -24,7 +24,7 @@ p { margin: 6px 0; max-width: 76ch; } .lead { color: #49566a; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px;
   margin: 24px 0 0; }
 .card, figure, .scroll { background: #fff; border: 1px solid #e1e5ec; border-radius: 10px; }
-.card { padding: 12px 16px; } .card b { display: block; font-size: 25px; }
+.card { padding: 12px 16px; } .card b { display: block; font-size: 23px; white-space: nowrap; }
 .card span { color: #49566a; font-size: 13.5px; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(310px, 1fr)); gap: 14px; }
 figure { margin: 0; padding: 10px; } figure svg { width: 100%; height: auto; }
@@ -32,6 +32,7 @@ figcaption { color: #49566a; font-size: 13.5px; padding: 0 6px 4px; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: 14.5px; }
 th, td { text-align: left; padding: 6px 12px; border-bottom: 1px solid #eceff4; }
 th { color: #49566a; font-weight: 600; white-space: nowrap; }
+td:first-child { min-width: 15em; } td:last-child { overflow-wrap: anywhere; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 tr:last-child td { border-bottom: 0; } code { font-size: 13px; overflow-wrap: anywhere; }
 .ok { color: #1c7c4c; font-weight: 600; } .bad { color: #b3261e; font-weight: 600; }
@@ -53,8 +54,8 @@ def write(path: Path, summary: Mapping[str, Any]) -> None:
 <h2>What happened</h2>
 <div class="plots">{_plots(summary)}</div>
 <h2>Proofs</h2>
-<p>Each was verified in Python and by a Solidity contract on an embedded EVM. Check one again:
-<code>zkai verify {escape(summary["proofs"][1]["file"])} --key
+<p>Each was verified in Python and by a Solidity contract on an embedded EVM. Check one again, from this
+folder: <code>zkai verify {escape(summary["proofs"][1]["file"])} --key
 {escape(summary["proofs"][1]["key"])}</code></p>
 {_proof_table(summary["proofs"])}
 <h2>Forgeries</h2>
@@ -160,7 +161,7 @@ def _svg(draw: Callable[[Any, Mapping[str, Any]], None], summary: Any, prefix: s
     except ImportError as error:
         raise ToolError("the report needs matplotlib: pip install 'zkai[demo]'") from error
     style: Any = {
-        "svg.fonttype": "none",
+        "svg.fonttype": "path",
         "svg.hashsalt": prefix,
         "font.family": "sans-serif",
         "font.size": 11,
@@ -179,7 +180,9 @@ def _svg(draw: Callable[[Any, Mapping[str, Any]], None], summary: Any, prefix: s
             axes.spines[side].set_visible(False)
         draw(axes, summary)
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(
+            buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None}
+        )
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     # Several drawings share one page: keep their ids apart.
