@@ -286,6 +286,19 @@ def test_folding_leaves_what_others_read() -> None:
     assert [type(n.op).__name__ for n in graph.nodes] == ["MatMul", "Mul", "Add", "MatMul"]
 
 
+def test_folding_copies_shared_weights_and_keeps_outputs() -> None:
+    stored = {"w": weights(5, 5), "b": weights(5), "c": weights(5, seed=8)}
+    shared = [
+        node("Gemm", ["x", "w", "b"], "h"),
+        node("Mul", ["h", "c"], "m"),
+        node("Gemm", ["m", "w", "b"], "y"),
+    ]
+    assert len(agree(model(shared, {"x": (4, 5)}, ["y"], stored)).nodes) == 2
+    # h is an output itself, so the factor moves forward; then m is one too, and it stays.
+    for outputs, count in ((["y", "h"], 2), (["y", "h", "m"], 3)):
+        assert len(agree(model(shared, {"x": (4, 5)}, outputs, stored)).nodes) == count
+
+
 def test_a_small_network_stays_close() -> None:
     stored = {
         "k": weights(4, 1, 3, 3) * 0.5,
