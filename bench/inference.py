@@ -61,9 +61,9 @@ def cnn() -> Any:
     """Return a 3x3 convolution, ReLU, pooling and a linear layer on 8x8: 1,610 parameters."""
     node = helper.make_node
     nodes = [
-        node("Conv", ["x", "K", "k"], ["c"]),
+        node("Conv", ["x", "K", "k"], ["c"], kernel_shape=[3, 3], strides=[1, 1], pads=[0] * 4),
         node("Relu", ["c"], ["r"]),
-        node("AveragePool", ["r"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+        node("AveragePool", ["r"], ["p"], kernel_shape=[2, 2], strides=[2, 2], pads=[0] * 4),
         node("Flatten", ["p"], ["f"]),
         node("Gemm", ["f", "W", "b"], ["y"]),
     ]
