@@ -16,7 +16,7 @@ from zkai.chain.artifact import load_artifact
 from zkai.chain.chain import Chain
 from zkai.chain.render import render_words
 from zkai.chain.verifier import key_words
-from zkai.proof.keys import VerifyingKey
+from zkai.proof.keys import Proof, VerifyingKey
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COUNTS = (0, 1, 2, 9, 64)
@@ -77,6 +77,21 @@ def vectors(n: int) -> Vectors:
         for row in record["cases"]
     ]
     return Vectors(VerifyingKey.from_json(record["key"]), cases)
+
+
+def proof_from_words(vk: VerifyingKey, proof: list[int], publics: list[int]) -> Proof:
+    """The proof as a proof file would give it, for a key whose signals are x0, x1, ..."""
+    ax, ay, bx1, bx0, by1, by0, cx, cy = proof
+    return Proof(
+        vk.statement,
+        vk.circuit_digest,
+        vk.digest,
+        vk.key_status,
+        {f"x{i}": (value,) for i, value in enumerate(publics)},
+        (ax, ay) if ax or ay else None,
+        ((bx0, bx1), (by0, by1)) if any(proof[2:6]) else None,
+        (cx, cy) if cx or cy else None,
+    )
 
 
 def refusal(chain: Chain, address: str, data: bytes) -> str | None:

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from chain_support import COUNTS, Case, Vectors, vectors
+from chain_support import COUNTS, Case, Vectors, proof_from_words, vectors
 
 from zkai import native
 from zkai.chain.verifier import proof_words
@@ -33,18 +33,7 @@ def meaning(error: str) -> tuple[str, str | None]:
 
 
 def proof_of(v: Vectors, case: Case) -> Proof:
-    """The case as a proof file would give it."""
-    ax, ay, bx1, bx0, by1, by0, cx, cy = case.proof
-    return Proof(
-        v.vk.statement,
-        v.vk.circuit_digest,
-        v.vk.digest,
-        v.vk.key_status,
-        {f"x{i}": (value,) for i, value in enumerate(case.publics)},
-        (ax, ay) if ax or ay else None,
-        ((bx0, bx1), (by0, by1)) if any(case.proof[2:6]) else None,
-        (cx, cy) if cx or cy else None,
-    )
+    return proof_from_words(v.vk, case.proof, case.publics)
 
 
 @pytest.mark.parametrize("n", COUNTS)

@@ -12,15 +12,16 @@ from functools import cache
 from typing import Any
 
 import pytest
-from chain_support import make_vectors
+from chain_support import make_vectors, proof_from_words
 
 from zkai.chain.abi import selector, words
-from zkai.chain.artifact import load_artifact
 from zkai.chain.chain import Outcome
 from zkai.chain.embedded import EmbeddedChain
-from zkai.chain.verifier import DOMAIN, send_proof
+from zkai.chain.recorder import ForkRecorder, Head
+from zkai.chain.verifier import context_on, deploy, send_proof
 from zkai.encoding import FIELD_MODULUS, keccak256
 from zkai.errors import VerificationError
+from zkai.proof.keys import Proof, VerifyingKey
 
 Key = make_vectors.Key
 GENESIS = Key("recorder/genesis", 5)
@@ -42,16 +43,26 @@ def context(chain_id: int, ledger: str, recipient: str, statement: str, key: Any
 
 
 @cache
-def proof_of(key: Any, publics: tuple[int, ...]) -> list[int]:
-    return key.prove(publics, "recorder/proof")  # type: ignore[no-any-return]
+def vk_of(key: Any) -> VerifyingKey:
+    return VerifyingKey.from_json(key.to_json())
+
+
+@cache
+def proof_of(key: Any, publics: tuple[int, ...]) -> Proof:
+    words_of_proof = key.prove(publics, "recorder/proof")
+    return proof_from_words(vk_of(key), words_of_proof, list(publics))
 
 
 @dataclass
 class Recorder:
-    """A deployed ForkRecorder."""
+    """A deployed ForkRecorder, with the keys of its two verifiers."""
 
     chain: EmbeddedChain
-    address: str
+    contract: ForkRecorder
+
+    @property
+    def address(self) -> str:
+        return self.contract.address
 
     def context(self, statement: str, key: Any, step: int) -> int:
         return context(self.chain.chain_id, self.address, self.chain.account, statement, key, step)
@@ -59,7 +70,8 @@ class Recorder:
     def open(self, **forged: int) -> Outcome:
         publics = {"model": MODEL, "state": STATES[0], "user": USER, "fork": FORK}
         publics["context"] = self.context("genesis/1", GENESIS, 0)
-        return self._send("open", GENESIS, list({**publics, **forged}.values()))
+        values = tuple({**publics, **forged}.values())
+        return self.contract.open(proof_of(GENESIS, values), vk_of(GENESIS))
 
     def record(self, index: int, **forged: int) -> Outcome:
         """Record the step from state `index` to the next."""
@@ -74,28 +86,13 @@ class Recorder:
             "rate": RATE,
             "context": self.context("training_step/1", STEP, STEPS * index),
         }
-        return self._send("record", STEP, list({**publics, **forged}.values()))
-
-    def _send(self, function: str, key: Any, publics: list[int]) -> Outcome:
-        proof = proof_of(key, tuple(publics))
-        return send_proof(self.chain, self.address, function, proof, publics, "ForkRecorder")
-
-    def head(self, fork: int) -> list[int]:
-        output = self.chain.call(self.address, selector("heads(uint256)") + words([fork])).output
-        return [int.from_bytes(output[i : i + 32], "big") for i in range(0, 128, 32)]
-
-
-def deploy_verifier(chain: EmbeddedChain, key: Any) -> int:
-    code = load_artifact("Groth16Verifier").creation_code
-    key_words = key.words()
-    return int(chain.deploy(code + words([32, len(key_words), *key_words])).address, 16)
+        values = tuple({**publics, **forged}.values())
+        return self.contract.record(proof_of(STEP, values), vk_of(STEP))
 
 
 def deploy_recorder(chain: EmbeddedChain, ceremony: bool = False) -> Recorder:
-    verifiers = [deploy_verifier(chain, GENESIS), deploy_verifier(chain, STEP)]
-    code = load_artifact("ForkRecorder").creation_code
-    address = chain.deploy(code + words([*verifiers, STEPS, int(ceremony)])).address
-    return Recorder(chain, address)
+    addresses = [deploy(vk_of(key), chain).address for key in (GENESIS, STEP)]
+    return Recorder(chain, ForkRecorder.deploy(chain, *addresses, STEPS, ceremony))
 
 
 @pytest.fixture
@@ -108,16 +105,18 @@ def refused(error: str) -> pytest.RaisesExc[VerificationError]:
 
 
 def test_a_chain_of_proofs_moves_the_fork(recorder: Recorder) -> None:
-    assert recorder.head(FORK) == [0, 0, 0, 0]
+    assert recorder.contract.head(FORK) == Head(0, 0, 0, 0)
     opened = recorder.open()
     assert opened.logs[0].topics[1] == words([FORK])
-    assert recorder.head(FORK) == [STATES[0], USER, MODEL, 0]
+    assert recorder.contract.head(FORK) == Head(STATES[0], USER, MODEL, 0)
     for index in range(2):
         recorded = recorder.record(index)
         event = keccak256(b"StepRecorded(uint256,uint256,uint256,address)")
         assert recorded.logs[0].topics == (event, words([FORK]), words([STEPS * (index + 1)]))
         assert recorded.logs[0].data[:32] == words([STATES[index + 1]])
-        assert recorder.head(FORK) == [STATES[index + 1], USER, MODEL, STEPS * (index + 1)]
+        assert recorder.contract.head(FORK) == Head(
+            STATES[index + 1], USER, MODEL, STEPS * (index + 1)
+        )
 
 
 def test_a_fork_opens_once(recorder: Recorder) -> None:
@@ -150,7 +149,7 @@ def test_a_step_continues_the_fork_it_names(recorder: Recorder) -> None:
         recorder.record(0, model=12)
     with refused(r"NotOpen\(8\)"):
         recorder.record(0, fork=8)
-    assert recorder.head(FORK) == [STATES[0], USER, MODEL, 0]
+    assert recorder.contract.head(FORK) == Head(STATES[0], USER, MODEL, 0)
     recorder.record(0)
 
 
@@ -191,12 +190,20 @@ def test_development_keys_can_be_refused(chain: EmbeddedChain) -> None:
 
 
 def test_verifiers_of_other_statements_are_refused(chain: EmbeddedChain) -> None:
-    step, genesis = deploy_verifier(chain, STEP), deploy_verifier(chain, GENESIS)
-    code = load_artifact("ForkRecorder").creation_code
-    for arguments in ([step, genesis, 1, 0], [genesis, genesis, 1, 0], [genesis, step, 0, 0]):
+    genesis, step = (deploy(vk_of(key), chain).address for key in (GENESIS, STEP))
+    for arguments in ((step, genesis, 1), (genesis, genesis, 1), (genesis, step, 0)):
         with refused("WrongVerifier"):
-            chain.deploy(code + words(arguments))
+            ForkRecorder.deploy(chain, *arguments)
+    with pytest.raises(VerificationError, match="no fork recorder"):
+        ForkRecorder(chain, step).head(FORK)
 
 
-def test_the_domain_is_the_one_of_the_vectors() -> None:
-    assert int.from_bytes(DOMAIN, "big") == STEP.words()[0]
+def test_the_library_and_the_contract_make_one_context(recorder: Recorder) -> None:
+    bound = context_on(
+        recorder.chain, recorder.address, "training_step/1", FORK, STEPS, vk_of(STEP).digest
+    )
+    assert bound.signal() == recorder.context("training_step/1", STEP, STEPS)
+    request = selector("context(bytes32,bytes32,uint256,uint256,address)")
+    request += keccak256(b"training_step/1") + vk_of(STEP).digest
+    request += words([FORK, STEPS, int(recorder.chain.account, 16)])
+    assert recorder.chain.call(recorder.address, request).output == words([bound.signal()])

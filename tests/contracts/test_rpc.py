@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -179,6 +180,7 @@ BROKEN = {
     "null": (result(None), "is not a number"),
     "a huge number": (result("0x" + "f" * 65), "is not a number"),
     "an error": (fault(code=-32000, message="go away"), "was refused: go away"),
+    "an error with control characters": (fault(message="a\x1b[2Jb"), r"refused: a \[2Jb"),
     "an error that is text": (b'{"error": "no"}', "was refused: no"),
     "HTTP 401": (401, "HTTP 401"),
     "HTTP 500": (500, "HTTP 500"),
@@ -193,6 +195,18 @@ def test_a_broken_server_is_named_and_its_url_kept_secret(name: str) -> None:
     assert "127.0.0.1" in str(caught.value)
     for secret in ("hunter2", "api-key"):
         assert secret not in f"{caught.value} {caught.value!r}"
+
+
+def test_deep_answers_do_not_crash_under_a_high_recursion_limit() -> None:
+    """py_ecc, for one, raises the limit when it is imported."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)
+    try:
+        with server(lambda _: b"[" * 100_000) as url, pytest.raises(ToolError, match="JSON-RPC"):
+            RpcChain(url)
+        assert sys.getrecursionlimit() == 100_000
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def test_answers_are_capped() -> None:

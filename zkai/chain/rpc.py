@@ -9,6 +9,7 @@ import base64
 import http.client
 import json
 import re
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -23,6 +24,7 @@ from zkai.chain.chain import TRANSACTION_GAS_CAP, Deployment, Log, Outcome
 from zkai.errors import InvalidInput, ToolError, VerificationError
 
 _MAX_ANSWER_BYTES = 16 << 20
+_RECURSION_LIMIT = 10_000
 _URL_FORM = "the RPC URL must be http://host[:port] or https://host[:port]/path"
 _HEX = re.compile(r"0x([0-9a-fA-F]{2})*")
 _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
@@ -252,18 +254,30 @@ class RpcChain:
     def _result(self, method: str, data: bytes) -> Any:
         if len(data) > _MAX_ANSWER_BYTES:
             raise ToolError(f"{self._where}: {method} returned more than {_MAX_ANSWER_BYTES} bytes")
-        try:
-            answer = json.loads(data)
-        except (ValueError, RecursionError):
-            answer = None
+        answer = _parse(data)
         if not isinstance(answer, dict) or not ("result" in answer or "error" in answer):
             raise ToolError(f"{self._where}: {method} was not answered in JSON-RPC; check the URL")
         error = answer.get("error")
         if error is not None:
             message = error.get("message") if isinstance(error, dict) else error
-            text = f"{self._where}: {method} was refused: {str(message)[:300]}"
+            # A node's text goes to a terminal: no control characters.
+            shown = "".join(c if c.isprintable() else " " for c in str(message)[:300])
+            text = f"{self._where}: {method} was refused: {shown}"
             raise RpcError(text, _revert_data(error))
         return answer["result"]
+
+
+def _parse(data: bytes) -> Any:
+    """Parse JSON; None for what is none."""
+    limit = sys.getrecursionlimit()
+    try:
+        # Some packages raise the limit so far that deep nesting would crash the interpreter.
+        sys.setrecursionlimit(min(limit, _RECURSION_LIMIT))
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def _revert_data(error: Any) -> bytes | None:
