@@ -23,6 +23,7 @@ enum {
   BATCH_POINTS = 4096, /* points that one batch of additions works on */
   FEW_ENTRIES = 32,    /* up to here Straus, without buckets */
   FEW_SUMS = 16,       /* below: not worth a vector */
+  LOOK_AHEAD = 24,     /* entries between a point's prefetch and its use */
   MAX_WIDTH = 16,
   SCALAR_BITS = 254,
 };
@@ -36,7 +37,8 @@ static const uint64_t HALF_R[4] = {0xa1f0fac9f8000000ULL, 0x9419f4243cdcb848ULL,
 typedef struct {
   const char *points;
   size_t n;          /* entries: scalars that are not 0, on points that are not infinity */
-  uint64_t *scalars; /* |s| of each entry, later plus the digits' offsets, 4 limbs */
+  uint64_t *scalars; /* |s| of each entry, later plus the digits' offsets: limb k of entry i is
+                        scalars[k * n + i], so that a window reads one or two runs of limbs */
   uint32_t *entries; /* 2 * index of its point + (1 if the point is to be negated) */
   size_t longer[SCALAR_BITS + 2]; /* longer[b]: entries of at least b bits; they come first */
   unsigned bits, width, windows;
@@ -114,9 +116,10 @@ static void place_entries(msm_t *msm, const char *scalars, const uint8_t *bits, 
   for (size_t i = 0; i < n; i++) {
     if (!bits[i]) continue;
     const size_t at = next[bits[i]]++;
-    uint64_t *s = msm->scalars + 4 * at;
+    uint64_t s[4];
     memcpy(s, scalars + 32 * i, 32);
     const uint32_t negated = smaller_magnitude(s);
+    for (int k = 0; k < 4; k++) msm->scalars[k * msm->n + at] = s[k];
     msm->entries[at] = (uint32_t)i << 1 | negated;
   }
 }
@@ -168,12 +171,23 @@ static void digit_offsets(uint64_t offset[4], unsigned width, unsigned windows) 
   }
 }
 
-static int signed_digit(const uint64_t s[4], unsigned width, unsigned window, unsigned windows) {
+/* Where a window's digit lies in four limbs, and what to subtract from it. */
+typedef struct {
+  unsigned low, high, shift;
+  uint64_t mask;
+  int bias;
+} digit_place_t;
+
+static digit_place_t place_digit(unsigned width, unsigned window, unsigned windows) {
   const unsigned bit = width * window, limb = bit / 64, shift = bit % 64;
-  uint64_t v = s[limb] >> shift;
-  if (shift + width > 64 && limb < 3) v |= s[limb + 1] << (64 - shift);
-  v &= ((uint64_t)1 << width) - 1;
-  return (int)v - (window + 1 < windows ? 1 << (width - 1) : 0);
+  const unsigned bits = limb == 3 && width > 64 - shift ? 64 - shift : width;
+  return (digit_place_t){limb, limb < 3 ? limb + 1 : limb, shift, ((uint64_t)1 << bits) - 1,
+                         window + 1 < windows ? 1 << (width - 1) : 0};
+}
+
+static int signed_digit(const digit_place_t *place, uint64_t low, uint64_t high) {
+  const uint64_t v = low >> place->shift | high << 1 << (63 - place->shift);
+  return (int)(v & place->mask) - place->bias;
 }
 
 /* Entries that can have a digit in a window: a carry reaches window w > 0 from values above
@@ -208,7 +222,12 @@ static void add_offsets(msm_t *msm) {
   msm->windows = windows_for(msm->bits, msm->width);
   digit_offsets(offset, msm->width, msm->windows);
   for (size_t i = 0; i < msm->n; i++) {
-    limbs_add(msm->scalars + 4 * i, msm->scalars + 4 * i, offset);
+    unsigned __int128 sum = 0;
+    for (int k = 0; k < 4; k++) {
+      sum += (unsigned __int128)msm->scalars[k * msm->n + i] + offset[k];
+      msm->scalars[k * msm->n + i] = (uint64_t)sum;
+      sum >>= 64;
+    }
   }
 }
 
@@ -219,34 +238,46 @@ static void free_sorted(sorted_t *sorted) {
   free(sorted->entries);
 }
 
+/* The window's digits of the entries in [begin, end), and how many fall in each bucket. */
+static void read_digits(int32_t *digits, uint32_t *counts, const msm_t *msm, unsigned window,
+                        size_t begin, size_t end) {
+  const digit_place_t place = place_digit(msm->width, window, msm->windows);
+  const uint64_t *low = msm->scalars + place.low * msm->n;
+  const uint64_t *high = msm->scalars + place.high * msm->n;
+  for (size_t i = begin; i < end; i++) {
+    digits[i - begin] = signed_digit(&place, low[i], high[i]);
+  }
+  for (size_t i = 0; i < end - begin; i++) {
+    if (digits[i]) counts[abs(digits[i]) - 1]++;
+  }
+}
+
 /* Counting sort of the entries in [begin, end) by their digit in `window`. */
 static int sort_window(sorted_t *sorted, const msm_t *msm, unsigned window, size_t begin,
                        size_t end) {
-  enum { PADDING = 16 }; /* for fill's look-ahead */
   const size_t buckets = (size_t)1 << (msm->width - 1);
   sorted->counts = calloc(buckets, sizeof *sorted->counts);
-  sorted->entries = malloc((end - begin + PADDING) * sizeof *sorted->entries);
+  sorted->entries = malloc((end - begin + LOOK_AHEAD) * sizeof *sorted->entries);
   uint32_t *next = malloc(buckets * sizeof *next);
-  if (!sorted->counts || !sorted->entries || !next) {
-    free(next);
-    return ZK_ERR_MEMORY;
+  int32_t *digits = malloc((end - begin) * sizeof *digits);
+  int status = ZK_ERR_MEMORY;
+  if (sorted->counts && sorted->entries && next && digits) {
+    read_digits(digits, sorted->counts, msm, window, begin, end);
+    uint32_t total = 0;
+    for (size_t b = 0; b < buckets; b++) {
+      next[b] = total;
+      total += sorted->counts[b];
+    }
+    memset(sorted->entries + total, 0, LOOK_AHEAD * sizeof *sorted->entries);
+    for (size_t i = begin; i < end; i++) {
+      const int d = digits[i - begin];
+      if (d) sorted->entries[next[abs(d) - 1]++] = msm->entries[i] ^ (uint32_t)(d < 0);
+    }
+    status = ZK_OK;
   }
-  for (size_t i = begin; i < end; i++) {
-    const int d = signed_digit(msm->scalars + 4 * i, msm->width, window, msm->windows);
-    if (d) sorted->counts[(d < 0 ? -d : d) - 1]++;
-  }
-  uint32_t total = 0;
-  for (size_t b = 0; b < buckets; b++) {
-    next[b] = total;
-    total += sorted->counts[b];
-  }
-  memset(sorted->entries + total, 0, PADDING * sizeof *sorted->entries);
-  for (size_t i = begin; i < end; i++) {
-    const int d = signed_digit(msm->scalars + 4 * i, msm->width, window, msm->windows);
-    if (d) sorted->entries[next[(d < 0 ? -d : d) - 1]++] = msm->entries[i] ^ (uint32_t)(d < 0);
-  }
+  free(digits);
   free(next);
-  return ZK_OK;
+  return status;
 }
 
 /* Split the windows over the threads: a window with much more than its share of the entries is cut,

@@ -10,8 +10,15 @@ typedef struct {
 } G(filler_t);
 
 static void G(load_point)(G_AFFINE *r, const msm_t *msm, uint32_t entry) {
+  /* Signs are as good as random: a selection by mask costs less than a branch. */
+  const uint64_t negate = (uint64_t)0 - (entry & 1);
+  uint64_t y[sizeof r->y / 8], minus_y[sizeof r->y / 8];
   memcpy(r, msm->points + (size_t)(entry >> 1) * sizeof *r, sizeof *r);
-  if (entry & 1) E(neg)(&r->y, &r->y);
+  memcpy(y, &r->y, sizeof y);
+  E(neg)(&r->y, &r->y);
+  memcpy(minus_y, &r->y, sizeof minus_y);
+  for (size_t i = 0; i < sizeof y / 8; i++) y[i] ^= (y[i] ^ minus_y[i]) & negate;
+  memcpy(&r->y, y, sizeof y);
 }
 
 static void G(flush)(G(filler_t) * f, G_AFFINE *buckets) {
@@ -23,15 +30,15 @@ static void G(flush)(G(filler_t) * f, G_AFFINE *buckets) {
 /* Add `count` entries to bucket `owner`; buckets fill in ascending order. */
 static void G(fill)(G(filler_t) * f, const msm_t *msm, G_AFFINE *buckets, uint32_t owner,
                     const uint32_t *entries, uint32_t count) {
-  enum { AHEAD = 12 };
   while (count) {
     const size_t begin = f->used;
     f->owners[f->runs] = owner;
     if (!G(affine_is_infinity)(&buckets[owner])) f->block[f->used++] = buckets[owner];
     for (; count && f->used < BATCH_POINTS; count--, entries++) {
-      /* The sorted entries go on past this bucket; a prefetch may run past their end. */
-      const uint32_t ahead = entries[AHEAD];
-      __builtin_prefetch(msm->points + (size_t)(ahead >> 1) * sizeof(G_AFFINE));
+      /* The sorted entries go on past this bucket, and are padded at their end. */
+      const char *ahead = msm->points + (size_t)(entries[LOOK_AHEAD] >> 1) * sizeof(G_AFFINE);
+      __builtin_prefetch(ahead);
+      __builtin_prefetch(ahead + sizeof(G_AFFINE) - 1);
       G(load_point)(&f->block[f->used++], msm, *entries);
     }
     f->lengths[f->runs++] = (uint32_t)(f->used - begin);
@@ -143,7 +150,8 @@ static int G(straus)(G_T *r, const msm_t *msm) {
   for (int position = (int)(msm->bits + 3) / 4; position-- > 0;) {
     for (int k = 0; k < 4; k++) G(double)(&acc, &acc);
     for (size_t i = 0; i < msm->n; i++) {
-      const unsigned digit = (msm->scalars[4 * i + position / 16] >> (4 * (position % 16))) & 15;
+      const uint64_t limb = msm->scalars[(size_t)(position / 16) * msm->n + i];
+      const unsigned digit = limb >> (4 * (position % 16)) & 15;
       if (digit) G(add)(&acc, &acc, &tables[i][digit - 1]);
     }
   }
@@ -210,8 +218,9 @@ static G_AFFINE *G(make_table)(const G_AFFINE *base, unsigned width, unsigned wi
 static void G(look_up)(const G(multiples_t) * job, G_AFFINE *buffer, const uint64_t (*scalars)[4],
                        unsigned window, size_t n) {
   const G_AFFINE *row = job->table + ((size_t)window << (job->width - 1));
+  const digit_place_t place = place_digit(job->width, window, job->windows);
   for (size_t i = 0; i < n; i++) {
-    const int digit = signed_digit(scalars[i], job->width, window, job->windows);
+    const int digit = signed_digit(&place, scalars[i][place.low], scalars[i][place.high]);
     G_AFFINE *p = &buffer[2 * i + 1];
     if (digit == 0) {
       *p = (G_AFFINE){E(zero)(), E(zero)()};
