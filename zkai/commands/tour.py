@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from zkai.commands.console import Console
 from zkai.commands.options import Commands, add_command
+from zkai.errors import VerificationError
 
 _HELP = """
 Three users fine-tune private heads on handwritten digits. Every step is proven
@@ -31,10 +33,52 @@ def add_commands(commands: Commands) -> None:
 
 
 def run_demo(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
-    """Run the demo."""
+    """Run the demo; a forgery that is not refused ends it with exit status 1."""
     from zkai import demo
 
     with console.progress() as progress:
         summary: Mapping[str, Any] = demo.run(options.out, progress)
+    _show(summary, console)
     console.say(f"{options.out}/report.html and {options.out}/summary.json are written")
+    forged = summary["tampered"]
+    if forged["rejected"] != forged["tried"]:
+        names = [entry["name"] for entry in forged["forgeries"] if not entry["refused"]]
+        raise VerificationError(f"not refused as expected: {', '.join(names)}")
     return summary
+
+
+def _show(summary: Mapping[str, Any], console: Console) -> None:
+    proofs: dict[str, list[Mapping[str, Any]]] = {}
+    for proof in summary["proofs"]:
+        proofs.setdefault(proof["statement"], []).append(proof)
+    rows = [
+        [
+            statement,
+            str(len(group)),
+            f"{group[0]['constraints']:,}",
+            f"{median(p['prove_s'] for p in group):.2f} s",
+            f"{1000 * median(p['verify_s'] for p in group):.1f} ms",
+            f"{group[0]['proof_bytes']} B",
+            f"{median(p['gas'] for p in group):,.0f}",
+        ]
+        for statement, group in proofs.items()
+    ]
+    columns = ["statement", "proofs", "constraints", "prove", "verify", "size", "gas"]
+    console.table("Proofs, each verified here and by a contract (medians)", columns, rows)
+    users = [
+        [
+            fork["user"],
+            " ".join(map(str, fork["digits"])),
+            str(summary["rounds"]),
+            f"{100 * fork['accuracies'][0]:.1f} %",
+            f"{100 * fork['accuracies'][-1]:.1f} %",
+        ]
+        for fork in summary["forks"]
+    ]
+    columns = ["user", "digits", "proven steps", "before", "after"]
+    console.table("Accuracy on each user's held-out samples", columns, users)
+    attempts = [
+        [entry["name"], "refused" if entry["refused"] else "NOT REFUSED"]
+        for entry in summary["tampered"]["forgeries"]
+    ]
+    console.table("Forgeries, each beside an honest twin that passes", ["attempt", ""], attempts)

@@ -54,8 +54,8 @@ def write(path: Path, summary: Mapping[str, Any]) -> None:
 <h2>What happened</h2>
 <div class="plots">{_plots(summary)}</div>
 <h2>Proofs</h2>
-<p>Each was verified in Python and by a Solidity contract on an embedded EVM. Check one again, from this
-folder: <code>zkai verify {escape(summary["proofs"][1]["file"])} --key
+<p>Each was verified in Python and by a Solidity contract on an embedded EVM. Check one again,
+from this folder: <code>zkai verify {escape(summary["proofs"][1]["file"])} --key
 {escape(summary["proofs"][1]["key"])}</code></p>
 {_proof_table(summary["proofs"])}
 <h2>Forgeries</h2>

@@ -1,0 +1,122 @@
+"""The demo: what it writes can be checked again, and it would notice a check that accepts."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zkai.cli import main
+from zkai.demo import forgeries
+from zkai.demo.forgeries import Forgery
+from zkai.encoding import canonical_json
+from zkai.errors import VerificationError
+
+SUMMARY_KEYS = {"users", "rounds", "proofs", "receipts", "aggregate", "accuracy", "tampered"}
+PROOF_KEYS = {
+    "statement", "format", "constraints", "prove_s", "verify_s", "proof_bytes", "gas",
+    "verified_onchain",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
+    assert main(["demo", "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def summary(out: Path) -> dict[str, Any]:
+    return json.loads((out / "summary.json").read_bytes())
+
+
+def test_the_summary_has_the_agreed_keys(summary: dict[str, Any]) -> None:
+    assert summary.keys() >= SUMMARY_KEYS | {"ledger"}
+    assert all(proof.keys() >= PROOF_KEYS for proof in summary["proofs"])
+    assert summary["receipts"] is None
+    assert summary["ledger"] is None
+    assert summary["accuracy"]["personalised"] > summary["accuracy"]["base"]
+    steps = [p for p in summary["proofs"] if p["statement"] == "training_step"]
+    assert len(steps) == summary["users"] * summary["rounds"] == 12
+
+
+def test_every_forgery_is_refused(summary: dict[str, Any]) -> None:
+    tampered = summary["tampered"]
+    assert tampered["tried"] >= 12
+    assert tampered["rejected"] == tampered["tried"] == len(tampered["forgeries"])
+    assert len({entry["name"] for entry in tampered["forgeries"]}) == tampered["tried"]
+
+
+def test_every_proof_can_be_checked_again(out: Path, summary: dict[str, Any]) -> None:
+    assert len(summary["proofs"]) == len(list((out / "proofs").iterdir()))
+    for proof in summary["proofs"]:
+        assert main(["verify", str(out / proof["file"]), "--key", str(out / proof["key"])]) == 0
+
+
+def test_a_changed_proof_file_is_refused(
+    out: Path, summary: dict[str, Any], tmp_path: Path
+) -> None:
+    step = next(p for p in summary["proofs"] if p["name"] == "step-2")
+    value = json.loads((out / step["file"]).read_bytes())
+    value["public"]["new_state"] = value["public"]["old_state"]
+    (tmp_path / "proof.json").write_bytes(canonical_json(value))
+    assert main(["verify", str(tmp_path / "proof.json"), "--key", str(out / step["key"])]) == 1
+
+
+def test_the_steps_chain(out: Path, summary: dict[str, Any]) -> None:
+    for fork in summary["forks"]:
+        names = ["genesis", *(f"step-{i + 1}" for i in range(summary["rounds"]))]
+        files = [out / "proofs" / f"{fork['user']}-{name}.json" for name in names]
+        public = [json.loads(file.read_bytes())["public"] for file in files]
+        states = [f"{int(p['new_state']):#066x}" for p in public]
+        assert states == fork["states"]
+        for before, after in pairwise(public):
+            assert before["new_state"] == after["old_state"]
+
+
+def test_the_report_is_self_contained(out: Path) -> None:
+    page = (out / "report.html").read_text()
+    assert page.count("<svg") == 3
+    assert "development key" in page
+    assert "<script" not in page
+    assert "src=" not in page
+    assert 'href="http' not in page
+
+
+def test_no_secret_is_written(out: Path) -> None:
+    written = {path.suffix for path in out.rglob("*") if path.is_file()}
+    assert written == {".json", ".html"}
+    for path in (out / "proofs").iterdir():
+        assert b"salt" not in path.read_bytes()
+
+
+def accept() -> None:
+    """Do nothing: a check that does not look."""
+
+
+def refuse() -> None:
+    raise VerificationError("no, for a reason of its own")
+
+
+@pytest.mark.parametrize(
+    ("forgery", "message"),
+    [
+        (Forgery("accepted", accept, "no", accept), "ACCEPTED"),
+        (Forgery("other reason", refuse, "because", accept), "another reason"),
+        (Forgery("blind refusal", refuse, "no", refuse), "honest twin"),
+    ],
+    ids=lambda value: value.name if isinstance(value, Forgery) else "",
+)
+def test_a_forgery_counts_only_for_the_right_reason(forgery: Forgery, message: str) -> None:
+    outcome = forgeries._try(forgery)
+    assert not outcome.refused
+    assert message in outcome.message
+
+
+def test_a_folder_that_cannot_be_made_is_unusable_input(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert main(["demo", "--out", str(tmp_path / "file")]) == 2
