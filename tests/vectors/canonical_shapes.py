@@ -1,0 +1,193 @@
+"""The canonical shapes of the statements, by name (circuits/<statement>/shapes.json)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from zkai.circuit.statements.apply_aggregate import ApplyAggregate
+from zkai.circuit.statements.base import Statement
+from zkai.circuit.statements.bound_head import attach_head
+from zkai.circuit.statements.genesis import Genesis
+from zkai.circuit.statements.inference import Inference
+from zkai.circuit.statements.training_step import TrainingStep
+from zkai.encoding import FIELD_MODULUS, hex32
+from zkai.model import quant_graph as q
+from zkai.model.fixed_point import IntArray
+from zkai.model.quantize import head_graph
+from zkai.model.training import HeadState, SoftmaxHead
+
+
+def integers(label: str, shape: tuple[int, ...], low: int, high: int) -> IntArray:
+    """Return integers in [low, high]: the first 8 bytes, little-endian, of SHA-256(label:i)."""
+    size = int(np.prod(shape, dtype=np.int64))
+    words = (hashlib.sha256(f"{label}:{i}".encode()).digest()[:8] for i in range(size))
+    values = [low + int.from_bytes(word, "little") % (high - low + 1) for word in words]
+    return np.array(values, dtype=np.int64).reshape(shape)
+
+
+def element(label: str) -> int:
+    """Return a field element: SHA-256 of the label modulo r."""
+    return int.from_bytes(hashlib.sha256(label.encode()).digest(), "big") % FIELD_MODULUS
+
+
+# Canonical shapes -----------------------------------------------------------------------------
+
+DIGITS = SoftmaxHead(64, 10, input_width=6, rate_shift=9, rate_bits=4)
+"""8 x 8 images of 0 to 16 sixteenths; learning rates in sixteenths at batch 32."""
+
+WIDE = SoftmaxHead(64, 10)
+USER = SoftmaxHead(32, 10, input_scale_bits=8, input_width=12, rate_shift=13)
+SMALL = SoftmaxHead(5, 3, input_width=6, rate_shift=9, rate_bits=4)
+SMALL_MOMENTUM = replace(SMALL, momentum=230)
+
+
+def linear(name: str, x: str, out: str, shift: int, sx: int) -> q.QuantNode:
+    """Return a linear layer name_w, name_b."""
+    return q.QuantNode(
+        name, name, q.MatMul(shift, sx, 1, 40), (x, f"{name}_w", f"{name}_b"), out, "3"
+    )
+
+
+def dense_backbone() -> q.QuantGraph:
+    """64 inputs at scale 4, 32 rectified features at scale 8."""
+    tensors = [
+        q.QuantTensor("x", (1, 64), 4, 8, "input", True),
+        q.QuantTensor("dense_w", (64, 32), 10, 12, "parameter", True),
+        q.QuantTensor("dense_b", (32,), 10, 14, "parameter", True),
+        q.QuantTensor("z", (1, 32), 8, 12, "hidden", True),
+        q.QuantTensor("h", (1, 32), 8, 12, "output", False),
+    ]
+    values = {
+        "dense_w": integers("dense w", (64, 32), -400, 400),
+        "dense_b": integers("dense b", (32,), -4000, 4000),
+    }
+    nodes = (
+        linear("dense", "x", "z", 6, 4),
+        q.QuantNode("relu", "relu", q.Relu(), ("z",), "h", "5"),
+    )
+    by_name = {t.name: t for t in tensors}
+    return q.QuantGraph("dense64x32", ("x",), ("h",), by_name, nodes, values)
+
+
+def conv_backbone() -> q.QuantGraph:
+    """An 8 x 8 image at scale 4, 3 x 3 convolution to 4 maps, ReLU, 2 x 2 averages: 64 features."""
+    conv = q.Conv((1, 1), (1, 1, 1, 1), (1, 1), 1, 6, 4, 1, 40)
+    tensors = [
+        q.QuantTensor("x", (1, 1, 8, 8), 4, 8, "input", True),
+        q.QuantTensor("conv_w", (4, 1, 3, 3), 10, 12, "parameter", True),
+        q.QuantTensor("conv_b", (4,), 10, 14, "parameter", True),
+        q.QuantTensor("z", (1, 4, 8, 8), 8, 12, "hidden", True),
+        q.QuantTensor("h", (1, 4, 8, 8), 8, 12, "hidden", False),
+        q.QuantTensor("pooled", (1, 4, 4, 4), 8, 12, "hidden", False),
+        q.QuantTensor("features", (1, 64), 8, 12, "output", False),
+    ]
+    values = {
+        "conv_w": integers("conv w", (4, 1, 3, 3), -400, 400),
+        "conv_b": integers("conv b", (4,), -4000, 4000),
+    }
+    pool = q.AveragePool((2, 2), (2, 2), (0, 0, 0, 0), False)
+    nodes = (
+        q.QuantNode("conv", "conv", conv, ("x", "conv_w", "conv_b"), "z", "3"),
+        q.QuantNode("relu", "relu", q.Relu(), ("z",), "h", "5"),
+        q.QuantNode("pool", "pool", pool, ("h",), "pooled", "6"),
+        q.QuantNode("flatten", "flatten", q.Reshape(), ("pooled",), "features", "16"),
+    )
+    by_name = {t.name: t for t in tensors}
+    return q.QuantGraph("conv8x8", ("x",), ("features",), by_name, nodes, values)
+
+
+def weights_of(head: SoftmaxHead, label: str = "weights") -> IntArray:
+    """Return example weights of a head."""
+    return integers(f"{label} {head.features}", head.shape, -60000, 60000)
+
+
+def state_of(head: SoftmaxHead) -> HeadState:
+    """Return an example state of a head."""
+    velocity = integers(f"velocity {head.features}", head.shape, -3000, 3000)
+    return HeadState(weights_of(head), velocity if head.momentum else None)
+
+
+def head_inference(head: SoftmaxHead, **visibility: str) -> Inference:
+    """Return the inference of a head alone."""
+    graph = head_graph(head, state_of(head), 1, probabilities=visibility["output"] != "argmax")
+    bound = head if visibility.get("weights") == "state" else None
+    return Inference(graph, visibility, bound)
+
+
+def attached(backbone: q.QuantGraph, head: SoftmaxHead, **visibility: str) -> Inference:
+    """Return the inference of a backbone and a head."""
+    graph = attach_head(backbone, head, state_of(head), visibility["output"] != "argmax")
+    return Inference(graph, visibility, head if "state" in visibility.values() else None)
+
+
+PRIVATE_HEAD = {"head.weight": "state", "head.bias": "state", "output": "argmax"}
+
+SHAPES: dict[str, dict[str, Callable[[], Statement]]] = {
+    "training_step": {
+        "5x3, batch 4": lambda: TrainingStep(SMALL, 4),
+        "5x3, batch 4, momentum": lambda: TrainingStep(SMALL_MOMENTUM, 4),
+        "5x3, batch 4, 2 steps": lambda: TrainingStep(SMALL, 4, 2),
+        "64x10, batch 32, digits": lambda: TrainingStep(DIGITS, 32),
+        "64x10, batch 32": lambda: TrainingStep(WIDE, 32),
+        "64x10, batch 32, momentum": lambda: TrainingStep(replace(WIDE, momentum=230), 32),
+        "32x10, batch 32": lambda: TrainingStep(USER, 32),
+    },
+    "genesis": {
+        "5x3": lambda: Genesis(SMALL),
+        "5x3, momentum": lambda: Genesis(SMALL_MOMENTUM),
+        "64x10": lambda: Genesis(WIDE),
+        "32x10": lambda: Genesis(USER),
+    },
+    "apply_aggregate": {
+        "5x3": lambda: ApplyAggregate(SMALL),
+        "5x3, momentum": lambda: ApplyAggregate(SMALL_MOMENTUM),
+        "64x10": lambda: ApplyAggregate(WIDE),
+        "32x10": lambda: ApplyAggregate(USER),
+    },
+    "inference": {
+        "head 5x3 of a state, class": lambda: head_inference(
+            SMALL, weights="state", output="argmax"
+        ),
+        "head 5x3, committed weights": lambda: head_inference(
+            SMALL, weights="committed", output="public"
+        ),
+        "head 64x10 of a state, class": lambda: head_inference(
+            WIDE, weights="state", output="argmax"
+        ),
+        "head 64x10, constant weights": lambda: head_inference(
+            WIDE, weights="constant", output="public"
+        ),
+        "dense 64x32x10, constant weights": lambda: attached(
+            dense_backbone(), USER, output="public"
+        ),
+        "dense 64x32x10, committed weights": lambda: attached(
+            dense_backbone(), USER, output="public", weights="committed"
+        ),
+        "dense 64x32 and a state's head 32x10": lambda: attached(
+            dense_backbone(), USER, **PRIVATE_HEAD
+        ),
+        "convolution 8x8 and a head 64x10": lambda: attached(
+            conv_backbone(),
+            replace(WIDE, input_scale_bits=8, input_width=12),
+            output="public",
+        ),
+    },
+}
+
+
+def shape(name: str, statement: Statement) -> dict[str, Any]:
+    """Return a canonical shape's frozen numbers."""
+    circuit = statement.build()
+    return {
+        "name": name,
+        "description": statement.describe(),
+        "public_signals": circuit.n_public,
+        "constraints": circuit.n_constraints,
+        "wires": circuit.n_wires,
+        "digest": hex32(circuit.digest),
+    }

@@ -1,0 +1,320 @@
+"""Writes circuits/<statement>/shapes.json and vectors/*.json; with --check, compares instead.
+
+`python tests/vectors/make_statement_vectors.py [--check]`. Values are integers derived from
+SHA-256 of a label and a counter, so that any language can make the same ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from canonical_shapes import SHAPES, element, integers, shape, state_of, weights_of
+
+from zkai.circuit.gadgets.range import OVERFLOW
+from zkai.circuit.r1cs import Circuit
+from zkai.circuit.statements.apply_aggregate import ApplyAggregate
+from zkai.circuit.statements.base import Statement
+from zkai.circuit.statements.genesis import Genesis
+from zkai.circuit.statements.inference import Inference
+from zkai.circuit.statements.training_step import TrainingStep
+from zkai.encoding import to_limbs, write_atomic
+from zkai.errors import InvalidInput, VerificationError
+from zkai.model.fixed_point import IntArray
+
+FOLDER = Path(__file__).resolve().parents[2] / "circuits"
+Vector = dict[str, Any]
+
+
+# Vectors --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Forgery:
+    """An attempt: other values, other circuit inputs, forged hints, or another public signal."""
+
+    name: str
+    values: Mapping[str, Any] | None = None
+    inputs: Mapping[str, Any] | None = None
+    hint: tuple[str, int, int] | None = None
+    signal: tuple[str, int] | None = None
+
+
+def plain(value: Any) -> Any:
+    """Return arrays as lists of integers and field elements as decimal strings."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, list):
+        return [str(v) for v in value]
+    return str(value)
+
+
+def cheating(circuit: Circuit) -> Circuit:
+    """Return the circuit with a solver that reports no overflow."""
+    kept = [s for s in circuit.steps if s.label.rsplit("/", 1)[-1].split("#")[0] != OVERFLOW]
+    return replace(circuit, steps=tuple(kept))
+
+
+def refused_at(circuit: Circuit, witness: Any) -> str:
+    """Return the first constraint that refuses a witness."""
+    try:
+        circuit.check(witness)
+    except VerificationError as error:
+        return str(error).rsplit("(", 1)[1].removesuffix(")")
+    raise AssertionError("a forged vector is accepted")
+
+
+def forged(statement: Statement, honest: Mapping[str, Any], forgery: Forgery) -> Vector:
+    """Return an attempt with what refuses it."""
+    circuit = statement.build()
+    result: Vector = {"name": forgery.name, "valid": False}
+    if forgery.values is not None:
+        try:
+            circuit.solve(statement.assign({**honest, **forgery.values}))
+        except InvalidInput as error:
+            changed = {k: plain(v) for k, v in forgery.values.items()}
+            return {**result, "values": changed, "refused": str(error)}
+        raise AssertionError(f"{forgery.name} is accepted")
+    inputs = statement.assign(honest)
+    if forgery.inputs is not None:
+        witness = cheating(circuit).solve({**inputs, **forgery.inputs})
+        changed = {k: plain(v) for k, v in forgery.inputs.items()}
+        return {**result, "inputs": changed, "refused": refused_at(circuit, witness)}
+    if forgery.hint is not None:
+        label, place, amount = forgery.hint
+
+        def tamper(out: Any) -> Any:
+            changed = np.ravel(out).copy()
+            changed[place] += amount
+            return changed
+
+        witness = cheating(circuit).solve(inputs, {label: tamper})
+        what = {"step": label, "index": place, "add": amount}
+        return {**result, "hint": what, "refused": refused_at(circuit, witness)}
+    assert forgery.signal is not None
+    name, value = forgery.signal
+    witness = circuit.solve(inputs)
+    index = [s.name for s in circuit.public].index(name)
+    witness[1 + sum(s.size for s in circuit.public[:index])] = to_limbs([value])[0]
+    what = {"name": name, "value": str(value)}
+    return {**result, "signal": what, "refused": refused_at(circuit, witness)}
+
+
+def vectors(statement: Statement, honest: dict[str, Any], forgeries: list[Forgery]) -> list[Vector]:
+    """Return the honest vector and all attempts at it."""
+    public = {name: plain(value) for name, value in statement.public_values(honest).items()}
+    values = {name: plain(value) for name, value in honest.items()}
+    valid = {"name": "honest", "valid": True, "values": values, "public": public}
+    return [valid, *(forged(statement, honest, forgery) for forgery in forgeries)]
+
+
+def numbers(*names: str) -> dict[str, Any]:
+    """Return example field elements."""
+    return {name: element(name) for name in names}
+
+
+def moved(tensor: IntArray, bits: int) -> IntArray:
+    """Return other integers that pack to the same elements."""
+    result = tensor.copy()
+    result.flat[0] += 1 << bits
+    result.flat[1] -= 1
+    return result
+
+
+def changed(tensor: IntArray, value: int, place: int = 0) -> IntArray:
+    """Return the tensor with one element replaced."""
+    result = tensor.copy()
+    result.flat[place] = value
+    return result
+
+
+def training_vectors(statement: TrainingStep) -> list[Vector]:
+    """Steps, honest and not."""
+    head, rows = statement.head, statement.batch * statement.steps
+    state = state_of(head)
+    honest: dict[str, Any] = {
+        "weights": state.weights,
+        "x": integers("x", (rows, head.features), -16, 16),
+        "labels": integers("labels", (rows,), 0, head.classes - 1),
+        "learning_rate": 3,
+        "step": 7,
+        "fork": 5,
+        **numbers("model", "context", "secret", "old_salt", "new_salt", "batch_salt"),
+    }
+    if state.velocity is not None:
+        honest["velocity"] = state.velocity
+    node = "step" if statement.steps == 1 else "step 2"
+    w, x, y = honest["weights"], honest["x"], honest["labels"]
+    overflow = np.where(np.arange(w.shape[0])[:, None] == 0, (1 << 19) - 1, 0)
+    overflow = np.broadcast_to(overflow, w.shape).copy()
+    forgeries = [
+        Forgery("learning rate 0", values={"learning_rate": 0}),
+        Forgery("learning rate too large", values={"learning_rate": 1 << head.rate_bits}),
+        Forgery("label out of range", values={"labels": changed(y, head.classes)}),
+        Forgery("input out of width", values={"x": changed(x, 1 << (head.input_width - 1))}),
+        Forgery("weight out of width", values={"weights": changed(w, 1 << 19)}),
+        Forgery(
+            "new weights overflow",
+            values={
+                "weights": overflow,
+                "x": np.full_like(x, -32),
+                "labels": np.ones_like(y),
+                "learning_rate": 15,
+            },
+        ),
+        Forgery("old weights that pack alike", inputs={"weights": moved(w, head.weight_width)}),
+        Forgery("inputs that pack alike", inputs={"x": moved(x, head.input_width)}),
+        Forgery("learning rate 0 to the circuit", inputs={"learning_rate": 0}),
+        Forgery("negative learning rate to the circuit", inputs={"learning_rate": -1}),
+        Forgery("step beyond 32 bits", inputs={"step": 1 << 32}),
+        Forgery("label of no class", inputs={"labels": changed(y, head.classes)}),
+        Forgery("one-hot row without booleans", hint=("labels/one-hot", 0, 2)),
+        Forgery("accumulator", hint=(f"{node}/logits/matmul", 1, 1)),
+        Forgery("maximum", hint=(f"{node}/logits/maximum", 0, 1)),
+        Forgery("distance", hint=(f"{node}/logits/distance", 1, 1)),
+        Forgery("exponential", hint=(f"{node}/softmax/exponential", 0, 1)),
+        Forgery("reciprocal one higher", hint=(f"{node}/softmax/quotient", 0, 1)),
+        Forgery("reciprocal one lower", hint=(f"{node}/softmax/quotient", 0, -1)),
+        Forgery("probability", hint=(f"{node}/softmax/quotient#2", 0, 1)),
+        Forgery("gradient", hint=(f"{node}/gradient/matmul", 0, 1)),
+        Forgery("learning rate times gradient", hint=(f"{node}/update/rate times step", 0, 1)),
+        Forgery("new weight", hint=(f"{node}/update/quotient", 0, 1)),
+    ]
+    signals = ("old_state", "new_state", "batch", "user", "model", "fork", "step", "context")
+    forgeries += [Forgery(f"another {name}", signal=(name, element("other"))) for name in signals]
+    if head.momentum:
+        v = honest["velocity"]
+        forgeries.append(Forgery("velocity that packs alike", inputs={"velocity": moved(v, 42)}))
+        forgeries.append(Forgery("new velocity", hint=(f"{node}/velocity/quotient", 0, 1)))
+    return vectors(statement, honest, forgeries)
+
+
+def genesis_vectors(statement: Genesis) -> list[Vector]:
+    """First states, honest and not."""
+    head = statement.head
+    w = weights_of(head, "base")
+    names = ("context", "secret", "model_salt", "new_salt")
+    honest = {"weights": w, "fork": 5, **numbers(*names)}
+    forgeries = [
+        Forgery("weight out of width", values={"weights": changed(w, -(1 << 19) - 1)}),
+        Forgery("weights that pack alike", inputs={"weights": moved(w, head.weight_width)}),
+    ]
+    signals = ("model", "new_state", "user", "fork", "context")
+    forgeries += [Forgery(f"another {name}", signal=(name, element("other"))) for name in signals]
+    return vectors(statement, honest, forgeries)
+
+
+def aggregate_vectors(statement: ApplyAggregate) -> list[Vector]:
+    """Updates, honest and not."""
+    head, state = statement.head, state_of(statement.head)
+    w, u = state.weights, integers("update", head.shape, -999, 999)
+    honest: dict[str, Any] = {"weights": w, "update": u, "step": 7, "fork": 5}
+    honest |= numbers("model", "context", "secret", "old_salt", "new_salt")
+    if state.velocity is not None:
+        honest["velocity"] = state.velocity
+    forgeries = [
+        Forgery("update out of width", values={"update": changed(u, 1 << 20)}),
+        Forgery("new weight overflows", values={"update": changed(u, (1 << 19) + 60001)}),
+        Forgery(
+            "new weight overflows the circuit", inputs={"delta": changed(u, (1 << 19) + 60001)}
+        ),
+        Forgery("old weights that pack alike", inputs={"weights": moved(w, head.weight_width)}),
+        Forgery("update that packs alike", inputs={"delta": moved(u, head.weight_width + 1)}),
+        Forgery("step beyond 32 bits", inputs={"step": 1 << 32}),
+    ]
+    signals = ("old_state", "new_state", "update", "user", "model", "fork", "step", "context")
+    forgeries += [Forgery(f"another {name}", signal=(name, element("other"))) for name in signals]
+    return vectors(statement, honest, forgeries)
+
+
+def inference_vectors(statement: Inference) -> list[Vector]:
+    """Answers, honest and not."""
+    graph = statement.graph
+    x = integers("features", graph.tensors["features"].shape, -16, 16)
+    honest: dict[str, Any] = {"input": x, **numbers("context", *statement.salts)}
+    signals = [s.name for s in statement.build().public]
+    forgeries = [
+        Forgery("input out of width", values={"input": changed(x, 32)}),
+        Forgery("input that packs alike", inputs={"input_values": moved(x, 6)}),
+        Forgery("accumulator", hint=("logits/matmul", 1, 1)),
+    ]
+    if statement.head is not None:
+        honest |= {"weights": weights_of(statement.head), "fork": 5, "step": 7}
+        honest |= numbers("user", "model")
+        w = honest["weights"]
+        forgeries += [
+            Forgery("weights that pack alike", inputs={"head_weights": moved(w, 20)}),
+            Forgery("another maximum", hint=("logits (output)/maximum", 0, 1)),
+            Forgery("another class", hint=("logits (output)/selected", 0, 1)),
+        ]
+    else:
+        w = graph.values["weight"]
+        forgeries += [
+            Forgery("weights that pack alike", inputs={"parameter.weight": moved(w, 20)}),
+            Forgery("probability", hint=("softmax/quotient#2", 0, 1)),
+        ]
+    forgeries += [Forgery(f"another {name}", signal=(name, element("other"))) for name in signals]
+    return vectors(statement, honest, forgeries)
+
+
+VECTORS: dict[str, tuple[Callable[[Any], list[Vector]], tuple[str, ...]]] = {
+    "training_step": (
+        training_vectors,
+        ("5x3, batch 4", "5x3, batch 4, momentum", "5x3, batch 4, 2 steps"),
+    ),
+    "genesis": (genesis_vectors, ("5x3", "5x3, momentum")),
+    "apply_aggregate": (aggregate_vectors, ("5x3", "5x3, momentum")),
+    "inference": (
+        inference_vectors,
+        ("head 5x3 of a state, class", "head 5x3, committed weights"),
+    ),
+}
+
+
+def files() -> dict[Path, bytes]:
+    """Return every file's bytes."""
+    result = {}
+    for name, shapes in SHAPES.items():
+        rows = [shape(title, make()) for title, make in shapes.items()]
+        result[FOLDER / name / "shapes.json"] = render("zkai.shapes/1", name, "shapes", rows)
+        make_vectors, titles = VECTORS[name]
+        for title in titles:
+            found = make_vectors(shapes[title]())
+            file = title.replace(", ", "-").replace(" ", "_") + ".json"
+            data = render("zkai.statement-vectors/1", name, "vectors", found, title)
+            result[FOLDER / name / "vectors" / file] = data
+    return result
+
+
+def render(form: str, name: str, key: str, rows: list[Any], title: str = "") -> bytes:
+    """Return a file: one entry a line."""
+    head = {"format": form, "statement": f"{name}/1"} | ({"shape": title} if title else {})
+    lines = ",\n".join(json.dumps(row, allow_nan=False) for row in rows)
+    return f'{json.dumps(head)[:-1]}, "{key}": [\n{lines}\n]}}\n'.encode("ascii")
+
+
+def main() -> int:
+    """Write or compare every file; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare with the files, write none")
+    check = parser.parse_args().check
+    stale = []
+    for path, data in files().items():
+        if not check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, data)
+        elif not path.exists() or path.read_bytes() != data:
+            stale.append(str(path.relative_to(FOLDER)))
+    if stale:
+        print(f"differ from the statements: {', '.join(stale)}", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""The statements by version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from zkai.circuit.statements.apply_aggregate import ApplyAggregate
+from zkai.circuit.statements.base import Statement, check_names
+from zkai.circuit.statements.genesis import Genesis
+from zkai.circuit.statements.inference import Inference
+from zkai.circuit.statements.training_step import TrainingStep
+from zkai.errors import InvalidInput
+from zkai.model.training import SoftmaxHead
+
+STATEMENTS: dict[str, type[Statement]] = {
+    kind.version: kind for kind in (TrainingStep, Genesis, ApplyAggregate, Inference)
+}
+
+
+def from_description(description: Mapping[str, Any]) -> Statement:
+    """Return the statement that a `describe()` is of: its inverse for statements about heads.
+
+    Raises InvalidInput for unknown statements and keys, and for an inference, whose description
+    names its constants by their digest only: make it from its graph.
+    """
+    version = description.get("statement") if isinstance(description, Mapping) else None
+    if version == Inference.version:
+        raise InvalidInput(f"{version}: a description lacks the model; make it from its graph")
+    keys = {
+        TrainingStep.version: ("batch", "steps", "loss"),
+        Genesis.version: (),
+        ApplyAggregate.version: (),
+    }
+    if version not in keys:
+        raise InvalidInput(f"unknown statement {version!r}; known: {', '.join(STATEMENTS)}")
+    check_names(version, description, ["statement", "head", *keys[version]])
+    head = _head(version, description["head"])
+    if version == Genesis.version:
+        return Genesis(head)
+    if version == ApplyAggregate.version:
+        return ApplyAggregate(head)
+    batch, steps = description["batch"], description["steps"]
+    return TrainingStep(head, batch, steps, loss=description["loss"])
+
+
+def _head(version: str, description: Any) -> SoftmaxHead:
+    where = f"{version}: head"
+    known = list(SoftmaxHead.__dataclass_fields__)
+    check_names(where, description, ["name", *known])
+    if description["name"] != "zkai.softmax-head/1":
+        raise InvalidInput(f"{where}: unknown kind {description['name']!r}")
+    return SoftmaxHead(**{name: description[name] for name in known})
