@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,11 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from onnx_models import model, node, random_model
 
-from zkai.errors import InvalidInput
+from zkai.errors import InvalidInput, ToolError
 from zkai.model import graph as real
 from zkai.model.calibrate import QuantConfig
 from zkai.model.error_bound import error_bounds, quantization_report
-from zkai.model.export import load
+from zkai.model.export import export, load
 from zkai.model.quantize import predict, quantize
 
 SAMPLES = 6
@@ -495,3 +497,11 @@ def test_every_byte_of_a_file_may_be_wrong() -> None:
                 load(bytes(changed))
             except InvalidInput:
                 continue
+
+
+def test_torch_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import sys, zkai.model.export; assert not {'torch', 'onnxruntime'} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ToolError, match=r"torch is not installed.*zkai\[torch\]"):
+        export(object(), np.ones(3))
