@@ -202,6 +202,11 @@ def prove(
     """
     key = proving_key if isinstance(proving_key, ProvingKey) else ProvingKey(proving_key)
     circuit = statement.build()
+    if (key.statement, key.circuit_digest) != (statement.version, circuit.digest):
+        raise InvalidInput(
+            f"{key.path}: a key of {key.statement} for another circuit; run `setup` again for this"
+            f" {statement.version}"
+        )
     vk_digest = key.verifying_key(circuit.public).digest
     assignment = complete(statement, values, destination or Destination(), vk_digest)
     report = progress or no_progress

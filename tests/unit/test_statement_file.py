@@ -66,7 +66,11 @@ def test_the_other_head_statements_are_read(kind: str) -> None:
         ("0.0625", "nan", r"learning_rate: expected a finite number, got nan"),
         ("0.0625", '"0.1"', r"learning_rate: expected a finite number, got '0\.1'"),
         ("0.0625", "0.1", r"step\.toml: learning rate 0\.1 .*the nearest are"),
-        ("steps = 1", "momentum = 0.3", r"momentum: expected a multiple of 1/256.*nearest is 0\.30"),
+        (
+            "steps = 1",
+            "momentum = 0.3",
+            r"momentum: expected a multiple of 1/256.*nearest is 0\.30",
+        ),
         ("steps = 1", "momentum = 1.0", r"momentum: expected a multiple of 1/256"),
         ("steps = 1", 'loss = "mse"', r'loss: expected "softmax", got \'mse\''),
         ("groth16", "halo2", r'format "halo2" is not available in this version; use "groth16"'),

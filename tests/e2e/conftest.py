@@ -1,0 +1,155 @@
+"""A small world that the stories share: a head, a model, their statements, keys and proofs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from zkai import pipeline
+from zkai.calibrated import Inference
+from zkai.circuit.statements.base import Statement
+from zkai.circuit.statements.genesis import Genesis
+from zkai.circuit.statements.training_step import TrainingStep
+from zkai.model.export import load
+from zkai.model.training import SoftmaxHead
+from zkai.pipeline import OpenedProof
+from zkai.proof.keys import Keys
+
+HEAD = SoftmaxHead(features=3, classes=2)
+BATCH = 4
+RATE = 2.0**-4
+
+STEP_TOML = """\
+statement = "training_step"
+format = "groth16"
+batch = 4
+learning_rate = 0.0625
+
+[head]
+features = 3
+classes = 2
+"""
+GENESIS_TOML = 'statement = "genesis"\n\n[head]\nfeatures = 3\nclasses = 2\n'
+AGGREGATE_TOML = GENESIS_TOML.replace("genesis", "apply_aggregate")
+INFERENCE_TOML = """\
+statement = "inference"
+format = "groth16"
+model = "model.onnx"
+calibration = "samples.npz"
+
+[visibility]
+input = "committed"
+output = "public"
+weights = "constant"
+"""
+
+
+def linear_model() -> bytes:
+    """An ONNX file of a linear layer and a ReLU on three features."""
+    weights = np.array([[0.5, -1.25], [0.75, 0.5], [-0.25, 1.0]], np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gemm", ["x", "w", "b"], ["z"], name="linear"),
+            helper.make_node("Relu", ["z"], ["y"], name="relu"),
+        ],
+        "model",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])],
+        [
+            numpy_helper.from_array(weights, "w"),
+            numpy_helper.from_array(np.array([0.125, -0.5], np.float32), "b"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    data: bytes = model.SerializeToString()
+    onnx.checker.check_model(model)
+    return data
+
+
+def samples() -> Any:
+    """Calibration samples of the linear model."""
+    return np.random.default_rng(7).normal(size=(20, 3))
+
+
+def batch(seed: int) -> dict[str, Any]:
+    """A labelled batch for the head."""
+    rng = np.random.default_rng(seed)
+    return {"x": rng.normal(size=(BATCH, 3)), "labels": rng.integers(0, 2, BATCH)}
+
+
+WEIGHTS = {"weights": np.array([[0.1, -0.2], [0.3, 0.0], [-0.4, 0.5]])}
+
+
+@dataclass(frozen=True)
+class World:
+    """Statements with keys, and a fork's history: a genesis and two steps."""
+
+    folder: Path
+    statements: Mapping[str, Statement]
+    keys: Mapping[str, Keys]
+    genesis: OpenedProof
+    steps: tuple[OpenedProof, OpenedProof]
+    inference: OpenedProof
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The shared world; tests copy what they change."""
+    folder = tmp_path_factory.mktemp("world")
+    (folder / "model.onnx").write_bytes(linear_model())
+    np.savez(folder / "samples.npz", x=samples())
+    statements: dict[str, Statement] = {
+        "genesis": Genesis(HEAD),
+        "step": TrainingStep(HEAD, batch=BATCH, learning_rate=RATE),
+        "inference": Inference(
+            load(folder / "model.onnx"),
+            calibration=samples(),
+            visibility={"input": "committed", "output": "public", "weights": "constant"},
+        ),
+    }
+    keys = {
+        name: pipeline.setup(statement, folder / name) for name, statement in statements.items()
+    }
+    genesis = pipeline.prove(statements["genesis"], keys["genesis"].proving, WEIGHTS)
+    first = pipeline.prove(
+        statements["step"], keys["step"].proving, {"state": genesis.opening.state, **batch(1)}
+    )
+    second = pipeline.prove(
+        statements["step"], keys["step"].proving, {"state": first.opening.state, **batch(2)}
+    )
+    inference = pipeline.prove(
+        statements["inference"], keys["inference"].proving, {"input": samples()[0:1]}
+    )
+    return World(folder, statements, keys, genesis, (first, second), inference)
+
+
+@pytest.fixture
+def desk(world: World, tmp_path: Path) -> Path:
+    """A folder with statement files, inputs, keys and a proof, for the command line."""
+    (tmp_path / "genesis.toml").write_text(GENESIS_TOML)
+    (tmp_path / "step.toml").write_text(STEP_TOML)
+    (tmp_path / "aggregate.toml").write_text(AGGREGATE_TOML)
+    (tmp_path / "inference.toml").write_text(INFERENCE_TOML)
+    (tmp_path / "model.onnx").write_bytes(linear_model())
+    np.savez(tmp_path / "samples.npz", x=samples())
+    write_json(tmp_path / "input.json", {"x": samples()[0:1]})
+    write_json(tmp_path / "base.json", WEIGHTS)
+    write_json(tmp_path / "batch.json", batch(1))
+    for name in ("genesis", "step", "inference"):
+        (tmp_path / f"{name}-keys").symlink_to(world.folder / name)
+    world.inference.write(tmp_path / "proof.json")
+    return tmp_path
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write arrays and numbers as an input file."""
+    plain = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in values.items()}
+    path.write_text(json.dumps(plain))
