@@ -218,6 +218,22 @@ def test_rescale_rejects_an_overflow_by_name_and_by_constraint(gadget, shift):
             circuit.check(forger(circuit).solve({"a": np.array([a])}))
 
 
+@pytest.mark.parametrize(("low", "high"), [(-10, 1 << 20), (-(1 << 20), 10), (-10, 10)])
+def test_rescale_checks_the_declared_end_where_only_one_is_nearer(low, high):
+    """The operand's own interval proves one end; the check must hold the other exactly."""
+    circuit, (q,) = gadget_circuit(
+        lambda b, a: rescale(b, a, 4, 8, "z"), {"a": ((1,), low << 4, high << 4)}
+    )
+    assert q.bound == (max(low, -128), min(high, 127))
+    for value in {max(low, -128), 0, min(high, 127)}:
+        circuit.check(circuit.solve({"a": np.array([value << 4])}))
+    for value in {-129, -300, 128, 245, 300} & set(range(low, high + 1)):
+        with pytest.raises(InvalidInput, match="'z'"):
+            circuit.solve({"a": np.array([value << 4])})
+        with pytest.raises(VerificationError):
+            circuit.check(forger(circuit).solve({"a": np.array([value << 4])}))
+
+
 @pytest.mark.parametrize("change", [1, -1, 1 << 10, -(1 << 10)])
 def test_rescale_refuses_a_shifted_quotient_with_its_remainder(change):
     def build(b, a):
@@ -357,6 +373,28 @@ def test_matmul_puts_long_operands_on_wires():
         x @ mix @ w,
     )
     assert "circuit: matmul operand" in circuit.counts()
+
+
+def test_wide_operands_take_the_plain_product():
+    """Winograd's identity would square weights of 40 bits."""
+    rng = np.random.default_rng(3)
+    x, w = rng.integers(-8, 8, (3, 4)), rng.integers(-(1 << 40), 1 << 40, (4, 5))
+    circuit, _ = exercise(
+        lambda b, x, w: matmul(b, x, w),
+        {"x": (x.shape, -8, 7), "w": (w.shape, -(1 << 40), 1 << 40)},
+        {"x": x, "w": w},
+        x @ w,
+    )
+    assert circuit.n_constraints == x.size * 5
+
+
+def test_products_past_int64_are_refused():
+    builder = Builder("t")
+    x = builder.with_bound(builder.private_int("x", (1, 1)), 0, 1 << 31)
+    with pytest.raises(InvalidInput, match="above 2"):
+        matmul(builder, x, x)
+    with pytest.raises(InvalidInput, match="above 2"):
+        rescale_product(builder, x, x, 9, 60, "p")
 
 
 def test_matmul_refuses_shapes_that_do_not_match():

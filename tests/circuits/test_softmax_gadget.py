@@ -136,6 +136,30 @@ def test_forged_intermediates_are_refused(what, tamper, rule):
     assert rule in assert_refused(circuit, {"acc": ACC}, tamper)
 
 
+@pytest.mark.parametrize("shift", [-1, 0, SHIFT])
+def test_logits_other_than_the_accumulator_s(shift):
+    """Another maximum with distances that fit it: a valid row, but not this one."""
+    acc = np.array([[160, -48, 16]])
+    circuit, _ = gadget_circuit(
+        lambda b, acc: softmax(b, logits(b, acc, shift, 8, "u"), 8, 8), {"acc": ((1, 3), *BOUND)}
+    )
+    tamper = {"maximum": lambda m: m + 5, "distance": lambda d: np.array([0, 7, 9])}
+    circuit.check(circuit.solve({"acc": acc}))
+    rule = "remainder range" if shift > 0 else "rescale"
+    assert rule in assert_refused(circuit, {"acc": acc}, tamper)
+
+
+def test_a_sigmoid_of_another_logit():
+    for shift in (0, SHIFT):
+        circuit, _ = gadget_circuit(
+            lambda b, acc, k=shift: sigmoid(b, acc, k, 8, 8, "u"), {"acc": ((1,), *BOUND)}
+        )
+        inputs = {"acc": np.array([320])}
+        circuit.check(circuit.solve(inputs))
+        tamper = {"maximum": lambda m: np.array([500]), "distance": lambda d: np.array([0])}
+        assert_refused(circuit, inputs, tamper)
+
+
 def test_scores_cannot_be_exchanged():
     """All of the classes' probabilities permuted: each is bound to its own logit."""
     circuit, _ = circuit_for(ACC)

@@ -19,7 +19,7 @@ import numpy as np
 
 from zkai.circuit.builder import Builder
 from zkai.circuit.gadgets.range import require_bound
-from zkai.circuit.tensor import Ints, Tensor, as_tensor, concat
+from zkai.circuit.tensor import LIMIT, Ints, Tensor, as_tensor, concat
 from zkai.errors import InvalidInput
 
 
@@ -75,7 +75,9 @@ def _private_product(builder: Builder, x: Tensor, w: Tensor) -> Tensor:
     x, w = _compact(builder, x, m), _compact(builder, w, batch)
     columns = w.transpose()  # (m, n)
     saved = batch * m * half - batch * half - m * half
-    if saved <= 0:
+    # The identity squares the wider operand: past int64 only the plain product is left.
+    largest = sum(max(-low, high) for low, high in bounds)
+    if saved <= 0 or 2 * half * largest * largest >= LIMIT:
         result = dot(builder, x.reshape(batch, 1, n), columns.reshape(1, m, n), "matmul")
     else:
         even, odd = slice(0, 2 * half, 2), slice(1, 2 * half, 2)

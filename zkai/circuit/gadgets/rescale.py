@@ -20,7 +20,7 @@ from zkai.circuit.gadgets.range import (
     signed_bound,
     signed_width,
 )
-from zkai.circuit.tensor import Bound, Ints, Tensor
+from zkai.circuit.tensor import Bound, Ints, Tensor, checked_bound
 from zkai.errors import InvalidInput
 from zkai.model import fixed_point
 
@@ -103,12 +103,14 @@ def rescale_product(
 
     The product itself needs no wire: its row is a * b = q 2**k + rem - 2**(k-1).
 
-    Raises InvalidInput without proven bounds, or if shift < 1.
+    Raises InvalidInput without proven bounds, if shift < 1, or if the product could reach 2**62.
     """
     _check_shift(shift)
     bounds = [require_bound(builder, x, "rescale_product") for x in (a, b)]
     corners = [x * y for x in bounds[0] for y in bounds[1]]
-    natural = rescale_bound((min(corners), max(corners)), shift)
+    product = checked_bound((min(corners), max(corners)))
+    assert product is not None
+    natural = rescale_bound(product, shift)
     half = 1 << (shift - 1)
 
     def remainder_of(x: Ints, y: Ints, q: Ints) -> Ints:
