@@ -309,6 +309,29 @@ def test_division_by_constants():
         assert_refused(circuit, {"n": NUMERATORS}, {"quotient": lambda q, c=change: q + c})
 
 
+@pytest.mark.parametrize("b", [1, 2, 4, 6, 10])
+def test_ties_of_divisions_go_up_only(b):
+    """At a tie the remainder is 0, and one quotient less would leave exactly 2b."""
+    a = np.array([b // 2, -b // 2, b // 2 + b, 5 * b + b // 2]) if b > 1 else np.array([0, 1, -1])
+    wanted = fixed.divide(a, b)
+    for build, inputs in (
+        (lambda builder, a: divide_by_constants(builder, a, b, "q"), {"a": a}),
+        (lambda builder, a, d: divide(builder, a, d, "q"), {"a": a, "d": np.full_like(a, b)}),
+    ):
+        bounds = {"a": (a.shape, -128, 127), "d": (a.shape, 1, b)}
+        circuit, (q,) = gadget_circuit(build, {name: bounds[name] for name in inputs})
+        assert (values(circuit, circuit.solve(inputs), q) == wanted).all()
+        for place in range(len(a)):
+            for by in (1, -1):
+
+                def shift(quotient, place=place, by=by):
+                    forged = quotient.copy()
+                    forged[place] += by
+                    return forged
+
+                assert_refused(circuit, inputs, {"quotient": shift})
+
+
 def test_division_refuses_divisors_that_may_vanish_and_numbers_too_large():
     builder = Builder("t")
     n = builder.with_bound(builder.private_int("n"), 0, 9)
