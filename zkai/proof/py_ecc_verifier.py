@@ -6,6 +6,7 @@ equation. It takes about a second.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,10 +43,14 @@ def verify_with_py_ecc(proof: Proof, key: VerifyingKey, values: Sequence[int]) -
 
 
 def _curve() -> Any:
+    limit = sys.getrecursionlimit()
     try:
         import py_ecc.optimized_bn128 as curve
     except ImportError as error:
         raise ToolError("the py-ecc verifier needs py-ecc: pip install 'zkai[py-ecc]'") from error
+    finally:
+        # The import raises the limit for the whole process, past what the stack can hold.
+        sys.setrecursionlimit(limit)
     return curve
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ from zkai.encoding import (
 )
 from zkai.errors import InvalidInput
 from zkai.proof.points import G1, G2, g1_from_bytes, g1_to_bytes, g2_from_bytes, g2_to_bytes
+from zkai.proof.ratio import check_g1, check_g2
 
 MAGIC, VERSION, GROTH16 = b"zkey", 1, 1
 PROTOCOL, HEADER, IC, COEFS, A, B1, B2, L, H, CONTRIBUTIONS = range(1, 11)
@@ -150,6 +151,17 @@ class Zkey:
         """Return a G2 section as (n, 16) words, Montgomery form."""
         return self.file.words(kind, self.file.size(kind) // 128, 16)
 
+    def check_header(self) -> None:
+        """Return None if the header's points are in their groups, none infinity.
+
+        Raises InvalidInput naming the point.
+        """
+        header, where = self.header, self.file.where(HEADER)
+        for name in ("alpha1", "beta1", "delta1"):
+            check_g1((getattr(header, name),), f"{where}: {name}")
+        for name in ("beta2", "gamma2", "delta2"):
+            check_g2((getattr(header, name),), f"{where}: {name}")
+
     def mark(self) -> dict[str, Any] | None:
         """Return zkai's own mark, or None if the file has none."""
         if MARK not in self.file:
@@ -200,17 +212,6 @@ def zkey_writer(
     if mark_bytes is not None:
         writer.write(MARK, mark_bytes)
     return writer
-
-
-class Constraints(Protocol):
-    """What the key needs of a circuit: three sparse matrices and their coefficients."""
-
-    @property
-    def n_public(self) -> int: ...
-    @property
-    def n_wires(self) -> int: ...
-    @property
-    def n_constraints(self) -> int: ...
 
 
 def montgomery_squared(values: Limbs) -> Limbs:
