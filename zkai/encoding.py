@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,6 +23,9 @@ FIELD_MODULUS = 2188824287183927522224640574525727508854836440041603434369820418
 
 BASE_MODULUS = 21888242871839275222246405745257275088696311157297823662689037894645226208583
 """q: the modulus of the field over which BN254 is defined (EIP-196)."""
+
+MAX_RECURSION = 5_000
+"""How deep Python may recurse while it parses JSON."""
 
 Limbs = npt.NDArray[np.uint64]
 
@@ -136,9 +140,25 @@ def load_json(data: bytes, where: str) -> Any:
         raise InvalidInput(f"{where}: {text[:20]} is not an integer; numbers here are integers")
 
     try:
-        return json.loads(data, object_pairs_hook=unique, parse_constant=refuse, parse_float=refuse)
-    except (ValueError, RecursionError) as error:
+        return parse_json(data, object_pairs_hook=unique, parse_constant=refuse, parse_float=refuse)
+    except ValueError as error:
         raise InvalidInput(f"{where}: not valid JSON ({error})") from error
+
+
+def parse_json(data: bytes, **hooks: Any) -> Any:
+    """Parse JSON bytes from a stranger; `hooks` are json.loads's.
+
+    Raises ValueError for what is no JSON, and for nesting that is too deep: some packages raise
+    the recursion limit so far that it would crash the interpreter.
+    """
+    limit = sys.getrecursionlimit()
+    try:
+        sys.setrecursionlimit(min(limit, MAX_RECURSION))
+        return json.loads(data, **hooks)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def read_capped(path: Path | str, max_bytes: int) -> bytes:

@@ -9,7 +9,6 @@ import base64
 import http.client
 import json
 import re
-import sys
 import time
 import urllib.error
 import urllib.parse
@@ -21,10 +20,10 @@ from zkai.chain.abi import decode_revert, parse_address
 from zkai.chain.account import AccountKey
 from zkai.chain.artifact import NAMES, load_artifact
 from zkai.chain.chain import TRANSACTION_GAS_CAP, Deployment, Log, Outcome
+from zkai.encoding import parse_json
 from zkai.errors import InvalidInput, ToolError, VerificationError
 
 _MAX_ANSWER_BYTES = 16 << 20
-_RECURSION_LIMIT = 10_000
 _URL_FORM = "the RPC URL must be http://host[:port] or https://host[:port]/path"
 _HEX = re.compile(r"0x([0-9a-fA-F]{2})*")
 _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
@@ -269,15 +268,10 @@ class RpcChain:
 
 def _parse(data: bytes) -> Any:
     """Parse JSON; None for what is none."""
-    limit = sys.getrecursionlimit()
     try:
-        # Some packages raise the limit so far that deep nesting would crash the interpreter.
-        sys.setrecursionlimit(min(limit, _RECURSION_LIMIT))
-        return json.loads(data)
-    except (ValueError, RecursionError):
+        return parse_json(data)
+    except ValueError:
         return None
-    finally:
-        sys.setrecursionlimit(limit)
 
 
 def _revert_data(error: Any) -> bytes | None:
