@@ -149,15 +149,7 @@ def _build(head: SoftmaxHead) -> Circuit:
     for node, signal, tensor, number, salt in states:
         with builder.at(node):
             packed = commitments.pack_state(builder, head, tensor, None)
-            state = commitments.state_gadget(
-                builder,
-                head,
-                concat_fields([packed, *velocity]),
-                model=model,
-                fork=fork,
-                step=builder.to_field(number),
-                user=user,
-                salt=builder.private_field(salt),
-            )
-            builder.bind_public(signal, state)
+            packed = concat_fields([packed, *velocity])
+            names = {"model": model, "fork": fork, "user": user}
+            commitments.bind_state(builder, head, signal, packed, step=number, salt=salt, **names)
     return builder.build()

@@ -13,7 +13,7 @@ import numpy as np
 from zkai.errors import InvalidInput
 from zkai.model import quantize
 from zkai.model.fixed_point import LOG2_E_NUMERATOR, IntArray
-from zkai.model.quant_graph import MatMul, QuantGraph, QuantNode
+from zkai.model.quant_graph import MatMul, QuantGraph, QuantNode, QuantTensor
 from zkai.model.training import HeadState, SoftmaxHead
 
 
@@ -98,20 +98,7 @@ def attach_head(
     Raises InvalidInput unless the backbone has one output, (rows, features) at the head's input
     scale and within its input width.
     """
-    if len(backbone.outputs) != 1:
-        raise InvalidInput("a backbone has one output: the head's features")
-    features = backbone.tensors[backbone.outputs[0]]
-    if features.shape[1:] != (head.features,) or features.scale_bits != head.input_scale_bits:
-        raise InvalidInput(
-            f"the backbone's output {features.name!r} has shape {features.shape} and scale"
-            f" {features.scale_bits}; the head takes (rows, {head.features}) at scale"
-            f" {head.input_scale_bits}"
-        )
-    if features.width > head.input_width:
-        raise InvalidInput(
-            f"the backbone's output {features.name!r} has {features.width} bits; the head takes"
-            f" {head.input_width}"
-        )
+    features = _features(backbone, head)
     tail = quantize.head_graph(head, state, features.shape[0], probabilities)
     names = {"features": features.name, "weight": "head.weight", "bias": "head.bias"}
     names |= {name: name for name in tail.tensors if name not in names}
@@ -134,3 +121,22 @@ def attach_head(
         (*backbone.nodes, *nodes),
         {**backbone.values, **values},
     )
+
+
+def _features(backbone: QuantGraph, head: SoftmaxHead) -> QuantTensor:
+    """Return the backbone's output if the head can read it."""
+    if len(backbone.outputs) != 1:
+        raise InvalidInput("a backbone has one output: the head's features")
+    features = backbone.tensors[backbone.outputs[0]]
+    if features.shape[1:] != (head.features,) or features.scale_bits != head.input_scale_bits:
+        raise InvalidInput(
+            f"the backbone's output {features.name!r} has shape {features.shape} and scale"
+            f" {features.scale_bits}; the head takes (rows, {head.features}) at scale"
+            f" {head.input_scale_bits}"
+        )
+    if features.width > head.input_width:
+        raise InvalidInput(
+            f"the backbone's output {features.name!r} has {features.width} bits; the head takes"
+            f" {head.input_width}"
+        )
+    return features

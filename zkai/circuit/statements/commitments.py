@@ -160,6 +160,33 @@ def state_gadget(
     return hash_elements_gadget(builder, STATE, elements)
 
 
+def bind_state(
+    builder: Builder,
+    head: SoftmaxHead,
+    signal: Field,
+    packed: Field,
+    *,
+    model: Field,
+    fork: Field,
+    step: Tensor | Field,
+    user: Field,
+    salt: str,
+) -> None:
+    """Constrain a public signal to a state's commitment; `salt` names its private input."""
+    number = builder.to_field(step) if isinstance(step, Tensor) else step
+    state = state_gadget(
+        builder,
+        head,
+        packed,
+        model=model,
+        fork=fork,
+        step=number,
+        user=user,
+        salt=builder.private_field(salt),
+    )
+    builder.bind_public(signal, state)
+
+
 def pack_state(
     builder: Builder, head: SoftmaxHead, weights: Tensor, velocity: Tensor | None
 ) -> Field:

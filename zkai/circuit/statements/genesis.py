@@ -113,15 +113,9 @@ def _build(head: SoftmaxHead) -> Circuit:
         if head.momentum:
             zero = as_tensor(np.zeros(head.shape, np.int64))
             packed = concat_fields([packed, pack_gadget(builder, zero, commitments.VELOCITY_BITS)])
-        state = commitments.state_gadget(
-            builder,
-            head,
-            packed,
-            model=model,
-            fork=fork,
-            step=builder.constant_field([0]),
-            user=user,
-            salt=builder.private_field("new_salt"),
+        names = {"model": model, "fork": fork, "user": user}
+        zero_step = builder.constant_field([0])
+        commitments.bind_state(
+            builder, head, new_state, packed, step=zero_step, salt="new_salt", **names
         )
-        builder.bind_public(new_state, state)
     return builder.build()

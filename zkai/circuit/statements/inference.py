@@ -316,17 +316,11 @@ def _open_state(
         if head.momentum:
             n = packed_length(weights.size, commitments.VELOCITY_BITS)
             packed = concat_fields([packed, builder.private_field("head_velocity", n)])
-        state = commitments.state_gadget(
-            builder,
-            head,
-            packed,
-            model=public["model"],
-            fork=public["fork"],
-            step=builder.to_field(check_range(builder, public["step"], 0, (1 << STEP_BITS) - 1)),
-            user=public["user"],
-            salt=builder.private_field("state_salt"),
+        step = check_range(builder, public["step"], 0, (1 << STEP_BITS) - 1)
+        names = {name: public[name] for name in ("model", "fork", "user")}
+        commitments.bind_state(
+            builder, head, public["state"], packed, step=step, salt="state_salt", **names
         )
-        builder.bind_public(public["state"], state)
     return {bound.weight: weights[:-1], bound.bias: weights[-1]}
 
 

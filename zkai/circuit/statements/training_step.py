@@ -178,15 +178,9 @@ def _build(head: SoftmaxHead, batch: int, steps: int) -> Circuit:
     names = {"model": model, "fork": fork, "user": user}
     with builder.at("old state"):
         packed = commitments.pack_state(builder, head, weights, velocity)
-        old = commitments.state_gadget(
-            builder,
-            head,
-            packed,
-            step=builder.to_field(step),
-            salt=builder.private_field("old_salt"),
-            **names,
+        commitments.bind_state(
+            builder, head, old_state, packed, step=step, salt="old_salt", **names
         )
-        builder.bind_public(old_state, old)
     with builder.at("batch"):
         salt = builder.private_field("batch_salt")
         builder.bind_public(batch_signal, commitments.batch_gadget(builder, head, x, labels, salt))
@@ -198,15 +192,9 @@ def _build(head: SoftmaxHead, batch: int, steps: int) -> Circuit:
             )
     with builder.at("new state"):
         packed = commitments.pack_state(builder, head, weights, velocity)
-        new = commitments.state_gadget(
-            builder,
-            head,
-            packed,
-            step=builder.to_field(step + steps),
-            salt=builder.private_field("new_salt"),
-            **names,
+        commitments.bind_state(
+            builder, head, new_state, packed, step=step + steps, salt="new_salt", **names
         )
-        builder.bind_public(new_state, new)
     return builder.build()
 
 
