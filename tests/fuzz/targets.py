@@ -112,7 +112,8 @@ class _Mapped:
 def ptau(folder: Path) -> Target:
     """Check every point, power and contribution of a powers-of-tau file."""
     from zkai.proof.phase1 import read_contributions
-    from zkai.proof.ptau import Ptau, check_powers, prepare, write_development_ptau
+    from zkai.proof.powers import write_development_ptau
+    from zkai.proof.ptau import Ptau, check_powers, prepare
 
     plain, prepared = folder / "plain.ptau", folder / "prepared.ptau"
     write_development_ptau(plain, 2)
@@ -135,7 +136,8 @@ def ptau(folder: Path) -> Target:
 def transcript(folder: Path) -> Target:
     """Parse a ceremony's transcript and follow its chain of contributions."""
     from zkai.proof import ceremony
-    from zkai.proof.ptau import prepare, write_development_ptau
+    from zkai.proof.powers import write_development_ptau
+    from zkai.proof.ptau import prepare
     from zkai.proof.transcript import Transcript, verify_chain
     from zkai.proof.zkey import CONTRIBUTIONS, Zkey
 

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from zkai import native_keys
+from zkai.circuit.binfile import SectionWriter, Words
 from zkai.circuit.r1cs import Circuit, Csr
 from zkai.encoding import Limbs, to_limbs
 from zkai.errors import InvalidInput
 from zkai.native import Int64s
-from zkai.circuit.binfile import SectionWriter, Words
 from zkai.proof.points import (
     G1_GENERATOR,
     G2_GENERATOR,

@@ -21,8 +21,10 @@ from zkai.proof.points import (
     G2,
     G2_GENERATOR,
     g1_from_bytes,
+    g1_to_bytes,
     g1_uncompressed,
     g2_from_bytes,
+    g2_to_bytes,
     g2_uncompressed,
 )
 from zkai.proof.ptau import (
@@ -45,6 +47,7 @@ from zkai.proof.transcript import (
     MIN_BEACON_LOG,
     PARTY,
     parse_parameters,
+    tail_bytes,
 )
 
 _FIXED = 64 + 128 + 64 + 64 + 128 + 6 * 64 + 3 * 128 + STATE_BYTES + 64
@@ -77,6 +80,21 @@ class PowersContribution:
     name: str = ""
     beacon: bytes = b""
     beacon_log_iterations: int = 0
+
+    def to_bytes(self) -> bytes:
+        """Return the record as section 7 holds it."""
+        return (
+            g1_to_bytes(self.tau_g1)
+            + g2_to_bytes(self.tau_g2)
+            + g1_to_bytes(self.alpha_g1)
+            + g1_to_bytes(self.beta_g1)
+            + g2_to_bytes(self.beta_g2)
+            + b"".join(g1_to_bytes(p.g1_s) + g1_to_bytes(p.g1_sx) for p in self.proofs)
+            + b"".join(g2_to_bytes(p.g2_spx) for p in self.proofs)
+            + self.hash_state
+            + self.next_challenge
+            + tail_bytes(self.kind, self.name, self.beacon, self.beacon_log_iterations)
+        )
 
     def key_bytes(self) -> bytes:
         """Return the proofs as the response hash takes them."""

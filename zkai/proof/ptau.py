@@ -16,7 +16,7 @@ import numpy as np
 
 from zkai import native, native_keys
 from zkai.circuit.binfile import SectionFile, SectionWriter, Words
-from zkai.encoding import BASE_MODULUS, Limbs, to_limbs
+from zkai.encoding import BASE_MODULUS, Limbs
 from zkai.errors import InvalidInput
 from zkai.proof.points import (
     G1,
@@ -27,7 +27,7 @@ from zkai.proof.points import (
     g2_from_bytes,
 )
 from zkai.proof.ratio import g1_from_words, g2_from_words, same_ratio
-from zkai.proof.scalars import Progress, ScalarSource, no_progress, random_scalar
+from zkai.proof.scalars import Progress, no_progress
 
 MAGIC, VERSION = b"ptau", 1
 HEADER, TAU_G1, TAU_G2, ALPHA_G1, BETA_G1, BETA_G2, CONTRIBUTIONS = range(1, 8)
@@ -39,8 +39,8 @@ NAMES = {
     12: "Lagrange tau in G1", 13: "Lagrange tau in G2", 14: "Lagrange alpha tau in G1",
     15: "Lagrange beta tau in G1",
 }  # fmt: skip
-_HEADER = struct.Struct("<I32sII")
-_BYTES = {"g1": 64, "g2": 128}
+HEADER_LAYOUT = struct.Struct("<I32sII")
+POINT_BYTES = {"g1": 64, "g2": 128}
 
 
 def group_of(section: int) -> str:
@@ -58,8 +58,8 @@ class Ptau:
         """
         self.file = SectionFile(path, MAGIC, VERSION, NAMES)
         self.path = self.file.path
-        size, modulus, self.power, self.ceremony_power = _HEADER.unpack(
-            self.file.view(HEADER, _HEADER.size)
+        size, modulus, self.power, self.ceremony_power = HEADER_LAYOUT.unpack(
+            self.file.view(HEADER, HEADER_LAYOUT.size)
         )
         if size != 32 or int.from_bytes(modulus, "little") != BASE_MODULUS:
             raise InvalidInput(f"{self.file.where(HEADER)}: the field is not that of BN254")
@@ -69,7 +69,7 @@ class Ptau:
                 f"are outside 1..{MAX_POWER} and {self.power}..28"
             )
         for section, n in section_points(self.power).items():
-            self.file.view(section, n * _BYTES[group_of(section)])
+            self.file.view(section, n * POINT_BYTES[group_of(section)])
         found = [section in self.file for section in LAGRANGE.values()]
         if any(found) and not all(found):
             raise InvalidInput(f"{self.path}: some of the sections 12 to 15 are missing")
@@ -77,7 +77,7 @@ class Ptau:
         if self.prepared:
             for section, lagrange in LAGRANGE.items():
                 n = (4 if section == TAU_G1 else 2) * (1 << self.power) - 1
-                self.file.view(lagrange, n * _BYTES[group_of(section)])
+                self.file.view(lagrange, n * POINT_BYTES[group_of(section)])
 
     def powers(self, section: int, n: int) -> Words:
         """Return the first n points of a section of powers, Montgomery form."""
@@ -85,7 +85,7 @@ class Ptau:
 
     def range(self, section: int, start: int, stop: int) -> Words:
         """Return points [start, stop) of a section of powers, Montgomery form."""
-        size = _BYTES[group_of(section)]
+        size = POINT_BYTES[group_of(section)]
         data = self.file.view(section)[start * size : stop * size]
         return np.frombuffer(data, dtype="<u8").reshape(stop - start, size // 8).copy()
 
@@ -104,7 +104,7 @@ class Ptau:
                 f"{self.path}: holds domains up to 2**{largest}, 2**{log_n} is needed; "
                 "use a larger .ptau"
             )
-        size = _BYTES[group_of(section)]
+        size = POINT_BYTES[group_of(section)]
         start = ((1 << log_n) - 1) * size
         data = self.file.view(LAGRANGE[section])[start : start + (size << log_n)]
         return np.frombuffer(data, dtype="<u8").reshape(1 << log_n, size // 8).copy()
@@ -236,7 +236,7 @@ def prepare(source: Path | str, target: Path | str, progress: Progress | None = 
     sections = [(kind, ptau.file.size(kind)) for kind in copied]
     for section, lagrange in LAGRANGE.items():
         count = (4 if section == TAU_G1 else 2) * n - 1
-        sections.append((lagrange, count * _BYTES[group_of(section)]))
+        sections.append((lagrange, count * POINT_BYTES[group_of(section)]))
     with SectionWriter(target, MAGIC, VERSION, sections) as writer:
         for kind in copied:
             writer.view(kind)[:] = ptau.file.view(kind)
@@ -253,37 +253,8 @@ def _write_lagrange(
     for log in range(ptau.power + 1 + (section == TAU_G1)):
         report(f"prepare: {NAMES[section]}, domain 2**{log}", done)
         count = min(1 << log, section_points(ptau.power)[section])
-        powers = np.zeros((1 << log, _BYTES[group] // 8), np.uint64)
+        powers = np.zeros((1 << log, POINT_BYTES[group] // 8), np.uint64)
         powers[:count] = ptau.powers(section, count)
         data = native_keys.points_lagrange(group, powers).tobytes()
         view[position : position + len(data)] = data
         position += len(data)
-
-
-def write_development_ptau(
-    path: Path | str, power: int, scalars: ScalarSource = random_scalar
-) -> None:
-    """Write an unprepared DEVELOPMENT .ptau: one party knew tau, alpha and beta.
-
-    It records no contribution, so no key made from it ever counts as a ceremony's.
-
-    Raises InvalidInput unless 1 <= power <= 20, or if the file cannot be written.
-    """
-    if not 1 <= power <= 20:
-        raise InvalidInput(f"a development .ptau needs 1 <= power <= 20, got {power}")
-    tau, alpha, beta = scalars(), scalars(), scalars()
-    counts = section_points(power)
-    sections = [(HEADER, _HEADER.size)]
-    sections += [(kind, n * _BYTES[group_of(kind)]) for kind, n in counts.items()]
-    sections.append((CONTRIBUTIONS, 4))
-    one = to_limbs([1])
-    firsts = {TAU_G1: one, TAU_G2: one, ALPHA_G1: alpha, BETA_G1: beta, BETA_G2: beta}
-    with SectionWriter(path, MAGIC, VERSION, sections) as writer:
-        modulus = BASE_MODULUS.to_bytes(32, "little")
-        writer.write(HEADER, _HEADER.pack(32, modulus, power, power))
-        for kind, n in counts.items():
-            exponents = native_keys.fr_powers(firsts[kind], tau, n)
-            writer.write(kind, native_keys.points_generate(group_of(kind), exponents).tobytes())
-            native_keys.wipe(exponents)
-        writer.write(CONTRIBUTIONS, struct.pack("<I", 0))
-    native_keys.wipe(tau, alpha, beta)

@@ -73,21 +73,13 @@ class Contribution:
 
     def to_bytes(self) -> bytes:
         """Return the record as section 10 holds it."""
-        parameters = b""
-        if self.name:
-            name = self.name.encode()[:255]
-            parameters += bytes((1, len(name))) + name
-        if self.kind == BEACON:
-            parameters += bytes((2, self.beacon_log_iterations))
-            parameters += bytes((3, len(self.beacon))) + self.beacon
         return (
             g1_to_bytes(self.delta_after)
             + g1_to_bytes(self.g1_s)
             + g1_to_bytes(self.g1_sx)
             + g2_to_bytes(self.g2_spx)
             + self.transcript
-            + _TAIL.pack(self.kind, len(parameters))
-            + parameters
+            + tail_bytes(self.kind, self.name, self.beacon, self.beacon_log_iterations)
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -198,6 +190,18 @@ def _parse(data: bytes, start: int, where: str) -> tuple[Contribution, int]:
         kind,
         **parameters,
     ), position + length
+
+
+def tail_bytes(kind: int, name: str, beacon: bytes, beacon_log_iterations: int) -> bytes:
+    """Return a contribution's type and its sorted type-length-value parameters."""
+    parameters = b""
+    if name:
+        encoded = name.encode()[:255]
+        parameters += bytes((1, len(encoded))) + encoded
+    if kind == BEACON:
+        parameters += bytes((2, beacon_log_iterations))
+        parameters += bytes((3, len(beacon))) + beacon
+    return _TAIL.pack(kind, len(parameters)) + parameters
 
 
 def parse_parameters(data: bytes, where: str) -> dict[str, Any]:
