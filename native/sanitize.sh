@@ -38,9 +38,9 @@ export ASAN_OPTIONS=halt_on_error=1:detect_leaks=0:allocator_may_return_null=1
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 
-# The tests that drive the C library. Others would only load it, and torch beside it.
-shopt -s nullglob
-tests=(tests/{unit,property}/test_{native,field,curve,msm,pairing,ntt,poseidon,formats,groth16,setup,ceremony,zkey,ptau}*.py)
+# The tests that drive the C library. Those of model/ and cli only load it, and torch beside it.
+mapfile -t tests < <(grep -lE '(from|import) zkai(\.| import )(native|proof|circuit\.formats)|native' \
+  tests/{unit,property}/test_*.py | xargs grep -LE '\b(torch|onnxruntime|zkai\.cli)\b')
 
 echo "== ${#tests[@]} test files under $sanitizers"
 # Without address randomisation the runtimes find their shadow memory on every kernel.
