@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import difflib
 import io
+import lzma
 import math
+import struct
 import tomllib
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -32,6 +35,20 @@ from zkai.model.training import MOMENTUM_BITS, SoftmaxHead
 MAX_FILE_BYTES = 1 << 20
 MAX_SAMPLE_BYTES = 1 << 30
 MAX_ARRAYS = 256
+
+# What a damaged or encrypted archive, or an array header that lies about its size, may raise.
+_BROKEN_ARCHIVE = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 FORMAT = "groth16"
 PLANNED_FORMATS = ("groth16-commit", "halo2")
@@ -155,7 +172,7 @@ def read_samples(path: Path) -> dict[str, npt.NDArray[Any]]:
             raise InvalidInput(f"{path}: unpacks to more than {MAX_SAMPLE_BYTES} bytes")
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as e:
+    except _BROKEN_ARCHIVE as e:
         raise InvalidInput(f"{path}: not an .npz file of numeric arrays ({e})") from e
     if not arrays:
         raise InvalidInput(f"{path}: holds no arrays")
