@@ -15,6 +15,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,35 @@ SETTINGS: dict[str, Any] = {
     "metadata": {"appendCBOR": False, "bytecodeHash": "none"},
 }
 OUTPUTS = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"]
-TEMPLATE = ("IGroth16Verifier.sol", "Groth16Key.sol", "Groth16Base.sol")
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """One proof format's verifier: `name`.sol, and the sources that a rendered one is made of."""
+
+    name: str
+    template: tuple[str, ...]
+    """Without imports of other files, in order; the last is the base contract."""
+
+
+PLAIN = Verifier("Groth16Verifier", ("IGroth16Verifier.sol", "Groth16Key.sol", "Groth16Base.sol"))
+COMMIT = Verifier(
+    "Groth16CommitVerifier",
+    ("IGroth16CommitVerifier.sol", "Groth16CommitKey.sol", "Groth16CommitBase.sol"),
+)
+
+
+def sources_of(verifier: Verifier) -> dict[str, str]:
+    """The sources that are compiled with a verifier, by name.
+
+    Each format's are compiled apart: what one ships does not depend on the other.
+    """
+    own = {*COMMIT.template, f"{COMMIT.name}.sol"}
+    return {
+        f"src/{path.name}": path.read_text()
+        for path in sorted((FOLDER / "src").glob("*.sol"))
+        if (path.name in own) == (verifier is COMMIT)
+    }
 
 
 def compile_sources(
@@ -71,10 +100,10 @@ def source_digest(sources: dict[str, str]) -> str:
     return "0x" + hashlib.sha256("".join(rows).encode()).hexdigest()
 
 
-def flatten(sources: dict[str, str]) -> str:
+def flatten(verifier: Verifier, sources: dict[str, str]) -> str:
     """One file without imports, to which `zkai chain render` adds a key."""
     body = []
-    for name in TEMPLATE:
+    for name in verifier.template:
         text = sources[f"src/{name}"]
         body.append(re.sub(r"^(// SPDX.*|pragma .*|import .*)\n", "", text, flags=re.M).strip("\n"))
     return "\n\n".join(body) + "\n"
@@ -82,8 +111,11 @@ def flatten(sources: dict[str, str]) -> str:
 
 def artifacts() -> dict[str, str]:
     """The shipped files' contents by name."""
-    files = sorted((FOLDER / "src").glob("*.sol"))
-    sources = {f"src/{path.name}": path.read_text() for path in files}
+    return {**_artifacts(PLAIN, ("ForkRecorder",)), **_artifacts(COMMIT, ())}
+
+
+def _artifacts(verifier: Verifier, others: tuple[str, ...]) -> dict[str, str]:
+    sources = sources_of(verifier)
     version, contracts = compile_sources(sources, SETTINGS)
     built = {name: value for unit in contracts.values() for name, value in unit.items()}
     common = {
@@ -92,9 +124,9 @@ def artifacts() -> dict[str, str]:
         "source_digest": source_digest(sources),
     }
 
-    def shipped(abi: list[Any], creation: str, runtime: str, name: str) -> str:
+    def shipped(abi: list[Any], creation: str, runtime: str) -> str:
         record = {
-            "contract": name,
+            "contract": runtime,
             **common,
             "abi": abi,
             "creation_code": "0x" + built[creation]["evm"]["bytecode"]["object"],
@@ -103,18 +135,13 @@ def artifacts() -> dict[str, str]:
         return json.dumps(record, indent=1) + "\n"
 
     # The verifier is deployed by a constructor that returns its code followed by the key.
-    constructor = [
-        e for e in built["Groth16VerifierDeployment"]["abi"] if e["type"] == "constructor"
-    ]
-    verifier_abi = constructor + built["Groth16Verifier"]["abi"]
+    deployment = f"{verifier.name}Deployment"
+    constructor = [e for e in built[deployment]["abi"] if e["type"] == "constructor"]
+    verifier_abi = constructor + built[verifier.name]["abi"]
     return {
-        "Groth16Verifier.json": shipped(
-            verifier_abi, "Groth16VerifierDeployment", "Groth16Verifier", "Groth16Verifier"
-        ),
-        "ForkRecorder.json": shipped(
-            built["ForkRecorder"]["abi"], "ForkRecorder", "ForkRecorder", "ForkRecorder"
-        ),
-        "Groth16Base.sol": flatten(sources),
+        f"{verifier.name}.json": shipped(verifier_abi, deployment, verifier.name),
+        **{f"{name}.json": shipped(built[name]["abi"], name, name) for name in others},
+        verifier.template[-1]: flatten(verifier, sources),
     }
 
 

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity >=0.8.19 <0.9.0;
+
+import {IGroth16CommitVerifier} from "./IGroth16CommitVerifier.sol";
+
+/// @title The check that a key with a commitment round goes through once, at deployment
+library Groth16CommitKey {
+    /// keccak256 of the four words of G2's generator (EIP-197), which stands for gamma.
+    bytes32 private constant GENERATOR_DIGEST = 0x14e5b91886168b10164680b002d5c1e2b206d234da3dc05d1a2d975d98407a17;
+
+    /// Reverts unless the `size` bytes at `key` are a well-formed key: its header, every point on its
+    /// curve, in its subgroup and not infinity, and gamma, delta1 and delta2 all different (if two
+    /// are the same, as a phase 2 without contributions leaves all three, anyone forges proofs).
+    function check(uint256 key, uint256 size) internal view {
+        bool ok;
+        bytes32 domain = keccak256("zkai.groth16-commit/1");
+        assembly ("memory-safe") {
+            let c := mload(add(key, 128))
+            ok := and(eq(mload(key), domain), lt(mload(add(key, 32)), 2))
+            // no key has more; the size would wrap
+            ok := and(ok, and(lt(mload(add(key, 96)), 65536), lt(sub(c, 1), 255)))
+            ok := and(ok, eq(size, add(736, shl(6, c))))
+        }
+        if (!ok) revert IGroth16CommitVerifier.Groth16CommitVerifier__InvalidKey();
+        bytes32 gamma = GENERATOR_DIGEST;
+        assembly ("memory-safe") {
+            // A key may be allocated, or lie at the end of what is.
+            let free := add(key, size)
+            if lt(free, mload(0x40)) { free := mload(0x40) }
+            function isSet(point, words) -> set {
+                for { let i := 0 } lt(i, words) { i := add(i, 1) } { set := or(set, mload(add(point, shl(5, i)))) }
+                set := iszero(iszero(set))
+            }
+            // Each ic is added to infinity, and each G2 point paired with alpha: only success counts.
+            for { let point := add(key, 608) } lt(point, add(key, size)) { point := add(point, 64) } {
+                mstore(free, mload(point))
+                mstore(add(free, 32), mload(add(point, 32)))
+                mstore(add(free, 64), 0)
+                mstore(add(free, 96), 0)
+                ok := and(ok, and(isSet(point, 2), staticcall(gas(), 6, free, 128, free, 64)))
+                ok := and(ok, eq(returndatasize(), 64))
+            }
+            for { let i := 0 } lt(i, 3) { i := add(i, 1) } {
+                let pair := add(free, mul(192, i))
+                let point := add(key, add(224, shl(7, i)))
+                mstore(pair, mload(add(key, 160)))
+                mstore(add(pair, 32), mload(add(key, 192)))
+                for { let j := 0 } lt(j, 128) { j := add(j, 32) } {
+                    mstore(add(pair, add(64, j)), mload(add(point, j)))
+                }
+                ok := and(ok, isSet(point, 4))
+            }
+            ok := and(ok, and(isSet(add(key, 160), 2), staticcall(gas(), 8, free, 576, free, 32)))
+            ok := and(ok, eq(returndatasize(), 32))
+            let delta1 := keccak256(add(key, 352), 128)
+            let delta2 := keccak256(add(key, 480), 128)
+            ok := and(ok, iszero(or(eq(delta1, delta2), or(eq(delta1, gamma), eq(delta2, gamma)))))
+        }
+        if (!ok) revert IGroth16CommitVerifier.Groth16CommitVerifier__InvalidKey();
+    }
+}
