@@ -8,11 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from zkai.circuit.r1cs import Circuit, Csr, InputSlot, Origin, PublicSignal, Step
+from zkai import native
+from zkai.circuit.r1cs import (
+    Circuit,
+    Combination,
+    Csr,
+    InputSlot,
+    Origin,
+    PublicSignal,
+    Source,
+    Step,
+)
+from zkai.circuit.rounds import lint_rounds
 from zkai.circuit.tensor import Field, Ints, Rows, Tensor, as_tensor, checked_bound
 from zkai.encoding import FIELD_MODULUS, Limbs, to_limbs
 from zkai.errors import InvalidInput
@@ -24,11 +36,30 @@ Row = tuple[Ints, Ints, Ids]
 """Raw rows in CSR form: indptr, wires, coefficient ids."""
 
 
-class Builder:
-    """Collects the wires and constraints of one circuit; `build` freezes them."""
+CHALLENGES = ("fold", "alpha", "tag", "freivalds")
+"""The challenges of a circuit with a commitment round: independent hashes of the commitment."""
 
-    def __init__(self, name: str) -> None:
+
+class Deferred(Protocol):
+    """Checks that a gadget collects while the circuit grows and makes at its end."""
+
+    def close(self) -> None:
+        """Add the checks' wires and rows."""
+
+
+D = TypeVar("D", bound=Deferred)
+
+
+class Builder:
+    """Collects the wires and constraints of one circuit; `build` freezes them.
+
+    With `commit`, the circuit has a commitment round. A wire's round is never chosen: it is 2 if
+    the step that fills it reads a wire of round 2, and the challenges are of round 2.
+    """
+
+    def __init__(self, name: str, commit: bool = False) -> None:
         self.name = name
+        self.commit = commit
         self._n_wires = 1
         self._n_rows = 0
         self._public: list[PublicSignal] = []
@@ -42,7 +73,16 @@ class Builder:
         self._field_spans: list[tuple[int, int]] = []
         self._matrices: tuple[list[Row], list[Row], list[Row]] = ([], [], [])
         self._coef_ids: dict[int, int] = {}
+        self._second: list[tuple[int, int]] = []
+        self._committed: list[Ints] = []
+        self._definitions: list[tuple[Ints, Ints]] = []
+        self._deferred: dict[type[Deferred], Deferred] = {}
         self.coef_ids([1])
+        self._challenges: dict[str, Field] = {}
+        if commit:
+            names = ("folded signals", *CHALLENGES)
+            wires = self._new_wires(len(names), 2, is_field=True, private=False)
+            self._challenges = {n: Field(wires[i : i + 1]) for i, n in enumerate(names)}
 
     # Where we are -----------------------------------------------------------------------------
 
@@ -66,6 +106,117 @@ class Builder:
     @property
     def n_wires(self) -> int:
         return self._n_wires
+
+    # The commitment round ---------------------------------------------------------------------
+
+    def challenge(self, name: str) -> Tensor:
+        """Return a challenge of the commitment round as a linear combination.
+
+        Raises InvalidInput in a circuit without one.
+        """
+        if name not in CHALLENGES or not self.commit:
+            raise InvalidInput(f"circuit {self.name} has no challenge {name!r}")
+        return Tensor((), Rows.of_wires(self._challenges[name].wires), None)
+
+    def round_of(self, *sources: Source) -> int:
+        """Return 2 if a source reads a wire of round 2, else 1."""
+        if not self._second:
+            return 1
+        starts, stops = np.array(self._second, np.int64).T
+        for source in sources:
+            wires = source.wires if isinstance(source, Field) else source.rows.wires
+            span = np.searchsorted(starts, wires, "right") - 1
+            if ((span >= 0) & (wires < stops[span])).any():
+                return 2
+        return 1
+
+    def require_round_one(self, *sources: Source) -> None:
+        """Record that the commitment must fix these before the challenges are known.
+
+        Raises InvalidInput if one of them depends on a challenge.
+        """
+        if self.round_of(*sources) != 1:
+            raise InvalidInput(
+                f"{self.name}: a value at {self.node or 'the top'} depends on a challenge that is"
+                " to check it: the commitment must fix it first"
+            )
+        for source in sources:
+            wires = source.wires if isinstance(source, Field) else source.rows.wires
+            self._committed.append(np.unique(wires))
+
+    def deferred(self, kind: type[D], make: Callable[[], D]) -> D:
+        """Return the circuit's one collector of this kind; `build` closes it."""
+        if kind not in self._deferred:
+            self._deferred[kind] = make()
+        found = self._deferred[kind]
+        assert isinstance(found, kind)
+        return found
+
+    def define_product(self, rule: str, a: Tensor, b: Tensor, plus: Tensor | int = 0) -> Tensor:
+        """Return new wires of round 2 equal to a * b + plus over the field: one row each.
+
+        Raises InvalidInput in a circuit without a commitment round.
+        """
+        sides = [as_tensor(x) for x in (a, b, plus)]
+        shape = np.broadcast_shapes(*(x.shape for x in sides))
+        left, right, rest = (x.broadcast_to(shape) for x in sides)
+
+        def compute(x: Limbs, y: Limbs, z: Limbs) -> Limbs:
+            return native.fr_add(native.fr_mul(x, y), z)
+
+        wires = self._define(rule, [left, right, rest], compute, left.size)
+        made = Tensor(shape, Rows.of_wires(wires), None)
+        self._definition(wires)
+        self.constrain(left, right, made - rest, rule)
+        return made
+
+    def define_quotient(self, rule: str, numerator: Tensor | int, denominator: Tensor) -> Tensor:
+        """Return new wires of round 2 with wire * denominator = numerator: one row each.
+
+        The rows leave a wire free where its denominator is 0: the caller shows that this happens
+        for few challenges only.
+        """
+        top, bottom = as_tensor(numerator), denominator
+        shape = np.broadcast_shapes(top.shape, bottom.shape)
+        top, bottom = top.broadcast_to(shape), bottom.broadcast_to(shape)
+        wires = self._define(
+            rule, [top, bottom], lambda x, y: native.fr_mul(x, native.fr_inv(y)), bottom.size
+        )
+        made = Tensor(shape, Rows.of_wires(wires), None)
+        self._definition(wires)
+        self.constrain(made, bottom, top, rule)
+        return made
+
+    def _define(
+        self, rule: str, inputs: Sequence[Tensor], compute: Callable[..., Limbs], n: int
+    ) -> Ints:
+        sources = tuple(Combination(x.rows) for x in inputs)
+        if not self.commit or self.round_of(*sources) != 2:
+            raise InvalidInput(f"{self.name}: {rule} depends on no challenge")
+        return self._new_step(rule, compute, sources, n, is_field=True).wires
+
+    def _definition(self, wires: Ints) -> None:
+        """Record that the next rows define `wires`, one each."""
+        self._definitions.append((wires, self._n_rows + np.arange(len(wires))))
+
+    def _fold_signals(self) -> None:
+        """Prove y = sum of signal_i fold^i, by Horner's rule from the last signal."""
+        fold, folded = self.challenge("fold"), self._challenges["folded signals"]
+        first = 2 + len(CHALLENGES)
+        signals = np.arange(first, first + sum(s.size for s in self._public), dtype=np.int64)
+        self._committed.append(signals)
+        terms = [Tensor((), Rows.of_wires(w), None) for w in signals.reshape(-1, 1)]
+        with self.at("public signals"):
+            total = as_tensor(0)
+            for term in terms[:0:-1]:
+                total = self.define_product("fold", total + term, fold)
+            last = total + terms[0] if terms else total
+            sources = (Combination(last.rows), Combination(fold.rows))
+            self._steps.append(
+                Step(self._label("fold"), native.fr_mul, sources, folded.wires, True, 2)
+            )
+            self._definition(folded.wires)
+            self.constrain(last, fold, Tensor((), Rows.of_wires(folded.wires), None), "fold")
 
     # Wires ------------------------------------------------------------------------------------
 
@@ -94,6 +245,8 @@ class Builder:
             raise InvalidInput(f"circuit {self.name}: input {name!r} is declared twice")
         if public and self._private_started:
             raise InvalidInput(f"circuit {self.name}: public {name!r} comes after private wires")
+        if self.commit and round_number != 1:
+            raise InvalidInput(f"circuit {self.name}: input {name!r} belongs to round 1")
         size = int(np.prod(shape, dtype=np.int64))
         self._private_started = self._private_started or not public
         wires = self._new_wires(size, round_number, is_field, private=not public)
@@ -110,6 +263,11 @@ class Builder:
         if self._n_wires > MAX_WIRES:
             raise InvalidInput(f"circuit {self.name} needs more than {MAX_WIRES} wires")
         self._rounds.append((n, round_number))
+        if round_number == 2 and n:
+            if self._second and self._second[-1][1] == start:
+                self._second[-1] = (self._second[-1][0], start + n)
+            else:
+                self._second.append((start, start + n))
         if is_field:
             self._field_spans.append((start, start + n))
         return np.arange(start, start + n, dtype=np.int64)
@@ -120,11 +278,14 @@ class Builder:
         compute: Callable[..., Sequence[Ints]],
         inputs: Sequence[Tensor],
         shapes: Sequence[tuple[int, ...]],
-        round_number: int = 1,
     ) -> list[Tensor]:
-        """Make wires that the prover fills with compute(*arrays); nothing is proven of them."""
+        """Make wires that the prover fills with compute(*arrays); nothing is proven of them.
+
+        Raises InvalidInput if an input depends on a challenge: integers belong to round 1.
+        """
         sizes = [int(np.prod(s, dtype=np.int64)) for s in shapes]
-        wires = self._new_wires(sum(sizes), round_number)
+        if self.round_of(*inputs) != 1:
+            raise InvalidInput(f"{self.name}: hint {label} computes integers from a challenge")
 
         def run(*arrays: Ints) -> Ints:
             parts = compute(*arrays)
@@ -132,7 +293,7 @@ class Builder:
                 raise InvalidInput(f"hint {label} returned other shapes than it declared")
             return np.concatenate([np.asarray(p, np.int64).ravel() for p in parts])
 
-        self._steps.append(Step(self._label(label), run, tuple(inputs), wires, is_field=False))
+        wires = self._new_step(label, run, tuple(inputs), sum(sizes), is_field=False).wires
         parts = np.split(wires, np.cumsum(sizes)[:-1])
         return [Tensor(s, Rows.of_wires(p), None) for s, p in zip(shapes, parts, strict=True)]
 
@@ -142,12 +303,31 @@ class Builder:
         compute: Callable[..., Limbs],
         inputs: Sequence[Tensor | Field],
         n: int,
-        round_number: int = 1,
     ) -> Field:
-        """Make n field wires filled with compute(*int64 arrays or limbs); nothing is proven."""
-        wires = self._new_wires(n, round_number, is_field=True)
-        self._steps.append(Step(self._label(label), compute, tuple(inputs), wires, is_field=True))
-        return Field(wires)
+        """Make n field wires filled with compute(*int64 arrays or limbs); nothing is proven.
+
+        Raises InvalidInput if an input depends on a challenge: such wires need a definition.
+        """
+        if self.round_of(*inputs) != 1:
+            raise InvalidInput(
+                f"{self.name}: hint {label} depends on a challenge; use define_product or"
+                " define_quotient"
+            )
+        return Field(self._new_step(label, compute, tuple(inputs), n, is_field=True).wires)
+
+    def _new_step(
+        self,
+        label: str,
+        compute: Callable[..., Any],
+        inputs: tuple[Source, ...],
+        n: int,
+        is_field: bool,
+    ) -> Step:
+        round_number = self.round_of(*inputs)
+        wires = self._new_wires(n, round_number, is_field)
+        step = Step(self._label(label), compute, inputs, wires, is_field, round_number)
+        self._steps.append(step)
+        return step
 
     def _label(self, label: str) -> str:
         full = "/".join([*self._path, label])
@@ -201,13 +381,11 @@ class Builder:
             return clean.indptr, clean.wires, np.zeros(len(clean.coefs), np.uint32)
         return clean.indptr, clean.wires, self.coef_ids(clean.coefs)
 
-    def multiply(
-        self, a: Tensor, b: Tensor, rule: str = "product", round_number: int = 1
-    ) -> Tensor:
+    def multiply(self, a: Tensor, b: Tensor, rule: str = "product") -> Tensor:
         """Return new wires that are constrained to a * b; proven bounds multiply."""
         shape = np.broadcast_shapes(a.shape, b.shape)
         a, b = a.broadcast_to(shape), b.broadcast_to(shape)
-        (product,) = self.hint(rule, lambda x, y: [x * y], [a, b], [shape], round_number)
+        (product,) = self.hint(rule, lambda x, y: [x * y], [a, b], [shape])
         self.constrain(a, b, product, rule)
         if a.bound is None or b.bound is None:
             return product
@@ -266,12 +444,20 @@ class Builder:
             target, is_field = public.wires, True
         else:
             raise InvalidInput("a public signal and its value are of different kinds")
+        self.require_round_one(value)
         slot = next(s for s in self._inputs.values() if s.wires.size and s.wires[0] == target[0])
         self._inputs[slot.name] = InputSlot(slot.name, slot.shape, slot.wires, is_field, True, True)
         self._steps.append(Step(self._label("public"), lambda x: x, (value,), target, is_field))
 
     def build(self) -> Circuit:
-        """Freeze the circuit."""
+        """Freeze the circuit, with the checks that gadgets have deferred.
+
+        Raises InvalidInput unless every wire of round 2 follows from round 1 and the challenges.
+        """
+        for collector in self._deferred.values():
+            collector.close()
+        if self.commit:
+            self._fold_signals()
         rounds = np.repeat(
             np.array([r for _, r in self._rounds], np.uint8), [n for n, _ in self._rounds]
         )
@@ -279,7 +465,8 @@ class Builder:
         for start, stop in self._field_spans:
             is_field[start:stop] = True
         a, b, c = (_join(m) for m in self._matrices)
-        return Circuit(
+        none = np.zeros(0, np.int64)
+        circuit = Circuit(
             name=self.name,
             public=tuple(self._public),
             inputs=dict(self._inputs),
@@ -291,7 +478,15 @@ class Builder:
             rounds=rounds,
             is_field=is_field,
             origins=tuple(self._origins),
+            challenges=CHALLENGES if self.commit else (),
+            committed=np.unique(np.concatenate([none, *self._committed])),
+            definitions=np.concatenate(
+                [none.reshape(0, 2), *(np.stack(d, axis=1) for d in self._definitions)]
+            ),
         )
+        if self.commit:
+            lint_rounds(circuit)
+        return circuit
 
 
 def _join(parts: list[Row]) -> Csr:

@@ -2,6 +2,10 @@
 
 Row i of the circuit requires <A_i, w> * <B_i, w> = <C_i, w> over the scalar field of BN254. Wire 0
 is the constant one, then come the public signals in their order, then the private wires.
+
+A circuit with a commitment round has challenges. Its wires are [1 | y | challenges | signals | the
+others]: the prover commits to the wires of round 1, signals included, and only then learns the
+challenges; y = sum of signal_i fold^i, from i = 1, stands for the signals in the verification.
 """
 
 from __future__ import annotations
@@ -9,8 +13,8 @@ from __future__ import annotations
 import bisect
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,9 +22,11 @@ import numpy as np
 import numpy.typing as npt
 
 from zkai import native
-from zkai.circuit.tensor import LIMIT, Field, Ints, Tensor
+from zkai.circuit.tensor import LIMIT, Field, Ints, Rows, Tensor
 from zkai.encoding import FIELD_MODULUS, Limbs, canonical_json, to_limbs
 from zkai.errors import InvalidInput, VerificationError
+
+Tamper = Mapping[str, Callable[[Any], Any]]
 
 Witness = Limbs
 """One field element a wire: (n_wires, 4) little-endian limbs in standard form."""
@@ -44,6 +50,17 @@ class PublicSignal:
 
     name: str
     size: int
+
+
+@dataclass(frozen=True, eq=False)
+class Combination:
+    """Linear combinations that are evaluated over the field, for wires that hold any element."""
+
+    rows: Rows
+
+
+Source = Tensor | Field | Combination
+"""What a step of the witness program reads."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +93,17 @@ class Step:
 
     label: str
     compute: Callable[..., Any]
-    inputs: tuple[Tensor | Field, ...]
+    inputs: tuple[Source, ...]
     wires: Ints
     is_field: bool
+    round_number: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Partial:
+    """A witness after round 1; the wires of round 2 are zero."""
+
+    witness: Witness
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +121,11 @@ class Circuit:
     rounds: npt.NDArray[np.uint8]
     is_field: npt.NDArray[np.bool_]
     origins: tuple[Origin, ...]
+    challenges: tuple[str, ...] = ()
+    committed: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    """The wires that an argument of round 2 needs fixed before its challenges."""
+    definitions: Ints = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    """(wire, row) for each wire of round 2, in an order in which each follows from the earlier."""
 
     @property
     def n_wires(self) -> int:
@@ -106,18 +136,32 @@ class Circuit:
         return len(self.a)
 
     @property
-    def n_public(self) -> int:
+    def n_signals(self) -> int:
+        """The number of public values that a caller sees."""
         return sum(signal.size for signal in self.public)
+
+    @property
+    def n_public(self) -> int:
+        """The number of public wires of the proof: the signals, or y and the challenges."""
+        return 1 + len(self.challenges) if self.challenges else self.n_signals
+
+    @property
+    def signal_wires(self) -> Ints:
+        """The public signals' wires, in order."""
+        first = 1 + self.n_public if self.challenges else 1
+        return np.arange(first, first + self.n_signals, dtype=np.int64)
 
     @cached_property
     def digest(self) -> bytes:
         """SHA-256 over public signals, the three matrices, their coefficients and the rounds."""
-        header = {
+        header: dict[str, Any] = {
             "format": "zkai.circuit/1",
             "public": [[s.name, s.size] for s in self.public],
             "n_wires": self.n_wires,
             "n_constraints": self.n_constraints,
         }
+        if self.challenges:
+            header |= {"format": "zkai.circuit-commit/1", "challenges": list(self.challenges)}
         state = hashlib.sha256(canonical_json(header))
         for matrix in (self.a, self.b, self.c):
             state.update(matrix.indptr.astype("<i8").data)
@@ -143,15 +187,29 @@ class Circuit:
     def solve(
         self,
         inputs: Mapping[str, Any],
-        tamper: Mapping[str, Callable[[Any], Any]] | None = None,
+        tamper: Tamper | None = None,
+        challenge: Callable[[Witness], Sequence[int]] | None = None,
     ) -> Witness:
         """Return the witness for named inputs; it is not checked (see `check`).
 
         Integers go to integer inputs, values in [0, r) to field inputs. `tamper` maps a step's
         label to a function of its output: tests forge intermediate values with it, and every later
-        step computes on from the forged value.
+        step computes on from the forged value. A circuit with challenges needs `challenge`, which
+        returns them for the witness of round 1.
 
         Raises InvalidInput for missing, unknown, wrongly shaped or out-of-range inputs.
+        """
+        partial = self.begin(inputs, tamper)
+        if not self.challenges:
+            return partial.witness
+        if challenge is None:
+            raise InvalidInput(f"{self.name}: its challenges come from a commitment to round 1")
+        return self.finish(partial, challenge(self.round_one(partial)), tamper)
+
+    def begin(self, inputs: Mapping[str, Any], tamper: Tamper | None = None) -> Partial:
+        """Run round 1: the inputs and every step that needs no challenge.
+
+        Raises InvalidInput as `solve` does.
         """
         ints = np.zeros(self.n_wires, np.int64)
         ints[0] = 1
@@ -161,21 +219,44 @@ class Circuit:
         if unknown:
             raise InvalidInput(f"no step of this circuit is called {sorted(unknown)}")
         for step in self.steps:
-            arguments = [self._value(x, ints, fields) for x in step.inputs]
-            output = step.compute(*arguments)
-            if tamper and step.label in tamper:
-                output = tamper[step.label](output)
-            if step.is_field:
-                fields[step.wires] = output
-            else:
-                ints[step.wires] = np.ravel(output)
+            if step.round_number == 1:
+                output = _run(step, [self._value(x, ints, fields) for x in step.inputs], tamper)
+                if step.is_field:
+                    fields[step.wires] = output
+                else:
+                    ints[step.wires] = np.ravel(output)
         whole = np.flatnonzero(~self.is_field)
         fields[whole] = native.fr_from_int64(ints[whole])
+        return Partial(fields)
+
+    def round_one(self, partial: Partial) -> Witness:
+        """Return every wire's value after round 1; those of round 2 are zero."""
+        return partial.witness.copy()
+
+    def finish(
+        self, partial: Partial, challenges: Sequence[int], tamper: Tamper | None = None
+    ) -> Witness:
+        """Return the whole witness for the challenges, in the order of `self.challenges`.
+
+        Raises InvalidInput for another number of challenges or one outside [0, r).
+        """
+        if len(challenges) != len(self.challenges):
+            raise InvalidInput(
+                f"{self.name}: expected {len(self.challenges)} challenges, got {len(challenges)}"
+            )
+        fields = partial.witness.copy()
+        fields[2 : 2 + len(challenges)] = _field_values("challenges", len(challenges), challenges)
+        for step in self.steps:
+            if step.round_number == 2:
+                values = [_field_value(x, fields) for x in step.inputs]
+                fields[step.wires] = _run(step, values, tamper)
         return fields
 
-    def _value(self, source: Tensor | Field, ints: Ints, fields: Limbs) -> Ints | Limbs:
+    def _value(self, source: Source, ints: Ints, fields: Limbs) -> Ints | Limbs:
         if isinstance(source, Tensor):
             return source.evaluate(ints)
+        if isinstance(source, Combination):
+            raise InvalidInput(f"{self.name}: a step of round 1 reads a combination over the field")
         values = fields[source.wires]
         whole = ~self.is_field[source.wires]
         if whole.any():
@@ -210,8 +291,36 @@ class Circuit:
             )
 
     def public_values(self, witness: Witness) -> Limbs:
-        """Return the public signals' values, (n_public, 4), in order."""
+        """Return the public wires' values, (n_public, 4), in order."""
         return witness[1 : 1 + self.n_public]
+
+    def signal_values(self, witness: Witness) -> Limbs:
+        """Return the public signals' values, (n_signals, 4), in order."""
+        return witness[self.signal_wires]
+
+
+def combine(rows: Rows, fields: Limbs) -> Limbs:
+    """Return each row's value over the field for the wires' values, (n, 4)."""
+    single = rows.single_wires()
+    if single is not None:
+        return fields[single]
+    used, wires = np.unique(rows.wires, return_inverse=True)
+    distinct, which = np.unique(rows.coefs, return_inverse=True)
+    if not used.size:
+        return np.zeros((len(rows), 4), np.uint64)
+    matrix = Csr(rows.indptr, wires.ravel().astype(np.uint32), which.ravel().astype(np.uint32))
+    table = native.fr_from_int64(distinct)
+    (values,) = native.r1cs_evaluate((matrix,), table, fields[used], len(rows))
+    return native.from_montgomery(values)
+
+
+def _field_value(source: Source, fields: Limbs) -> Limbs:
+    return fields[source.wires] if isinstance(source, Field) else combine(source.rows, fields)
+
+
+def _run(step: Step, values: Sequence[Any], tamper: Tamper | None) -> Any:
+    output = step.compute(*values)
+    return tamper[step.label](output) if tamper and step.label in tamper else output
 
 
 def _field_values(name: str, size: int, value: Any) -> Limbs:
