@@ -101,7 +101,7 @@ contracts: $(STAMPS)/dev node_modules/.package-lock.json  ## recompile the contr
 	$(BIN)/python contracts/build.py --check
 
 vectors: $(STAMPS)/dev node_modules/.package-lock.json  ## regenerate the test vectors, compare with the committed ones
-	@for script in $(wildcard */make_vectors.py tests/vectors/make_*.py); do \
+	@for script in $(wildcard */make_*vectors.py tests/vectors/make_*.py); do \
 	  echo "== $$script"; $(BIN)/python $$script --check; done
 
 reference: $(STAMPS)/dev  ## write docs/reference/cli.md from the commands' help

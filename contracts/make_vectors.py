@@ -168,13 +168,13 @@ class Cases:
             "name": name,
             "success": error is None,
             "error": None if error is None else f"Groth16Verifier__{error}",
-            "proof": [hex(w) for w in _changed(self.proof, proof)],
-            "publics": [hex(w) for w in _changed(self.publics, publics)],
+            "proof": [hex(w) for w in changed(self.proof, proof)],
+            "publics": [hex(w) for w in changed(self.publics, publics)],
         }
         self.rows.append(row)
 
 
-def _changed(base: Words, change: dict[int, int] | Words | None) -> Words:
+def changed(base: Words, change: dict[int, int] | Words | None) -> Words:
     if change is None:
         return base
     if isinstance(change, dict):

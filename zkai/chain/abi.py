@@ -14,6 +14,9 @@ from zkai.errors import InvalidInput
 
 Abi = Sequence[Mapping[str, Any]]
 
+PROOF_WORDS = (8, 10)
+"""How many words a proof has: Groth16's, and with a commitment round."""
+
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _ERROR_STRING = keccak256(b"Error(string)")[:4]
 _PANIC = keccak256(b"Panic(uint256)")[:4]
@@ -40,17 +43,17 @@ def from_words(data: bytes) -> list[int]:
 def verify_calldata(
     proof: Sequence[int], publics: Sequence[int], function: str = "verify"
 ) -> bytes:
-    """Return the calldata of `function(uint256[8] proof, uint256[] publics)`.
+    """Return the calldata of `function(uint256[k] proof, uint256[] publics)`, k of `PROOF_WORDS`.
 
-    proof: A.x, A.y, B.x1, B.x0, B.y1, B.y0, C.x, C.y. Values are encoded as they are, in range or
-    not: refusing them is the contract's part.
+    proof: A.x, A.y, B.x1, B.x0, B.y1, B.y0, C.x, C.y, and with a commitment round D.x, D.y. Values
+    are encoded as they are, in range or not: refusing them is the contract's part.
 
-    Raises InvalidInput unless the proof has 8 words and every value fits a word.
+    Raises InvalidInput unless the proof has 8 or 10 words and every value fits a word.
     """
-    if len(proof) != 8:
-        raise InvalidInput(f"a proof has 8 words in the EVM's encoding, got {len(proof)}")
-    head = selector(f"{function}(uint256[8],uint256[])") + words(proof)
-    return head + words([288, len(publics), *publics])
+    if len(proof) not in PROOF_WORDS:
+        raise InvalidInput(f"a proof has 8 or 10 words in the EVM's encoding, got {len(proof)}")
+    head = selector(f"{function}(uint256[{len(proof)}],uint256[])") + words(proof)
+    return head + words([32 * (len(proof) + 1), len(publics), *publics])
 
 
 def parse_address(text: object, where: str) -> str:

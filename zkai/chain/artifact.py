@@ -14,7 +14,7 @@ from typing import Any
 from zkai.encoding import load_json
 from zkai.errors import InvalidInput
 
-NAMES = ("ForkRecorder", "Groth16Verifier")
+NAMES = ("ForkRecorder", "Groth16CommitVerifier", "Groth16Verifier")
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,12 @@ def load_artifact(contract: str) -> Artifact:
 
 
 @cache
-def verifier_source() -> str:
-    """Return the Solidity source, without a key, from which verifiers are rendered."""
-    return _shipped("Groth16Base.sol")
+def verifier_source(base: str = "Groth16Base") -> str:
+    """Return the Solidity source, without a key, from which verifiers are rendered.
+
+    It ends with the abstract contract `base`: Groth16Base or Groth16CommitBase.
+    """
+    return _shipped(f"{base}.sol")
 
 
 def _shipped(name: str) -> str:

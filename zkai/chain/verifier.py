@@ -1,7 +1,8 @@
-"""Groth16 verifiers on a chain: deploy one for a key, check whose key one has, verify proofs.
+"""Verifiers on a chain: deploy one for a key, check whose key one has, verify proofs.
 
-The contract is contracts/src/Groth16Verifier.sol. Its code ends with the key, so deploying it needs
-no compiler, and comparing its code with the shipped artifact's shows exactly what it does.
+The contracts are contracts/src/Groth16Verifier.sol and, for keys with a commitment round,
+Groth16CommitVerifier.sol. Their code ends with the key, so deploying one needs no compiler, and
+comparing its code with the shipped artifact's shows exactly what it does.
 """
 
 from __future__ import annotations
@@ -18,25 +19,42 @@ from zkai.chain.abi import (
 )
 from zkai.chain.artifact import load_artifact
 from zkai.chain.chain import Chain, Deployment, Outcome
+from zkai.chain.commit import (
+    COMMIT_CONTRACT,
+    N_CHALLENGES,
+    N_PUBLIC,
+    CommitKey,
+    CommitProof,
+    commit_key_words,
+    commit_proof_words,
+)
 from zkai.circuit.statements.context import Context, address_word
 from zkai.encoding import hex32, keccak256, word
 from zkai.errors import InvalidInput, VerificationError
 from zkai.proof.keys import CEREMONY, Proof, VerifyingKey
 from zkai.proof.points import g1_uncompressed, g2_uncompressed
 
+CONTRACT = "Groth16Verifier"
 DOMAIN = keccak256(b"zkai.groth16/1")
 MAX_PUBLIC = 320
 """The most public inputs whose key fits the 24,576 bytes of a contract (EIP-170)."""
 
 
-def key_words(vk: VerifyingKey) -> list[int]:
-    """Return the 20 + 2n words of a key, whose keccak256 is its digest.
+def contract_of(vk: VerifyingKey | CommitKey) -> str:
+    """Return the name of the shipped contract that verifies proofs under keys like `vk`."""
+    return CONTRACT if isinstance(vk, VerifyingKey) else COMMIT_CONTRACT
+
+
+def key_words(vk: VerifyingKey | CommitKey) -> list[int]:
+    """Return the words of a key, whose keccak256 is its digest: 20 + 2n for n public inputs.
 
     Domain, status, circuit digest, n, alpha, beta, gamma, delta, ic[0..n], as
-    contracts/src/Groth16Base.sol lists them.
+    contracts/src/Groth16Base.sol lists them; for a key with a commitment round `commit_key_words`.
 
     Raises InvalidInput if the key is too large for a contract.
     """
+    if not isinstance(vk, VerifyingKey):
+        return commit_key_words(vk)
     if vk.n_public > MAX_PUBLIC:
         raise InvalidInput(
             f"the key has {vk.n_public} public inputs; a contract's code holds {MAX_PUBLIC} at most"
@@ -48,7 +66,7 @@ def key_words(vk: VerifyingKey) -> list[int]:
     return from_words(data)
 
 
-def check_claim(vk: VerifyingKey) -> None:
+def check_claim(vk: VerifyingKey | CommitKey) -> None:
     """Return None unless the key claims a ceremony that its own record does not bear out.
 
     A contract cannot look into a ceremony, so what it will answer is checked before it exists.
@@ -58,19 +76,21 @@ def check_claim(vk: VerifyingKey) -> None:
         vk.check_production()
 
 
-def creation_code(vk: VerifyingKey) -> bytes:
+def creation_code(vk: VerifyingKey | CommitKey) -> bytes:
     """Return the transaction data that creates the verifier of `vk`."""
     key = key_words(vk)
-    return load_artifact("Groth16Verifier").creation_code + words([32, len(key), *key])
+    return load_artifact(contract_of(vk)).creation_code + words([32, len(key), *key])
 
 
-def runtime_code(vk: VerifyingKey) -> bytes:
+def runtime_code(vk: VerifyingKey | CommitKey) -> bytes:
     """Return the code that the verifier of `vk` has once it is deployed."""
     key = key_words(vk)
-    return load_artifact("Groth16Verifier").runtime_code + words([*key, key[3]])
+    # The last word tells the contract where its key starts.
+    last = key[N_PUBLIC if isinstance(vk, VerifyingKey) else N_CHALLENGES]
+    return load_artifact(contract_of(vk)).runtime_code + words([*key, last])
 
 
-def deploy(vk: VerifyingKey, chain: Chain) -> Deployment:
+def deploy(vk: VerifyingKey | CommitKey, chain: Chain) -> Deployment:
     """Deploy the verifier of `vk` and check what was deployed.
 
     Raises VerificationError if the contract refuses the key, or the key claims a ceremony that its
@@ -83,7 +103,10 @@ def deploy(vk: VerifyingKey, chain: Chain) -> Deployment:
 
 
 def check_deployment(
-    chain: Chain, address: str, vk: VerifyingKey, expected_code: bytes | None = None
+    chain: Chain,
+    address: str,
+    vk: VerifyingKey | CommitKey,
+    expected_code: bytes | None = None,
 ) -> None:
     """Return None if the contract at `address` is the verifier of `vk`, and nothing else.
 
@@ -108,7 +131,9 @@ def check_deployment(
         raise VerificationError(f"the contract at {target} calls its key {status!r}")
 
 
-def verify_on_chain(chain: Chain, address: str, proof: Proof, vk: VerifyingKey) -> int:
+def verify_on_chain(
+    chain: Chain, address: str, proof: Proof | CommitProof, vk: VerifyingKey | CommitKey
+) -> int:
     """Verify a proof by a transaction, and return the gas that the whole of it used.
 
     Without an account the proof is verified by a call, and the gas is the node's estimate. Here
@@ -125,8 +150,16 @@ def verify_on_chain(chain: Chain, address: str, proof: Proof, vk: VerifyingKey) 
         raise VerificationError(
             f"the proof is for key {hex32(vk.digest)}, the verifier at {target} has {hex32(digest)}"
         )
-    words_of_proof, publics = proof_words(proof), proof.public_values(vk)
+    words_of_proof, publics = proof_words(proof), _public_values(proof, vk)
     return send_proof(chain, target, "verify", words_of_proof, publics).gas_used
+
+
+def _public_values(proof: Proof | CommitProof, vk: VerifyingKey | CommitKey) -> list[int]:
+    if not isinstance(proof, Proof):
+        return proof.public_values(vk)
+    if not isinstance(vk, VerifyingKey):
+        raise VerificationError("the proof has no commitment round, and the verifying key has one")
+    return proof.public_values(vk)
 
 
 def send_proof(
@@ -135,9 +168,9 @@ def send_proof(
     function: str,
     proof: Sequence[int],
     publics: Sequence[int],
-    contract: str = "Groth16Verifier",
+    contract: str = CONTRACT,
 ) -> Outcome:
-    """Send a proof to `function(uint256[8],uint256[])` of a contract and return what it did.
+    """Send a proof to `function(uint256[k],uint256[])` of a contract and return what it did.
 
     Without an account it is a call. Raises VerificationError, naming the contract's custom error,
     if it reverts.
@@ -146,15 +179,22 @@ def send_proof(
     run = chain.call if chain.account is None else chain.transact
     outcome = run(address, data)
     if not outcome.success:
-        abi = (*load_artifact(contract).abi, *load_artifact("Groth16Verifier").abi)
+        # Errors of the verifiers pass through a contract that calls them.
+        names = (contract, CONTRACT, COMMIT_CONTRACT)
+        abi = [entry for name in names for entry in load_artifact(name).abi]
         raise VerificationError(
             f"the contract at {address} refused the proof: {decode_revert(outcome.output, abi)}"
         )
     return outcome
 
 
-def proof_words(proof: Proof) -> list[int]:
-    """Return a proof's 8 words in the EVM's order: A.x, A.y, B.x1, B.x0, B.y1, B.y0, C.x, C.y."""
+def proof_words(proof: Proof | CommitProof) -> list[int]:
+    """Return a proof's words in the EVM's order: A.x, A.y, B.x1, B.x0, B.y1, B.y0, C.x, C.y.
+
+    With a commitment round, D.x, D.y follow.
+    """
+    if not isinstance(proof, Proof):
+        return commit_proof_words(proof)
     points = (g1_uncompressed(proof.a), g2_uncompressed(proof.b), g1_uncompressed(proof.c))
     return from_words(b"".join(points))
 
@@ -187,6 +227,11 @@ def read_circuit_digest(chain: Chain, address: str) -> bytes:
 def read_n_public(chain: Chain, address: str) -> int:
     """Return what the contract answers to `nPublic()`. Raises VerificationError likewise."""
     return int.from_bytes(_read(chain, address, "nPublic()", 32)[:32], "big")
+
+
+def read_n_challenges(chain: Chain, address: str) -> int:
+    """Return what a contract with a commitment round answers to `nChallenges()`, likewise."""
+    return int.from_bytes(_read(chain, address, "nChallenges()", 32)[:32], "big")
 
 
 def read_key_status(chain: Chain, address: str) -> str:
