@@ -10,6 +10,7 @@ import hashlib
 import os
 import secrets
 import tempfile
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,9 @@ from zkai.proof.keys import (
     with_ceremony,
 )
 from zkai.proof.phase1 import verify_phase1
-from zkai.proof.points import G1_GENERATOR, G2_GENERATOR
+from zkai.proof.points import G1, G1_GENERATOR, G2, G2_GENERATOR
 from zkai.proof.ptau import Ptau, check_powers, combine, random_coefficients, same_ratio_g1
-from zkai.proof.randompoint import beacon_seed, contribution_key, hash_to_g2
+from zkai.proof.randompoint import beacon_seed, contribution_key, hash_to_g2, slot_seed
 from zkai.proof.ratio import g1_multiply, g2_multiply, same_ratio
 from zkai.proof.record import CeremonyRecord
 from zkai.proof.scalars import Progress, no_progress
@@ -49,7 +50,7 @@ from zkai.proof.transcript import (
     Transcript,
     verify_chain,
 )
-from zkai.proof.zkey import B1, B2, COEFS, CONTRIBUTIONS, IC, A, H, L, Zkey, zkey_writer
+from zkai.proof.zkey import B1, B2, COEFS, CONTRIBUTIONS, IC, A, H, KeyFile, L, Zkey, zkey_writer
 
 
 def init(
@@ -88,12 +89,18 @@ def contribute(
 
     Raises InvalidInput if `source` is malformed or `target` cannot be written.
     """
+    return _apply(source, target, *party(name, entropy), progress)
+
+
+def party(name: str, entropy: bytes) -> tuple[bytes, Contribution]:
+    """Return a party's fresh seed and a record that names the party.
+
+    Raises InvalidInput for a name of more than 64 bytes.
+    """
     if len(name.encode()) > 64:
         raise InvalidInput("a contributor's name has at most 64 bytes")
     seed = hashlib.blake2b(secrets.token_bytes(64) + entropy).digest()[:32]
-    return _apply(
-        source, target, seed, Contribution(None, None, None, None, b"", PARTY, name), progress
-    )
+    return seed, Contribution(None, None, None, None, b"", PARTY, name)
 
 
 def beacon(
@@ -110,10 +117,34 @@ def beacon(
 
     Raises InvalidInput unless the value has 1..255 bytes and 10 <= log_iterations <= 32.
     """
+    return _apply(source, target, *public_party(value, log_iterations, name), progress)
+
+
+def public_party(value: bytes, log_iterations: int, name: str) -> tuple[bytes, Contribution]:
+    """Return a beacon's seed and a record that names it.
+
+    Raises InvalidInput unless the value has 1..255 bytes and 10 <= log_iterations <= 32.
+    """
     if not 1 <= len(value) <= 255 or not MIN_BEACON_LOG <= log_iterations <= MAX_BEACON_LOG:
         raise InvalidInput("a beacon needs 1 to 255 bytes and 2**10 to 2**32 iterations")
-    template = Contribution(None, None, None, None, b"", BEACON, name, value, log_iterations)
-    return _apply(source, target, beacon_seed(value, log_iterations), template, progress)
+    record = Contribution(None, None, None, None, b"", BEACON, name, value, log_iterations)
+    return beacon_seed(value, log_iterations), record
+
+
+def new_contribution(
+    template: Contribution, past: Transcript, delta1: G1, seed: bytes, slot: bytes = b""
+) -> tuple[int, Contribution]:
+    """Return the secret d of a seed, and the record that proves knowledge of it for d delta1."""
+    secret, g1_s, g1_sx = contribution_key(slot_seed(seed, slot))
+    challenge = past.challenge(g1_s, g1_sx, slot)
+    return secret, replace(
+        template,
+        delta_after=g1_multiply(delta1, secret),
+        g1_s=g1_s,
+        g1_sx=g1_sx,
+        g2_spx=g2_multiply(hash_to_g2(challenge), secret),
+        transcript=challenge,
+    )
 
 
 def _apply(
@@ -129,20 +160,11 @@ def _apply(
     transcript = Transcript.from_bytes(
         zkey.file.view(CONTRIBUTIONS), zkey.file.where(CONTRIBUTIONS)
     )
-    secret, g1_s, g1_sx = contribution_key(seed)
-    challenge = transcript.challenge(g1_s, g1_sx)
+    secret, contribution = new_contribution(template, transcript, zkey.header.delta1, seed)
     header = replace(
         zkey.header,
-        delta1=g1_multiply(zkey.header.delta1, secret),
+        delta1=contribution.delta_after,
         delta2=g2_multiply(zkey.header.delta2, secret),
-    )
-    contribution = replace(
-        template,
-        delta_after=header.delta1,
-        g1_s=g1_s,
-        g1_sx=g1_sx,
-        g2_spx=g2_multiply(hash_to_g2(challenge), secret),
-        transcript=challenge,
     )
     mark = zkey.mark()
     if mark is not None:
@@ -168,13 +190,24 @@ def check_points(zkey: Zkey, report: Progress) -> None:
 
     Raises InvalidInput naming the section and the point.
     """
-    for section, allowed in ((IC, False), (A, True), (B1, True), (L, True), (H, False)):
-        report(f"check key: section {section}", 0.0)
-        where = zkey.file.where(section)
-        native_keys.points_check("g1", zkey.g1(section), where, allowed)
-    report(f"check key: section {B2}", 0.1)
-    native_keys.points_check("g2", zkey.g2(B2), zkey.file.where(B2), True)
+    check_sections(zkey, (A, B1, L), (IC, H), report)
     zkey.check_header()
+
+
+def check_sections(
+    key: KeyFile, sparse: Iterable[int], full: Iterable[int], report: Progress
+) -> None:
+    """Check every point of these sections in G1 and of B in G2; `full` ones hold no infinity.
+
+    Raises InvalidInput naming the section and the point.
+    """
+    for sections, allowed in ((sparse, True), (full, False)):
+        for section in sections:
+            report(f"check key: section {section}", 0.0)
+            where = key.file.where(section)
+            native_keys.points_check("g1", key.g1(section), where, allowed)
+    report(f"check key: section {B2}", 0.1)
+    native_keys.points_check("g2", key.g2(B2), key.file.where(B2), True)
 
 
 def verify(
@@ -225,15 +258,20 @@ def _verify_unchanged(zkey: Zkey, initial: Zkey) -> None:
         raise VerificationError(
             f"{zkey.path}: sizes, alpha, beta or gamma are not those of circuit and .ptau"
         )
-    for section in (IC, A, B1, B2):
-        if zkey.file.view(section) != initial.file.view(section):
-            raise VerificationError(
-                f"{zkey.file.where(section)}: its points are not those of circuit and .ptau"
-            )
+    verify_equal(zkey, initial)
     if not same_coefs(zkey.coefs, initial.coefs):
         raise VerificationError(
             f"{zkey.file.where(COEFS)}: its coefficients are not those of the circuit"
         )
+
+
+def verify_equal(key: KeyFile, initial: KeyFile) -> None:
+    """Return None if a key's IC, A and B are the initial key's. Raises VerificationError."""
+    for section in (IC, A, B1, B2):
+        if key.file.view(section) != initial.file.view(section):
+            raise VerificationError(
+                f"{key.file.where(section)}: its points are not those of circuit and .ptau"
+            )
 
 
 def same_coefs(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> bool:
@@ -249,18 +287,28 @@ def _verify_divided(zkey: Zkey, initial: Zkey) -> None:
     if not same_ratio((G1_GENERATOR, zkey.header.delta1), (G2_GENERATOR, delta)):
         raise VerificationError(f"{zkey.path}: delta differs between G1 and G2")
     for section in (L, H):
-        points, before = zkey.g1(section), initial.g1(section)
-        if not len(points):
-            continue
-        coefficients = random_coefficients(len(points))
-        divided = combine("g1", points, coefficients)
-        whole = combine("g1", before, coefficients)
-        if not whole.any() and not divided.any():
-            continue
-        if not same_ratio_g1(divided, whole, delta):
-            raise VerificationError(
-                f"{zkey.file.where(section)}: not the initial key's points divided by delta"
-            )
+        verify_divided(zkey, initial, section, delta)
+
+
+def verify_divided(key: KeyFile, initial: KeyFile, section: int, delta: G2) -> None:
+    """Return None if a section holds the initial key's points divided by delta.
+
+    A random linear combination over every point. Raises VerificationError naming the section.
+    """
+    points, before = key.g1(section), initial.g1(section)
+    if len(points) != len(before):
+        raise VerificationError(f"{key.file.where(section)}: not as many points as the circuit has")
+    if not len(points):
+        return
+    coefficients = random_coefficients(len(points))
+    divided = combine("g1", points, coefficients)
+    whole = combine("g1", before, coefficients)
+    if not whole.any() and not divided.any():
+        return
+    if not same_ratio_g1(divided, whole, delta):
+        raise VerificationError(
+            f"{key.file.where(section)}: not the initial key's points divided by delta"
+        )
 
 
 def finalize(

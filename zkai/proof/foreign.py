@@ -112,11 +112,11 @@ def verifying_key_from_snarkjs(
         circuit_digest,
         DEVELOPMENT,
         tuple(public),
-        _affine_g1(value.get("vk_alpha_1"), f"{where}.vk_alpha_1"),
-        _affine_g2(value.get("vk_beta_2"), f"{where}.vk_beta_2"),
-        _affine_g2(value.get("vk_gamma_2"), f"{where}.vk_gamma_2"),
-        _affine_g2(value.get("vk_delta_2"), f"{where}.vk_delta_2"),
-        tuple(_affine_g1(point, f"{where}.IC[{i}]") for i, point in enumerate(ic)),
+        alpha=_affine_g1(value.get("vk_alpha_1"), f"{where}.vk_alpha_1"),
+        beta=_affine_g2(value.get("vk_beta_2"), f"{where}.vk_beta_2"),
+        gamma=_affine_g2(value.get("vk_gamma_2"), f"{where}.vk_gamma_2"),
+        delta=_affine_g2(value.get("vk_delta_2"), f"{where}.vk_delta_2"),
+        ic=tuple(_affine_g1(point, f"{where}.IC[{i}]") for i, point in enumerate(ic)),
     )
     key.check()
     return key

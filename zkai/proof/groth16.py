@@ -6,6 +6,9 @@ C = sum over private w_i L_i + sum h_i H_i + s A + r B - r s delta.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 
 from zkai import native, native_keys
@@ -13,23 +16,21 @@ from zkai.circuit.r1cs import Circuit, Witness
 from zkai.encoding import BASE_MODULUS, FIELD_MODULUS, Limbs, to_limbs
 from zkai.errors import InvalidInput, VerificationError
 from zkai.proof import refusals
-from zkai.proof.keys import Proof, ProvingKey, VerifyingKey
+from zkai.proof.keys import KeyDocument, Proof, ProvingKey, VerifyingKey
 from zkai.proof.points import (
     G1,
     G1_GENERATOR,
     G2,
     G2_GENERATOR,
     g1_on_curve,
-    g1_to_bytes,
     g1_words,
     g2_on_curve,
-    g2_to_bytes,
     g2_words,
 )
 from zkai.proof.py_ecc_verifier import verify_with_py_ecc
 from zkai.proof.ratio import g1_from_words, g2_from_words, same_ratio
 from zkai.proof.scalars import Progress, ScalarSource, no_progress, random_scalar
-from zkai.proof.zkey import B1, B2, A, H, L, ZkeyHeader
+from zkai.proof.zkey import B1, B2, HEADER, A, H, KeyFile, L
 
 VERIFIERS = ("native", "py-ecc")
 
@@ -53,10 +54,14 @@ def prove(
     _check_key(circuit, proving_key, witness, statement)
     verifying = proving_key.verifying_key(circuit.public)
     report("prove: constraints", 0.0)
-    quotient = _quotient(circuit, witness, proving_key.zkey.header, report)
-    sums1, sum2 = _products(proving_key, witness, quotient, circuit.n_public + 1, report)
+    zkey = proving_key.zkey
+    quotient = quotient_scalars(circuit, witness, zkey.header.domain_size, report)
+    private = witness[circuit.n_public + 1 :]
+    sums1, sum2 = products(zkey, witness, {"L": (L, private), "H": (H, quotient)}, report)
     report("prove: proof", 0.95)
-    key1, key2 = _key_rows(proving_key.zkey.header)
+    header = zkey.header
+    key1 = points_rows("g1", (header.alpha1, header.beta1, header.delta1))
+    key2 = points_rows("g2", (header.beta2, header.delta2))
     r, s = scalars(), scalars()
     a, b, c = native_keys.groth16_assemble(key1, key2, sums1, sum2, r, s)
     native_keys.wipe(r, s)
@@ -93,17 +98,30 @@ def _check_key(circuit: Circuit, key: ProvingKey, witness: Witness, statement: s
     if header.domain_size < circuit.n_constraints + circuit.n_public + 1:
         raise InvalidInput(f"{key.path}: its domain is too small for the circuit")
     native.as_limbs(witness, 4, "witness", circuit.n_wires)
-    # A key whose deltas disagree, or are trivial, would make "zero-knowledge" proofs that leak.
-    if not same_ratio((G1_GENERATOR, header.delta1), (G2_GENERATOR, header.delta2)):
-        raise InvalidInput(f"{key.path}: section 2 (header): delta differs between G1 and G2")
-    if not same_ratio((G1_GENERATOR, header.beta1), (G2_GENERATOR, header.beta2)):
-        raise InvalidInput(f"{key.path}: section 2 (header): beta differs between G1 and G2")
+    check_secrets(
+        key.zkey,
+        {"delta": (header.delta1, header.delta2), "beta": (header.beta1, header.beta2)},
+    )
 
 
-def _quotient(circuit: Circuit, witness: Witness, header: ZkeyHeader, report: Progress) -> Limbs:
+def check_secrets(key: KeyFile, secrets: dict[str, tuple[G1, G2]]) -> None:
+    """Return None if each secret of a key is the same in G1 and G2, and not 0.
+
+    A key whose deltas disagree, or are trivial, would make "zero-knowledge" proofs that leak.
+    Raises InvalidInput naming the secret.
+    """
+    for name, (in_g1, in_g2) in secrets.items():
+        if not same_ratio((G1_GENERATOR, in_g1), (G2_GENERATOR, in_g2)):
+            where = key.file.where(HEADER)
+            raise InvalidInput(f"{where}: {name} differs between G1 and G2")
+
+
+def quotient_scalars(
+    circuit: Circuit, witness: Witness, domain_size: int, report: Progress
+) -> Limbs:
     """Return the scalars of the H points; raises VerificationError if a row does not hold."""
     matrices = (circuit.a, circuit.b, circuit.c)
-    a, b, c = native.r1cs_evaluate(matrices, circuit.coefs, witness, header.domain_size)
+    a, b, c = native.r1cs_evaluate(matrices, circuit.coefs, witness, domain_size)
     if native.first_unequal(a, b, c) >= 0:
         circuit.check(witness)
         raise InvalidInput(f"{circuit.name}: the circuit's own check disagrees with the prover")
@@ -114,37 +132,31 @@ def _quotient(circuit: Circuit, witness: Witness, header: ZkeyHeader, report: Pr
     return a
 
 
-def _products(
-    key: ProvingKey, witness: Witness, quotient: Limbs, first_private: int, report: Progress
+def products(
+    key: KeyFile, witness: Witness, others: dict[str, tuple[int, Limbs]], report: Progress
 ) -> tuple[Limbs, Limbs]:
-    """Return the products over A, B, L, H in G1, (4, 8), and over B in G2, (1, 16)."""
-    zkey = key.zkey
+    """Return the products over A, B and `others` in G1, (n, 8), and over B in G2, (1, 16).
+
+    `others` maps a name to a section of points and its scalars.
+    """
     sums = []
-    private = witness[first_private:]
-    for name, section, scalars, done in (
-        ("A", A, witness, 0.1),
-        ("B in G1", B1, witness, 0.25),
-        ("L", L, private, 0.35),
-        ("H", H, quotient, 0.5),
-    ):
-        report(f"prove: {name}", done)
-        sums.append(native_keys.points_msm("g1", zkey.g1(section), scalars))
+    parts = {"A": (A, witness), "B in G1": (B1, witness), **others}
+    for done, (name, (section, scalars)) in enumerate(parts.items()):
+        report(f"prove: {name}", 0.1 + 0.65 * done / len(parts))
+        sums.append(native_keys.points_msm("g1", key.g1(section), scalars))
     report("prove: B in G2", 0.75)
-    return np.concatenate(sums), native_keys.points_msm("g2", zkey.g2(B2), witness)
+    return np.concatenate(sums), native_keys.points_msm("g2", key.g2(B2), witness)
 
 
-def _key_rows(header: ZkeyHeader) -> tuple[Limbs, Limbs]:
-    g1 = b"".join(map(g1_to_bytes, (header.alpha1, header.beta1, header.delta1)))
-    g2 = b"".join(map(g2_to_bytes, (header.beta2, header.delta2)))
-    return (
-        np.frombuffer(g1, dtype="<u8").reshape(3, 8),
-        np.frombuffer(g2, dtype="<u8").reshape(2, 16),
-    )
+def points_rows(group: str, points: Sequence[G1] | Sequence[G2]) -> Limbs:
+    """Return points as rows in Montgomery form."""
+    words: Callable[[Any], Limbs] = g1_words if group == "g1" else g2_words
+    return native_keys.points_load(group, np.concatenate([words(point) for point in points]))
 
 
 def native_values(circuit: Circuit, witness: Witness) -> dict[str, tuple[int, ...]]:
     """Return the public signals of a witness by name."""
-    data = circuit.public_values(witness).astype("<u8").tobytes()
+    data = circuit.signal_values(witness).astype("<u8").tobytes()
     flat = [int.from_bytes(data[i : i + 32], "little") for i in range(0, len(data), 32)]
     values, position = {}, 0
     for signal in circuit.public:
@@ -166,10 +178,28 @@ def verify(
     Raises VerificationError with the reason, InvalidInput for a malformed key or an unknown
     verifier.
     """
-    if verifier not in VERIFIERS:
-        raise InvalidInput(f"unknown verifier {verifier!r}: expected {' or '.join(VERIFIERS)}")
+    check_verifier(verifier)
     if production:
         key.check_production()
+    check_names(proof, key)
+    values = proof.public_values(key)
+    if verifier == "py-ecc":
+        verify_with_py_ecc(proof, key, values)
+    else:
+        _verify_native(proof, key, values)
+
+
+def check_verifier(verifier: str) -> None:
+    """Return None for a verifier's name. Raises InvalidInput for any other text."""
+    if verifier not in VERIFIERS:
+        raise InvalidInput(f"unknown verifier {verifier!r}: expected {' or '.join(VERIFIERS)}")
+
+
+def check_names(proof: Proof, key: KeyDocument) -> None:
+    """Return None if proof and key name the same statement, circuit and key.
+
+    Raises VerificationError naming what differs.
+    """
     for name, of_proof, of_key in (
         ("statement", proof.statement, key.statement),
         ("circuit", proof.circuit_digest, key.circuit_digest),
@@ -178,22 +208,21 @@ def verify(
     ):
         if of_proof != of_key:
             raise VerificationError(f"the proof was made for another {name} than the verifying key")
-    values = proof.public_values(key)
-    if verifier == "py-ecc":
-        verify_with_py_ecc(proof, key, values)
-    else:
-        _verify_native(proof, key, values)
 
 
-def _verify_native(proof: Proof, key: VerifyingKey, values: list[int]) -> None:
-    key.check()
+def check_range(key: KeyDocument, values: list[int]) -> None:
+    """Return None if every public value is below r. Raises VerificationError naming the signal."""
     names = [(signal.name, i) for signal in key.public for i in range(signal.size)]
     for (name, index), value in zip(names, values, strict=True):
         if not 0 <= value < FIELD_MODULUS:
             raise VerificationError(refusals.out_of_range(f"{name}[{index}]"))
+
+
+def _verify_native(proof: Proof, key: VerifyingKey, values: list[int]) -> None:
+    key.check()
+    check_range(key, values)
     a, b, c = (
-        _checked_row(point, name)
-        for point, name in ((proof.a, "A"), (proof.b, "B"), (proof.c, "C"))
+        checked_row(point, name) for point, name in ((proof.a, "A"), (proof.b, "B"), (proof.c, "C"))
     )
     fault = native.groth16_verify(
         g1_words(key.alpha),
@@ -212,7 +241,7 @@ def _verify_native(proof: Proof, key: VerifyingKey, values: list[int]) -> None:
         raise VerificationError(f"{fault.where}: {fault.reason}")
 
 
-def _checked_row(point: G1 | G2, name: str) -> Limbs:
+def checked_row(point: G1 | G2, name: str) -> Limbs:
     """Return a proof point as a row of words, after every check but the equation."""
     if point is None:
         raise VerificationError(refusals.infinity(name))

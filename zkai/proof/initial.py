@@ -80,12 +80,7 @@ def write_initial(
 
     Raises InvalidInput if the .ptau is too small or not prepared, or `path` cannot be written.
     """
-    log = domain_log(circuit)
-    if log > ptau.power:
-        raise InvalidInput(
-            f"{ptau.path}: made for 2**{ptau.power} rows, {circuit.name} needs 2**{log}; "
-            "use a larger .ptau"
-        )
+    log = ptau_log(circuit, ptau)
     header = ZkeyHeader(
         circuit.n_wires,
         circuit.n_public,
@@ -100,14 +95,35 @@ def write_initial(
     placeholder = Transcript(bytes(64)).to_bytes()
     with zkey_writer(path, header, count_coefs(circuit), placeholder, mark) as writer:
         write_coefs(writer, circuit)
-        _write_points(writer, circuit, ptau, log, report)
+        private = writer.words(L, circuit.n_wires - circuit.n_public - 1, 8)
+        write_points(writer, private, circuit, ptau, log, report)
         circuit_hash = _circuit_hash(writer, header, ptau)
         writer.write(CONTRIBUTIONS, Transcript(circuit_hash).to_bytes())
 
 
-def _write_points(
-    writer: SectionWriter, circuit: Circuit, ptau: Ptau, log: int, report: Progress
+def ptau_log(circuit: Circuit, ptau: Ptau) -> int:
+    """Return log2 of the circuit's domain. Raises InvalidInput if the .ptau is too small."""
+    log = domain_log(circuit)
+    if log > ptau.power:
+        raise InvalidInput(
+            f"{ptau.path}: made for 2**{ptau.power} rows, {circuit.name} needs 2**{log}; "
+            "use a larger .ptau"
+        )
+    return log
+
+
+def write_points(
+    writer: SectionWriter,
+    private: Words,
+    circuit: Circuit,
+    ptau: Ptau,
+    log: int,
+    report: Progress,
 ) -> None:
+    """Fill the sections of points, and `private` with beta A_i + alpha B_i + C_i of private wires.
+
+    Raises InvalidInput if the .ptau is not prepared for 2**log rows.
+    """
     n, first = circuit.n_wires, circuit.n_public + 1
     table, one = _table_with_one(circuit.coefs)
     a = columns(circuit.a, n, (first, circuit.n_constraints, one))
@@ -121,7 +137,7 @@ def _write_points(
     native_keys.points_sparse("g2", b, table, tau_g2, writer.words(B2, n, 16), False)
     del tau_g2
     report("init: L", 0.5)
-    ic, private = writer.words(IC, first, 8), writer.words(L, n - first, 8)
+    ic = writer.words(IC, first, 8)
     for out, start, stop in ((ic, 0, first), (private, first, n)):
         native_keys.points_sparse("g1", c.part(start, stop), table, tau, out, False)
     del tau
@@ -153,16 +169,17 @@ def _circuit_hash(writer: SectionWriter, header: ZkeyHeader, ptau: Ptau) -> byte
         + g2_uncompressed(header.delta2)
     )
     n, first = header.n_wires, header.n_public + 1
-    _hash_points(state, "g1", writer.words(IC, first, 8))
+    hash_points(state, "g1", writer.words(IC, first, 8))
     _hash_vanishing(state, header.domain_size, ptau)
-    _hash_points(state, "g1", writer.words(L, n - first, 8))
-    _hash_points(state, "g1", writer.words(A, n, 8))
-    _hash_points(state, "g1", writer.words(B1, n, 8))
-    _hash_points(state, "g2", writer.words(B2, n, 16))
+    hash_points(state, "g1", writer.words(L, n - first, 8))
+    hash_points(state, "g1", writer.words(A, n, 8))
+    hash_points(state, "g1", writer.words(B1, n, 8))
+    hash_points(state, "g2", writer.words(B2, n, 16))
     return state.digest()
 
 
-def _hash_points(state: hashlib.blake2b, group: str, points: Words) -> None:
+def hash_points(state: hashlib.blake2b, group: str, points: Words) -> None:
+    """Hash the number of points and their uncompressed forms."""
     state.update(struct.pack(">I", len(points)))
     for start in range(0, len(points), 1 << 16):
         state.update(native_keys.points_encode(group, points[start : start + (1 << 16)]))

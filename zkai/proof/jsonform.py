@@ -2,16 +2,55 @@
 
 from __future__ import annotations
 
+import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
-from zkai.encoding import parse_decimal
+from zkai.encoding import load_json, parse_decimal, read_capped, write_atomic
 from zkai.errors import InvalidInput
 from zkai.proof.points import G1, G2
 
 WORD = 1 << 256
 """Parsers take any 256-bit integer: that a value is below its modulus is for verifiers to check."""
+
+
+class Document(ABC):
+    """What a JSON file of a named format holds."""
+
+    FORMAT: ClassVar[str]
+    MAX_BYTES: ClassVar[int]
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """Return the document as JSON values."""
+
+    @classmethod
+    @abstractmethod
+    def from_json(cls, value: Any, where: str) -> Self:
+        """Parse `to_json`'s form. Raises InvalidInput naming the field."""
+
+    def write(self, path: Path | str) -> None:
+        """Write the document as JSON, atomically. Raises InvalidInput if that is impossible."""
+        write_atomic(path, json.dumps(self.to_json(), indent=1).encode() + b"\n")
+
+    @classmethod
+    def from_path(cls, path: Path | str) -> Self:
+        """Read and check a document. Raises InvalidInput naming file and field."""
+        return cls.from_json(load_json(read_capped(path, cls.MAX_BYTES), str(path)), str(path))
+
+    @classmethod
+    def expect_document(cls, value: Any, fields: Iterable[str], where: str) -> None:
+        """Return None if `value` is an object of this format with exactly these fields.
+
+        Raises InvalidInput naming the format or the fields.
+        """
+        if isinstance(value, dict) and value.get("format") != cls.FORMAT:
+            found = value.get("format")
+            raise InvalidInput(f"{where}: format {found!r}, expected {cls.FORMAT!r}")
+        expect_fields(value, fields, where)
 
 
 def expect_fields(value: Any, fields: Iterable[str], where: str) -> None:

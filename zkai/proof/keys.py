@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self, TypeVar
 
+from zkai.circuit.binfile import SectionFile
 from zkai.circuit.r1cs import PublicSignal
 from zkai.encoding import (
     hex32,
     keccak256,
-    load_json,
     parse_decimal,
     parse_hex32,
-    read_capped,
     word,
-    write_atomic,
 )
 from zkai.errors import InvalidInput, VerificationError
 from zkai.proof.jsonform import (
     WORD,
+    Document,
     expect_fields,
     expect_text,
     g1_from_json,
@@ -33,6 +31,7 @@ from zkai.proof.jsonform import (
 from zkai.proof.points import G1, G2, g1_from_bytes, g1_uncompressed, g2_uncompressed
 from zkai.proof.ratio import check_g1, check_g2
 from zkai.proof.record import CeremonyRecord, verify_chain_g2
+from zkai.proof.transcript import ONE_DELTA
 from zkai.proof.zkey import IC, Zkey
 
 FORMAT = "zkai.groth16-vk/1"
@@ -42,20 +41,22 @@ _STATUSES = f"{DEVELOPMENT}|{CEREMONY}"
 MAX_VK_BYTES = 64 << 20
 MAX_PROOF_BYTES = 16 << 20
 MAX_PUBLIC = 1 << 20
-_DIGEST_TAG = keccak256(PROOF_FORMAT.encode())
 _FIELDS = (
     "format", "statement", "circuit_digest", "vk_digest", "key_status", "public",
-    "alpha", "beta", "gamma", "delta", "ic", "ceremony",
+    "alpha", "ic", "ceremony",
 )  # fmt: skip
 _NAME = r"[A-Za-z_][A-Za-z0-9_.:/-]{0,127}"
 
 
 @dataclass(frozen=True)
-class VerifyingKey:
-    """The public half of a key for one circuit.
+class KeyDocument(Document):
+    """What the verifying keys of both proof formats hold: names, shared points, the ceremony."""
 
-    e(A, B) = e(alpha, beta) e(IC_0 + sum x_i IC_i, gamma) e(C, delta) (Groth16, section 3.2).
-    """
+    MAX_BYTES: ClassVar[int] = MAX_VK_BYTES
+    PROOFS: ClassVar[str]
+    """The format of the proofs, which starts every digest."""
+    G2_POINTS: ClassVar[tuple[str, ...]]
+    """The fields that hold points of G2, in the digest's order."""
 
     statement: str
     circuit_digest: bytes
@@ -63,27 +64,28 @@ class VerifyingKey:
     public: tuple[PublicSignal, ...]
     alpha: G1
     beta: G2
-    gamma: G2
-    delta: G2
     ic: tuple[G1, ...]
-    ceremony: CeremonyRecord | None = None
+    ceremony: CeremonyRecord | None = field(default=None, kw_only=True)
 
     @property
     def n_public(self) -> int:
-        return len(self.ic) - 1
+        """The number of public values."""
+        return sum(signal.size for signal in self.public)
+
+    def digest_sizes(self) -> bytes:
+        """Return the words of the digest that say how long its variable parts are."""
+        return word(self.n_public)
 
     @cached_property
     def digest(self) -> bytes:
         """keccak256 over format, status, circuit and every point; contracts and proofs name it."""
         return keccak256(
-            _DIGEST_TAG
+            keccak256(self.PROOFS.encode())
             + word(int(self.key_status == CEREMONY))
             + self.circuit_digest
-            + word(self.n_public)
+            + self.digest_sizes()
             + g1_uncompressed(self.alpha)
-            + g2_uncompressed(self.beta)
-            + g2_uncompressed(self.gamma)
-            + g2_uncompressed(self.delta)
+            + b"".join(g2_uncompressed(getattr(self, name)) for name in self.G2_POINTS)
             + b"".join(g1_uncompressed(point) for point in self.ic)
         )
 
@@ -94,19 +96,15 @@ class VerifyingKey:
         """
         if self.key_status not in (DEVELOPMENT, CEREMONY):
             raise InvalidInput(f"verifying key: key_status {self.key_status!r} is unknown")
-        if sum(signal.size for signal in self.public) != self.n_public:
-            raise InvalidInput("verifying key: `public` and `ic` disagree on the number of signals")
         check_g1((self.alpha,), "verifying key: alpha")
-        check_g2((self.beta, self.gamma, self.delta), "verifying key: beta, gamma, delta")
+        names = ", ".join(self.G2_POINTS)
+        check_g2([getattr(self, name) for name in self.G2_POINTS], f"verifying key: {names}")
         check_g1(self.ic, "verifying key: ic")
 
-    def check_production(self) -> None:
-        """Return None if the key comes from a ceremony whose chain of contributions verifies.
+    def check_ceremony(self) -> CeremonyRecord:
+        """Return the record of the ceremony; its chain is for `check_production` to verify.
 
-        This shows that delta was made by the recorded contributions. That the key is this
-        circuit's over the named phase 1 is for `ceremony.verify`, which needs the circuit.
-
-        Raises VerificationError for development keys and for a chain that does not hold.
+        Raises VerificationError for development keys and missing or empty records.
         """
         if self.key_status != CEREMONY:
             raise VerificationError(
@@ -117,63 +115,99 @@ class VerifyingKey:
             raise VerificationError("the key claims a ceremony but records none")
         if self.ceremony.phase1_contributions < 1:
             raise VerificationError("the ceremony's first phase had no contribution")
-        verify_chain_g2(self.ceremony.transcript, self.delta)
+        return self.ceremony
+
+    def extra_json(self) -> dict[str, Any]:
+        """Return the fields that only this format has, besides its points."""
+        return {}
 
     def to_json(self) -> dict[str, Any]:
         """Return the key as JSON values."""
         return {
-            "format": FORMAT,
+            "format": self.FORMAT,
             "statement": self.statement,
             "circuit_digest": hex32(self.circuit_digest),
             "vk_digest": hex32(self.digest),
             "key_status": self.key_status,
             "public": [{"name": s.name, "size": s.size} for s in self.public],
+            **self.extra_json(),
             "alpha": g1_to_json(self.alpha),
-            "beta": g2_to_json(self.beta),
-            "gamma": g2_to_json(self.gamma),
-            "delta": g2_to_json(self.delta),
+            **{name: g2_to_json(getattr(self, name)) for name in self.G2_POINTS},
             "ic": [g1_to_json(point) for point in self.ic],
             "ceremony": None if self.ceremony is None else self.ceremony.to_json(),
         }
 
-    def write(self, path: Path | str) -> None:
-        """Write the key as JSON, atomically. Raises InvalidInput if it cannot be written."""
-        write_atomic(path, json.dumps(self.to_json(), indent=1).encode() + b"\n")
+    @classmethod
+    def extra_from_json(cls, value: dict[str, Any], where: str) -> dict[str, Any]:
+        """Parse what `extra_json` returns. Raises InvalidInput naming the field."""
+        return {}
 
-    @staticmethod
-    def from_path(path: Path | str) -> VerifyingKey:
-        """Read and check a verifying key. Raises InvalidInput naming file and field."""
-        data = read_capped(path, MAX_VK_BYTES)
-        return VerifyingKey.from_json(load_json(data, str(path)), str(path))
+    EXTRA_FIELDS: ClassVar[tuple[str, ...]] = ()
 
-    @staticmethod
-    def from_json(value: Any, where: str = "verifying key") -> VerifyingKey:
+    @classmethod
+    def from_json(cls, value: Any, where: str = "verifying key") -> Self:
         """Parse `to_json`'s form and check every point.
 
         Raises InvalidInput, naming the field, for unknown formats and statuses, malformed or
         non-canonical values, points off the curve, and a vk_digest that is not the key's.
         """
-        if isinstance(value, dict) and value.get("format") != FORMAT:
-            raise InvalidInput(f"{where}: format {value.get('format')!r}, expected {FORMAT!r}")
-        expect_fields(value, _FIELDS, where)
-        key = VerifyingKey(
+        cls.expect_document(value, (*_FIELDS, *cls.EXTRA_FIELDS, *cls.G2_POINTS), where)
+        key = cls(
             expect_text(value["statement"], f"{where}.statement"),
             parse_hex32(value["circuit_digest"], f"{where}.circuit_digest"),
             expect_text(value["key_status"], f"{where}.key_status", _STATUSES),
             _public_from_json(value["public"], f"{where}.public"),
             g1_from_json(value["alpha"], f"{where}.alpha"),
-            g2_from_json(value["beta"], f"{where}.beta"),
-            g2_from_json(value["gamma"], f"{where}.gamma"),
-            g2_from_json(value["delta"], f"{where}.delta"),
-            _ic_from_json(value["ic"], f"{where}.ic"),
-            None
+            ic=_ic_from_json(value["ic"], f"{where}.ic"),
+            ceremony=None
             if value["ceremony"] is None
             else CeremonyRecord.from_json(value["ceremony"], f"{where}.ceremony"),
+            **{name: g2_from_json(value[name], f"{where}.{name}") for name in cls.G2_POINTS},
+            **cls.extra_from_json(value, where),
         )
         key.check()
         if parse_hex32(value["vk_digest"], f"{where}.vk_digest") != key.digest:
             raise InvalidInput(f"{where}.vk_digest: not the digest of this key")
         return key
+
+
+@dataclass(frozen=True)
+class VerifyingKey(KeyDocument):
+    """The public half of a key for one circuit.
+
+    e(A, B) = e(alpha, beta) e(IC_0 + sum x_i IC_i, gamma) e(C, delta) (Groth16, section 3.2).
+    """
+
+    FORMAT: ClassVar[str] = FORMAT
+    PROOFS: ClassVar[str] = PROOF_FORMAT
+    G2_POINTS: ClassVar[tuple[str, ...]] = ("beta", "gamma", "delta")
+
+    gamma: G2
+    delta: G2
+
+    @property
+    def n_public(self) -> int:
+        """The number of public values."""
+        return len(self.ic) - 1
+
+    def check(self) -> None:
+        """Return None if the key is well formed: sizes, curve, subgroup, no point at infinity.
+
+        Raises InvalidInput naming the point.
+        """
+        super().check()
+        if super().n_public != self.n_public:
+            raise InvalidInput("verifying key: `public` and `ic` disagree on the number of signals")
+
+    def check_production(self) -> None:
+        """Return None if the key comes from a ceremony whose chain of contributions verifies.
+
+        This shows that delta was made by the recorded contributions. That the key is this
+        circuit's over the named phase 1 is for `ceremony.verify`, which needs the circuit.
+
+        Raises VerificationError for development keys and for a chain that does not hold.
+        """
+        verify_chain_g2(self.check_ceremony().transcript, (self.delta,), ONE_DELTA)
 
 
 def _public_from_json(value: Any, where: str) -> tuple[PublicSignal, ...]:
@@ -226,7 +260,7 @@ class ProvingKey:
             self.circuit_digest,
             self.key_status,
             tuple(public),
-            *verifying_points(self.zkey),
+            **verifying_points(self.zkey),
         )
         key.check()
         return key
@@ -268,33 +302,47 @@ VERIFYING_FILE = "verifying.json"
 
 def check_pair(zkey: Zkey, verifying: VerifyingKey, where: str) -> None:
     """Return None if a .zkey and a verifying key share their points. Raises InvalidInput if not."""
-    if verifying_points(zkey) != (
-        verifying.alpha, verifying.beta, verifying.gamma, verifying.delta, verifying.ic
-    ):  # fmt: skip
+    points = verifying_points(zkey)
+    if points != {name: getattr(verifying, name) for name in points}:
         raise InvalidInput(f"{where}: {PROVING_FILE} and {VERIFYING_FILE} are of different keys")
 
 
-def verifying_points(zkey: Zkey) -> tuple[G1, G2, G2, G2, tuple[G1, ...]]:
-    """Return alpha, beta, gamma, delta and IC of a .zkey."""
-    data = bytes(zkey.file.view(IC))
-    ic = tuple(
-        g1_from_bytes(data[i : i + 64], zkey.file.where(IC)) for i in range(0, len(data), 64)
-    )
+def verifying_points(zkey: Zkey) -> dict[str, Any]:
+    """Return alpha, beta, gamma, delta and ic of a .zkey by their names in a verifying key."""
     header = zkey.header
-    return header.alpha1, header.beta2, header.gamma2, header.delta2, ic
+    return {
+        "alpha": header.alpha1,
+        "beta": header.beta2,
+        "ic": points_ic(zkey.file, IC),
+        "gamma": header.gamma2,
+        "delta": header.delta2,
+    }
 
 
-def with_ceremony(key: VerifyingKey, record: CeremonyRecord) -> VerifyingKey:
+def points_ic(file: SectionFile, section: int) -> tuple[G1, ...]:
+    """Return the points of a key file's IC section. Raises InvalidInput if not canonical."""
+    data, where = bytes(file.view(section)), file.where(section)
+    return tuple(g1_from_bytes(data[i : i + 64], where) for i in range(0, len(data), 64))
+
+
+_K = TypeVar("_K", bound=KeyDocument)
+
+
+def with_ceremony(key: _K, record: CeremonyRecord) -> _K:
     """Return the key marked as a ceremony's. Call only after the whole transcript verified."""
     return replace(key, key_status=CEREMONY, ceremony=record)
 
 
 @dataclass(frozen=True)
-class Proof:
+class Proof(Document):
     """A proof with the public values it is about; well formed, not yet verified.
 
     `public` maps each signal's name to its values in order.
     """
+
+    FORMAT: ClassVar[str] = PROOF_FORMAT
+    MAX_BYTES: ClassVar[int] = MAX_PROOF_BYTES
+    G1_POINTS: ClassVar[tuple[str, ...]] = ("a", "c")
 
     statement: str
     circuit_digest: bytes
@@ -305,7 +353,7 @@ class Proof:
     b: G2
     c: G1
 
-    def public_values(self, key: VerifyingKey) -> list[int]:
+    def public_values(self, key: KeyDocument) -> list[int]:
         """Return the public values in the key's order.
 
         Raises VerificationError if names or sizes are not those of the key.
@@ -324,8 +372,10 @@ class Proof:
 
     def to_json(self) -> dict[str, Any]:
         """Return the proof as JSON values; a signal of one value is text, else a list."""
+        points: dict[str, Any] = {n: g1_to_json(getattr(self, n)) for n in self.G1_POINTS}
+        points["b"] = g2_to_json(self.b)
         return {
-            "format": PROOF_FORMAT,
+            "format": self.FORMAT,
             "statement": self.statement,
             "circuit_digest": hex32(self.circuit_digest),
             "vk_digest": hex32(self.vk_digest),
@@ -334,40 +384,26 @@ class Proof:
                 name: str(values[0]) if len(values) == 1 else [str(v) for v in values]
                 for name, values in self.public.items()
             },
-            "proof": {"a": g1_to_json(self.a), "b": g2_to_json(self.b), "c": g1_to_json(self.c)},
+            "proof": dict(sorted(points.items())),
         }
 
-    def write(self, path: Path | str) -> None:
-        """Write the proof as JSON, atomically. Raises InvalidInput if it cannot be written."""
-        write_atomic(path, json.dumps(self.to_json(), indent=1).encode() + b"\n")
-
-    @staticmethod
-    def from_path(path: Path | str) -> Proof:
-        """Read a proof. Raises InvalidInput naming file and field."""
-        data = read_capped(path, MAX_PROOF_BYTES)
-        return Proof.from_json(load_json(data, str(path)), str(path))
-
-    @staticmethod
-    def from_json(value: Any, where: str = "proof") -> Proof:
+    @classmethod
+    def from_json(cls, value: Any, where: str = "proof") -> Self:
         """Parse `to_json`'s form. Points and ranges are for `verify` to check.
 
         Raises InvalidInput, naming the field, for unknown formats and non-canonical values.
         """
-        if isinstance(value, dict) and value.get("format") != PROOF_FORMAT:
-            found = value.get("format")
-            raise InvalidInput(f"{where}: format {found!r}, expected {PROOF_FORMAT!r}")
-        expect_fields(value, _PROOF_FIELDS, where)
+        cls.expect_document(value, _PROOF_FIELDS, where)
         points = value["proof"]
-        expect_fields(points, ("a", "b", "c"), f"{where}.proof")
-        return Proof(
+        expect_fields(points, ("b", *cls.G1_POINTS), f"{where}.proof")
+        return cls(
             expect_text(value["statement"], f"{where}.statement"),
             parse_hex32(value["circuit_digest"], f"{where}.circuit_digest"),
             parse_hex32(value["vk_digest"], f"{where}.vk_digest"),
             expect_text(value["key_status"], f"{where}.key_status", _STATUSES),
             _values_from_json(value["public"], f"{where}.public"),
-            g1_from_json(points["a"], f"{where}.proof.a"),
-            g2_from_json(points["b"], f"{where}.proof.b"),
-            g1_from_json(points["c"], f"{where}.proof.c"),
+            b=g2_from_json(points["b"], f"{where}.proof.b"),
+            **{name: g1_from_json(points[name], f"{where}.proof.{name}") for name in cls.G1_POINTS},
         )
 
 

@@ -7,6 +7,7 @@ rejected at or above the modulus; it is read as if in Montgomery form. A point i
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import struct
 
@@ -60,7 +61,11 @@ class SeedStream:
                 return (x, -y % _Q if _is_negative(y) != bool(greatest) else y)
 
     def g2(self) -> G2:
-        """Return a point of G2, its cofactor cleared."""
+        """Return a point of G2: of its curve, the cofactor cleared."""
+        return _clear_cofactor(self.twist_point())
+
+    def twist_point(self) -> tuple[_Fq2, _Fq2]:
+        """Return a point of the curve of G2, almost never in the subgroup of order r."""
         while True:
             x = (self.element(_Q), self.element(_Q))
             greatest = self.u32() & 1
@@ -70,7 +75,7 @@ class SeedStream:
             negative = _is_negative(y[1]) if y[1] else _is_negative(y[0])
             if negative != bool(greatest):
                 y = (-y[0] % _Q, -y[1] % _Q)
-            return _clear_cofactor((x, y))
+            return x, y
 
 
 def _is_negative(value: int) -> bool:
@@ -145,6 +150,7 @@ def hash_to_g2(digest: bytes) -> G2:
     return SeedStream(digest[:32]).g2()
 
 
+@functools.lru_cache(maxsize=2)
 def beacon_seed(beacon: bytes, log_iterations: int) -> bytes:
     """Return SHA-256 iterated 2**log_iterations times on the beacon's value.
 
@@ -157,9 +163,14 @@ def beacon_seed(beacon: bytes, log_iterations: int) -> bytes:
     return beacon
 
 
-def beacon_key(beacon: bytes, log_iterations: int) -> tuple[int, G1, G1]:
-    """Return the scalar d and the points s, d s that a beacon's value selects."""
-    return contribution_key(beacon_seed(beacon, log_iterations))
+def beacon_key(beacon: bytes, log_iterations: int, slot: bytes = b"") -> tuple[int, G1, G1]:
+    """Return the scalar d and the points s, d s that a beacon's value selects for a slot."""
+    return contribution_key(slot_seed(beacon_seed(beacon, log_iterations), slot))
+
+
+def slot_seed(seed: bytes, slot: bytes) -> bytes:
+    """Return the seed of one of several secrets; the seed itself where the slot has no name."""
+    return hashlib.sha256(slot + seed).digest() if slot else seed
 
 
 def contribution_key(seed: bytes) -> tuple[int, G1, G1]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from zkai.errors import InvalidInput, VerificationError
 from zkai.proof.jsonform import expect_fields, parse_hex
 from zkai.proof.points import G1_GENERATOR, G2, G2_GENERATOR
 from zkai.proof.ratio import same_ratio
-from zkai.proof.transcript import MAX_CONTRIBUTIONS, Contribution, Transcript, verify_chain
+from zkai.proof.transcript import MAX_CONTRIBUTIONS, Contribution, Transcript, verify_chains
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,15 @@ class CeremonyRecord:
         )
 
 
-def verify_chain_g2(transcript: Transcript, delta: G2) -> None:
-    """Verify a chain of contributions against delta in G2.
+def verify_chain_g2(transcript: Transcript, deltas: Sequence[G2], slots: Sequence[bytes]) -> None:
+    """Verify a chain of contributions against the deltas in G2, one of each slot.
 
     Raises VerificationError naming the contribution or the mismatch.
     """
-    last = transcript.contributions[-1].delta_after if transcript.contributions else None
-    verify_chain(transcript, last)
-    if not same_ratio((G1_GENERATOR, last), (G2_GENERATOR, delta)):
-        raise VerificationError("the ceremony's last contribution does not lead to the key's delta")
+    ends = [entry.delta_after for entry in transcript.contributions[-len(slots) :]]
+    verify_chains(transcript, ends, slots)
+    for end, delta in zip(ends, deltas, strict=True):
+        if not same_ratio((G1_GENERATOR, end), (G2_GENERATOR, delta)):
+            raise VerificationError(
+                "the ceremony's last contribution does not lead to the key's delta"
+            )

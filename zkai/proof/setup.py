@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from zkai.circuit.binfile import SectionWriter
 from zkai.circuit.r1cs import Circuit
 from zkai.encoding import Limbs, to_limbs
 from zkai.errors import InvalidInput
+from zkai.native import Int64s
 from zkai.proof.keys import DEVELOPMENT, PROVING_FILE, VERIFYING_FILE, Keys, ProvingKey, key_mark
 from zkai.proof.points import G1, G2
 from zkai.proof.ratio import g1_from_words, g2_from_words
@@ -41,17 +43,28 @@ from zkai.proof.zkey import (
 
 
 @dataclass(frozen=True, repr=False)
-class _Toxic:
+class Toxic:
     """The secrets of a setup: (1, 4) rows in standard form."""
 
     tau: Limbs
     alpha: Limbs
     beta: Limbs
-    delta: Limbs
-    delta_inverse: Limbs
+    deltas: tuple[Limbs, ...]
+    inverses: tuple[Limbs, ...]
+
+    @staticmethod
+    def draw(n_deltas: int, scalars: ScalarSource) -> Toxic:
+        """Return fresh secrets with `n_deltas` deltas."""
+        tau, alpha, beta = scalars(), scalars(), scalars()
+        deltas = tuple(scalars() for _ in range(n_deltas))
+        return Toxic(tau, alpha, beta, deltas, tuple(native.fr_inv(delta) for delta in deltas))
 
     def wipe(self) -> None:
-        native_keys.wipe(self.tau, self.alpha, self.beta, self.delta, self.delta_inverse)
+        native_keys.wipe(self.tau, self.alpha, self.beta, *self.deltas, *self.inverses)
+
+
+Bucket = tuple[int, "slice | Int64s", Limbs]
+"""A section of [(beta A_i + alpha B_i + C_i) * factor]: its number, its wires, the factor."""
 
 
 def setup(
@@ -69,8 +82,7 @@ def setup(
     log_domain = domain_log(circuit)
     make_folder(folder)
     path = Path(folder) / PROVING_FILE
-    secrets = (scalars(), scalars(), scalars(), scalars())
-    toxic = _Toxic(*secrets, native.fr_inv(secrets[3]))
+    toxic = Toxic.draw(1, scalars)
     try:
         _write_zkey(path, circuit, statement, toxic, log_domain, report)
     finally:
@@ -109,7 +121,7 @@ def _write_zkey(
     path: Path,
     circuit: Circuit,
     statement: str,
-    toxic: _Toxic,
+    toxic: Toxic,
     log_domain: int,
     report: Progress,
 ) -> None:
@@ -122,18 +134,25 @@ def _write_zkey(
         key_mark(statement, circuit.digest, DEVELOPMENT),
     ) as writer:
         write_coefs(writer, circuit)
-        _write_points(writer, circuit, toxic, log_domain, report)
+        first = circuit.n_public + 1
+        buckets: list[Bucket] = [
+            (IC, slice(None, first), to_limbs([1])),
+            (L, slice(first, None), toxic.inverses[0]),
+        ]
+        write_points(writer, circuit, toxic, buckets, log_domain, report)
 
 
-def _header(circuit: Circuit, toxic: _Toxic, domain_size: int) -> ZkeyHeader:
-    one = to_limbs([1])
+def in_g1(scalar: Limbs) -> G1:
+    """Return a (1, 4) scalar times the generator."""
+    return g1_from_words(native.g1_mul_many(scalar))
 
-    def in_g1(scalar: Limbs) -> G1:
-        return g1_from_words(native.g1_mul_many(scalar))
 
-    def in_g2(scalar: Limbs) -> G2:
-        return g2_from_words(native.g2_mul_many(scalar))
+def in_g2(scalar: Limbs) -> G2:
+    """Return a (1, 4) scalar times the generator."""
+    return g2_from_words(native.g2_mul_many(scalar))
 
+
+def _header(circuit: Circuit, toxic: Toxic, domain_size: int) -> ZkeyHeader:
     return ZkeyHeader(
         circuit.n_wires,
         circuit.n_public,
@@ -141,9 +160,9 @@ def _header(circuit: Circuit, toxic: _Toxic, domain_size: int) -> ZkeyHeader:
         in_g1(toxic.alpha),
         in_g1(toxic.beta),
         in_g2(toxic.beta),
-        in_g2(one),
-        in_g1(toxic.delta),
-        in_g2(toxic.delta),
+        in_g2(to_limbs([1])),
+        in_g1(toxic.deltas[0]),
+        in_g2(toxic.deltas[0]),
     )
 
 
@@ -179,24 +198,25 @@ def write_coefs(writer: SectionWriter, circuit: Circuit) -> None:
     np.frombuffer(view, COEF, offset=4)[:] = circuit_coefs(circuit)
 
 
-def _write_points(
-    writer: SectionWriter, circuit: Circuit, toxic: _Toxic, log_domain: int, report: Progress
+def write_points(
+    writer: SectionWriter,
+    circuit: Circuit,
+    toxic: Toxic,
+    buckets: Sequence[Bucket],
+    log_domain: int,
+    report: Progress,
 ) -> None:
-    n_wires, first_private = circuit.n_wires, circuit.n_public + 1
+    """Fill the sections of points; those of H are divided by the last delta."""
+    n_wires = circuit.n_wires
     report("setup: polynomials", 0.0)
     u, v, w = _wire_polynomials(circuit, toxic.tau, log_domain)
-    combined = [
-        native_keys.setup_combine(u[s], v[s], w[s], toxic.alpha, toxic.beta, factor)
-        for s, factor in (
-            (slice(None, first_private), to_limbs([1])),
-            (slice(first_private, None), toxic.delta_inverse),
-        )
-    ]
-    secrets = [u, v, w, *combined]
-    report("setup: IC and L", 0.1)
-    native_keys.points_generate("g1", combined[0], writer.words(IC, first_private, 8))
-    n_private = n_wires - first_private
-    native_keys.points_generate("g1", combined[1], writer.words(L, n_private, 8))
+    secrets = [u, v, w]
+    report("setup: wires", 0.1)
+    for section, wires, factor in buckets:
+        a, b, c = (np.ascontiguousarray(x[wires]) for x in (u, v, w))
+        combined = native_keys.setup_combine(a, b, c, toxic.alpha, toxic.beta, factor)
+        native_keys.points_generate("g1", combined, writer.words(section, len(combined), 8))
+        secrets += [a, b, c, combined]
     report("setup: A", 0.3)
     scalars = native.from_montgomery(u)
     native_keys.points_generate("g1", scalars, writer.words(A, n_wires, 8))
@@ -224,13 +244,11 @@ def _wire_polynomials(circuit: Circuit, tau: Limbs, log_domain: int) -> tuple[Li
     return u, v, w
 
 
-def _odd_lagrange(toxic: _Toxic, log_domain: int) -> Limbs:
+def _odd_lagrange(toxic: Toxic, log_domain: int) -> Limbs:
     """Return L_{2i+1}(tau) / delta on the roots of twice the order, standard form."""
     both = native_keys.lagrange_at(toxic.tau, log_domain + 1)
     odd = np.ascontiguousarray(both[1::2])
     zero = np.zeros_like(odd)
-    result = native_keys.setup_combine(
-        zero, zero, odd, toxic.alpha, toxic.beta, toxic.delta_inverse
-    )
+    result = native_keys.setup_combine(zero, zero, odd, toxic.alpha, toxic.beta, toxic.inverses[-1])
     native_keys.wipe(both, odd)
     return result

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from zkai.proof.points import (
     G1,
     G1_GENERATOR,
     G2,
+    G2_GENERATOR,
     g1_from_bytes,
     g1_to_bytes,
     g1_uncompressed,
@@ -70,6 +72,10 @@ class Contribution:
     def digest(self) -> bytes:
         """The contribution's 64-byte hash, which its maker publishes."""
         return hashlib.blake2b(self.public_bytes()).digest()
+
+    def label(self) -> tuple[int, str, bytes, int]:
+        """Return who or what contributed: the same for every delta of one party's contribution."""
+        return self.kind, self.name, self.beacon, self.beacon_log_iterations
 
     def to_bytes(self) -> bytes:
         """Return the record as section 10 holds it."""
@@ -156,12 +162,15 @@ class Transcript:
             raise InvalidInput(f"{where}: {len(data) - position} bytes after the last contribution")
         return Transcript(data[:64], tuple(contributions))
 
-    def challenge(self, g1_s: G1, g1_sx: G1) -> bytes:
-        """Return the 64 bytes that bind a new contribution's key to everything before it."""
+    def challenge(self, g1_s: G1, g1_sx: G1, slot: bytes = b"") -> bytes:
+        """Return the 64 bytes that bind a new contribution's key to everything before it.
+
+        `slot` names the delta where a key has more than one.
+        """
         state = hashlib.blake2b(self.circuit_hash)
         for contribution in self.contributions:
             state.update(contribution.public_bytes())
-        state.update(g1_uncompressed(g1_s) + g1_uncompressed(g1_sx))
+        state.update(slot + g1_uncompressed(g1_s) + g1_uncompressed(g1_sx))
         return state.digest()
 
     def append(self, contribution: Contribution) -> Transcript:
@@ -230,41 +239,79 @@ def parse_parameters(data: bytes, where: str) -> dict[str, Any]:
     return result
 
 
+ONE_DELTA = (b"",)
+"""The slots of plain Groth16: iden3's transcripts name none."""
+
+
 def verify_chain(transcript: Transcript, delta1: G1) -> None:
     """Return None if every contribution is bound to its past and the chain ends at `delta1`.
 
     Raises VerificationError naming the contribution, or if there is none at all.
     """
-    if not transcript.contributions:
+    verify_chains(transcript, (delta1,), ONE_DELTA)
+
+
+def verify_chains(transcript: Transcript, deltas: Sequence[G1], slots: Sequence[bytes]) -> None:
+    """Return None if every contribution is bound to its past and the chains end at `deltas`.
+
+    With several slots a party contributes to each in turn, in one go: entries k * len(slots) and
+    following are of one party. Their deltas must differ, also up to sign.
+
+    Raises VerificationError naming the contribution, or if there is none at all.
+    """
+    entries = transcript.contributions
+    if not entries:
         raise VerificationError("the ceremony has no contribution: its delta is known to everyone")
+    if len(entries) % len(slots):
+        raise VerificationError("the ceremony's last contribution does not cover every delta")
     past = Transcript(transcript.circuit_hash)
-    delta: G1 = G1_GENERATOR
-    for number, contribution in enumerate(transcript.contributions, 1):
-        where = f"ceremony contribution {number}"
-        _verify_contribution(contribution, past, delta, where)
-        if contribution.kind == BEACON:
-            _verify_beacon(contribution, where)
-        past = past.append(contribution)
-        delta = contribution.delta_after
-    if delta is None or delta == G1_GENERATOR:
-        raise VerificationError("the ceremony ends at a delta that everyone knows")
-    if delta != delta1:
+    ends: list[G1] = [G1_GENERATOR] * len(slots)
+    for index, entry in enumerate(entries):
+        number, slot = divmod(index, len(slots))
+        where = f"ceremony contribution {number + 1}"
+        if entry.label() != entries[number * len(slots)].label():
+            raise VerificationError(f"{where}: its parts are of different parties")
+        _verify_contribution(entry, past, ends[slot], slots[slot], where)
+        past = past.append(entry)
+        ends[slot] = entry.delta_after
+    if fault := known_deltas(ends):
+        raise VerificationError(f"the ceremony ends {fault}")
+    if ends != list(deltas):
         raise VerificationError("the ceremony's last contribution does not lead to the key's delta")
 
 
-def _verify_contribution(c: Contribution, past: Transcript, delta: G1, where: str) -> None:
-    if past.challenge(c.g1_s, c.g1_sx) != c.transcript:
+def known_deltas(deltas: Sequence[G1 | G2]) -> str | None:
+    """Return what is wrong if a delta is trivial or two are equal, up to sign, else None.
+
+    Where the ratio of two deltas is known, what belongs under one can be moved under the other.
+    """
+    if any(delta is None or delta[0] in _GENERATORS_X for delta in deltas):
+        return "at a delta that everyone knows"
+    if len({delta[0] for delta in deltas if delta is not None}) != len(deltas):
+        return "at two deltas that are equal, up to sign"
+    return None
+
+
+_GENERATORS_X: tuple[Any, ...] = (G1_GENERATOR[0], G2_GENERATOR[0])
+
+
+def _verify_contribution(
+    c: Contribution, past: Transcript, delta: G1, slot: bytes, where: str
+) -> None:
+    if past.challenge(c.g1_s, c.g1_sx, slot) != c.transcript:
         raise VerificationError(f"{where}: its transcript hash does not follow from what precedes")
     challenge = hash_to_g2(c.transcript)
     if not same_ratio((c.g1_s, c.g1_sx), (challenge, c.g2_spx)):
         raise VerificationError(f"{where}: its proof of knowledge does not hold")
     if not same_ratio((delta, c.delta_after), (challenge, c.g2_spx)):
         raise VerificationError(f"{where}: its delta does not follow from the one before")
+    if c.kind == BEACON:
+        _verify_beacon(c, slot, where)
 
 
-def _verify_beacon(c: Contribution, where: str) -> None:
+def _verify_beacon(c: Contribution, slot: bytes, where: str) -> None:
     if not MIN_BEACON_LOG <= c.beacon_log_iterations <= MAX_BEACON_LOG or not c.beacon:
         raise VerificationError(f"{where}: a beacon needs a value and 2**10 to 2**32 iterations")
-    _, g1_s, g1_sx = beacon_key(c.beacon, c.beacon_log_iterations)
+    _, g1_s, g1_sx = beacon_key(c.beacon, c.beacon_log_iterations, slot)
     if (g1_s, g1_sx) != (c.g1_s, c.g1_sx):
         raise VerificationError(f"{where}: its key does not follow from the beacon's value")

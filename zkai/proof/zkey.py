@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +44,8 @@ NAMES = {
 
 _SIZES = struct.Struct("<III")
 _FIELD = struct.Struct("<I32s")
-_HEADER_BYTES = 2 * _FIELD.size + _SIZES.size + 3 * 64 + 3 * 128
+FIELDS_BYTES = 2 * _FIELD.size
+_HEADER_BYTES = FIELDS_BYTES + _SIZES.size + 3 * 64 + 3 * 128
 COEF = np.dtype([("matrix", "<u4"), ("row", "<u4"), ("wire", "<u4"), ("value", "<u8", (4,))])
 
 
@@ -70,8 +71,7 @@ class ZkeyHeader:
         """Return section 2."""
         return b"".join(
             (
-                _FIELD.pack(32, BASE_MODULUS.to_bytes(32, "little")),
-                _FIELD.pack(32, FIELD_MODULUS.to_bytes(32, "little")),
+                fields_bytes(),
                 _SIZES.pack(self.n_wires, self.n_public, self.domain_size),
                 g1_to_bytes(self.alpha1),
                 g1_to_bytes(self.beta1),
@@ -88,18 +88,10 @@ class ZkeyHeader:
 
         Raises InvalidInput, naming `where`, for other fields, impossible sizes or coordinates.
         """
-        for offset, modulus, name in ((0, BASE_MODULUS, "q"), (_FIELD.size, FIELD_MODULUS, "r")):
-            size, value = _FIELD.unpack_from(data, offset)
-            if size != 32 or int.from_bytes(value, "little") != modulus:
-                raise InvalidInput(f"{where}: {name} is not that of BN254")
-        n_wires, n_public, domain = _SIZES.unpack_from(data, 2 * _FIELD.size)
-        if domain < 1 or domain & (domain - 1) or domain > 1 << MAX_LOG_DOMAIN:
-            raise InvalidInput(f"{where}: domain size {domain} is no power of two below 2**28")
-        if n_public >= n_wires or n_public >= domain:
-            raise InvalidInput(
-                f"{where}: {n_public} public signals of {n_wires} wires, domain {domain}"
-            )
-        points = data[2 * _FIELD.size + _SIZES.size :]
+        check_fields(data, where)
+        n_wires, n_public, domain = _SIZES.unpack_from(data, FIELDS_BYTES)
+        check_sizes(n_wires, n_public, domain, where)
+        points = data[FIELDS_BYTES + _SIZES.size :]
         return ZkeyHeader(
             n_wires,
             n_public,
@@ -113,16 +105,72 @@ class ZkeyHeader:
         )
 
 
-class Zkey:
+def fields_bytes() -> bytes:
+    """Return the two moduli that a key file's header starts with."""
+    return b"".join(
+        _FIELD.pack(32, p.to_bytes(32, "little")) for p in (BASE_MODULUS, FIELD_MODULUS)
+    )
+
+
+def check_fields(data: bytes, where: str) -> None:
+    """Return None if a header starts with BN254's moduli. Raises InvalidInput if not."""
+    for offset, modulus, name in ((0, BASE_MODULUS, "q"), (_FIELD.size, FIELD_MODULUS, "r")):
+        size, value = _FIELD.unpack_from(data, offset)
+        if size != 32 or int.from_bytes(value, "little") != modulus:
+            raise InvalidInput(f"{where}: {name} is not that of BN254")
+
+
+def check_sizes(n_wires: int, n_public: int, domain: int, where: str) -> None:
+    """Return None if a header's sizes can be those of a circuit. Raises InvalidInput if not."""
+    if domain < 1 or domain & (domain - 1) or domain > 1 << MAX_LOG_DOMAIN:
+        raise InvalidInput(f"{where}: domain size {domain} is no power of two below 2**28")
+    if n_public >= n_wires or n_public >= domain:
+        raise InvalidInput(
+            f"{where}: {n_public} public signals of {n_wires} wires, domain {domain}"
+        )
+
+
+class KeyFile:
+    """A mapped key file: sections of points in Montgomery form, and zkai's mark."""
+
+    MARK_FORMAT: ClassVar[str]
+
+    def __init__(self, path: Path | str, magic: bytes, names: dict[int, str]) -> None:
+        self.file = SectionFile(path, magic, VERSION, names)
+        self.path = self.file.path
+
+    def g1(self, kind: int) -> Words:
+        """Return a G1 section as (n, 8) words, Montgomery form."""
+        return self.file.words(kind, self.file.size(kind) // 64, 8)
+
+    def g2(self, kind: int) -> Words:
+        """Return a G2 section as (n, 16) words, Montgomery form."""
+        return self.file.words(kind, self.file.size(kind) // 128, 16)
+
+    def mark(self) -> dict[str, Any] | None:
+        """Return zkai's own mark, or None if the file has none."""
+        if MARK not in self.file:
+            return None
+        data = self.file.view(MARK)
+        if len(data) > MAX_MARK_BYTES:
+            raise InvalidInput(f"{self.file.where(MARK)} is larger than {MAX_MARK_BYTES} bytes")
+        mark = load_json(bytes(data), self.file.where(MARK))
+        if not isinstance(mark, dict) or mark.get("format") != self.MARK_FORMAT:
+            raise InvalidInput(f"{self.file.where(MARK)} has an unknown format")
+        return mark
+
+
+class Zkey(KeyFile):
     """A mapped .zkey whose sections all have the size that its header implies."""
+
+    MARK_FORMAT: ClassVar[str] = "zkai.zkey/1"
 
     def __init__(self, path: Path | str) -> None:
         """Map `path` and check its structure; `check` looks at the points themselves.
 
         Raises InvalidInput, naming the file and section.
         """
-        self.file = SectionFile(path, MAGIC, VERSION, NAMES)
-        self.path = self.file.path
+        super().__init__(path, MAGIC, NAMES)
         (protocol,) = struct.unpack("<I", self.file.view(PROTOCOL, 4))
         if protocol != GROTH16:
             raise InvalidInput(f"{self.path}: protocol {protocol}, expected 1 (Groth16)")
@@ -143,14 +191,6 @@ class Zkey:
             raise InvalidInput(f"{where} has {len(data)} bytes for {count} coefficients")
         return np.frombuffer(data, dtype=COEF, offset=4)
 
-    def g1(self, kind: int) -> Words:
-        """Return a G1 section as (n, 8) words, Montgomery form."""
-        return self.file.words(kind, self.file.size(kind) // 64, 8)
-
-    def g2(self, kind: int) -> Words:
-        """Return a G2 section as (n, 16) words, Montgomery form."""
-        return self.file.words(kind, self.file.size(kind) // 128, 16)
-
     def check_header(self) -> None:
         """Return None if the header's points are in their groups, none infinity.
 
@@ -161,18 +201,6 @@ class Zkey:
             check_g1((getattr(header, name),), f"{where}: {name}")
         for name in ("beta2", "gamma2", "delta2"):
             check_g2((getattr(header, name),), f"{where}: {name}")
-
-    def mark(self) -> dict[str, Any] | None:
-        """Return zkai's own mark, or None if the file has none."""
-        if MARK not in self.file:
-            return None
-        data = self.file.view(MARK)
-        if len(data) > MAX_MARK_BYTES:
-            raise InvalidInput(f"{self.file.where(MARK)} is larger than {MAX_MARK_BYTES} bytes")
-        mark = load_json(bytes(data), self.file.where(MARK))
-        if not isinstance(mark, dict) or mark.get("format") != "zkai.zkey/1":
-            raise InvalidInput(f"{self.file.where(MARK)} has an unknown format")
-        return mark
 
 
 def point_sections(header: ZkeyHeader) -> dict[int, int]:
@@ -200,7 +228,7 @@ def zkey_writer(
     """
     sizes = point_sections(header)
     sections = [(PROTOCOL, 4), (HEADER, _HEADER_BYTES)]
-    mark_bytes = canonical_json({"format": "zkai.zkey/1", **mark}) if mark is not None else None
+    mark_bytes = canonical_json({"format": Zkey.MARK_FORMAT, **mark}) if mark is not None else None
     if mark_bytes is not None:
         sections.append((MARK, len(mark_bytes)))
     sections.append((CONTRIBUTIONS, len(contributions)))
