@@ -82,6 +82,10 @@ class SectionFile:
         """Return "FILE: section N (NAME)" for messages."""
         return f"{self.path}: {self._name(kind)}"
 
+    def kinds(self) -> frozenset[int]:
+        """Return the types of the sections that the file has, padding apart."""
+        return frozenset(self._table)
+
     def __contains__(self, kind: int) -> bool:
         return kind in self._table
 

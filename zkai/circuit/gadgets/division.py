@@ -36,10 +36,11 @@ def divide(builder: Builder, numerator: Tensor, denominator: Tensor, tensor: str
         shape,
         0,
         limit,
+        loose=True,
     )
     rest = den * 2 - 1 - remainder
     unproven = Tensor(shape, rest.rows, None)
-    check_range(builder, unproven, 0, limit, rule="remainder below divisor")
+    check_range(builder, unproven, 0, limit, rule="remainder below divisor", loose=True)
     builder.constrain(quotient * 2, den, num * 2 + den - remainder, "division")
     return builder.with_bound(quotient, *bound)
 

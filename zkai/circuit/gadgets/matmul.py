@@ -18,6 +18,7 @@ import math
 import numpy as np
 
 from zkai.circuit.builder import Builder
+from zkai.circuit.gadgets.freivalds import products
 from zkai.circuit.gadgets.range import require_bound
 from zkai.circuit.tensor import LIMIT, Ints, Tensor, as_tensor, concat
 from zkai.errors import InvalidInput
@@ -33,13 +34,16 @@ def matmul(builder: Builder, x: Tensor, w: Tensor) -> Tensor:
     if (constant := constant_values(w)) is not None:
         return x.matmul_const(constant)
     n, m = w.shape
-    batch = x.size // n
+    shape, batch = x.shape[:-1], x.size // n
     rows = x.reshape(batch, n)
     if (constant := constant_values(rows)) is not None:
         product = w.transpose().matmul_const(constant.T).transpose()
+    elif builder.commit:
+        x, w = _compact(builder, rows, m), _compact(builder, w, batch)
+        product = products(builder).product(x, w)
     else:
         product = _private_product(builder, rows, w)
-    return product.reshape(*x.shape[:-1], m)
+    return product.reshape(*shape, m)
 
 
 def constant_values(tensor: Tensor) -> Ints | None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from zkai.circuit.builder import Builder
+from zkai.circuit.gadgets.logup import lookups
 from zkai.circuit.tensor import LIMIT, Bound, Ints, Rows, Tensor, concat
 from zkai.errors import InvalidInput
 
@@ -81,11 +82,16 @@ def check_range(
     high: int,
     tensor: str | None = None,
     rule: str = "range",
+    loose: bool = False,
 ) -> Tensor:
     """Prove low <= value <= high and return the tensor with that bound.
 
-    Costs bit_length(high - low) rows an element, none where the bound is proven already. With a
-    name in `tensor`, the solver rejects inputs that leave the range (see `guard`).
+    With a commitment round, ranges are looked up (gadgets/logup.py), and a `loose` one may prove a
+    higher end, up to 2**8 times as far: for values whose end the caller's constraints prove, or
+    whose end only keeps them below the field's order. The bound is what those prove.
+
+    Otherwise it costs bit_length(high - low) rows an element, none where the bound is proven
+    already. With a name in `tensor`, the solver rejects inputs that leave the range (see `guard`).
 
     Raises InvalidInput for an empty interval or one wider than 2**62.
     """
@@ -97,9 +103,26 @@ def check_range(
         guard(builder, value, low, high, tensor)
     if low == high:
         builder.constrain_equal(low, value, rule)
+    elif builder.commit:
+        _look_up_range(builder, value - low, high - low, rule, loose)
     else:
         _digit_tensor(builder, value - low, high - low, rule)
     return builder.with_bound(value, low, high)
+
+
+def _look_up_range(builder: Builder, value: Tensor, span: int, rule: str, loose: bool) -> None:
+    """Prove 0 <= value <= span, with a top digit where span + 1 is no power of two."""
+    n = span.bit_length()
+    if not 1 <= n <= MAX_RANGE_BITS or span >= LIMIT:
+        raise InvalidInput(f"{builder.name}: a range check takes 1 to {MAX_RANGE_BITS} bits")
+    if span & (span + 1) and not loose:
+        (top,) = builder.hint(
+            f"{rule} top", lambda v: [digits(v, span)[..., -1]], [value], [value.shape]
+        )
+        builder.constrain(top, top, top, rule)
+        value = value - top * (span + 1 - (1 << (n - 1)))
+        n -= 1
+    lookups(builder).range(value, n, rule, loose)
 
 
 def new_in_range(
@@ -111,10 +134,11 @@ def new_in_range(
     low: int,
     high: int,
     tensor: str | None = None,
+    loose: bool = False,
 ) -> Tensor:
     """Return new wires, filled with compute(*inputs) and proven to lie in [low, high]."""
     (value,) = builder.hint(label, lambda *x: [compute(*x)], inputs, [shape])
-    return check_range(builder, value, low, high, tensor, rule=f"{label} range")
+    return check_range(builder, value, low, high, tensor, f"{label} range", loose)
 
 
 def new_windowed(
@@ -137,7 +161,7 @@ def new_windowed(
         guard(builder, value, low, high, tensor)
     span = (1 << (high - low).bit_length()) - 1
     low, high = (high - span, high) if anchor_high else (low, low + span)
-    return check_range(builder, value, low, high, rule=f"{label} range")
+    return check_range(builder, value, low, high, rule=f"{label} range", loose=not anchor_high)
 
 
 def check_signed(builder: Builder, value: Tensor, width: int, tensor: str) -> Tensor:

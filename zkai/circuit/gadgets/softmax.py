@@ -18,6 +18,7 @@ import numpy as np
 from zkai.circuit.builder import Builder
 from zkai.circuit.gadgets.compare import require_zero_among
 from zkai.circuit.gadgets.division import divide
+from zkai.circuit.gadgets.logup import lookups
 from zkai.circuit.gadgets.range import (
     bit_tensor,
     guard,
@@ -27,8 +28,9 @@ from zkai.circuit.gadgets.range import (
 )
 from zkai.circuit.gadgets.rescale import constrain_rescale, rescale_product
 from zkai.circuit.tensor import Ints, Tensor, as_tensor, concat
+from zkai.errors import InvalidInput
 from zkai.model import fixed_point
-from zkai.model.fixed_point import GUARD_BITS, exponent_scale
+from zkai.model.fixed_point import ERROR_SCALE_BITS, GUARD_BITS, exponent_scale
 
 INTEGER_BITS = 7
 """d < 2**(sa + 7): its whole part q has 7 bits (rule 7)."""
@@ -36,11 +38,17 @@ INTEGER_BITS = 7
 
 @dataclass(frozen=True, eq=False)
 class Logits:
-    """A row's base-2 logits u = m - d, with d's bits, least significant first, on a last axis."""
+    """A row's base-2 logits u = m - d, with what proves d's range.
+
+    That is d's bits, least significant first on a last axis, or, with a commitment round, the
+    lookups of the exponentials at error scale `se`.
+    """
 
     maximum: Tensor
     distance: Tensor
-    distance_bits: Tensor
+    distance_bits: Tensor | None
+    terms: Tensor | None = None
+    se: int = ERROR_SCALE_BITS
 
     @property
     def values(self) -> Tensor:
@@ -48,7 +56,14 @@ class Logits:
         return self.maximum.reshape(*self.maximum.shape, 1) - self.distance
 
 
-def logits(builder: Builder, acc: Tensor, shift: int, sa: int, tensor: str) -> Logits:
+def logits(
+    builder: Builder,
+    acc: Tensor,
+    shift: int,
+    sa: int,
+    tensor: str,
+    se: int = ERROR_SCALE_BITS,
+) -> Logits:
     """Prove rule 7 for u = R_shift(acc) over the last axis and return u's parts.
 
     The constraints cannot be met, and the solver raises InvalidInput naming `tensor`, if a row is
@@ -68,9 +83,8 @@ def logits(builder: Builder, acc: Tensor, shift: int, sa: int, tensor: str) -> L
     top = new_in_range(builder, "maximum", row_maximum, [acc], shape, -half, half - 1, tensor)
     (distance,) = builder.hint("distance", distances, [acc, top], [acc.shape])
     guard(builder, distance, 0, half - 1, tensor)
-    bits = bit_tensor(builder, distance, sa + INTEGER_BITS, "distance range")
-    distance = builder.with_bound(distance, 0, half - 1)
-    result = Logits(top, distance, bits)
+    result = _with_range(builder, top, distance, sa, se)
+    distance = result.distance
     constrain_rescale(builder, acc, shift, result.values)
     require_zero_among(builder, distance, "maximum attained")
     return result
@@ -83,8 +97,26 @@ def softmax(builder: Builder, parts: Logits, sa: int, se: int) -> Tensor:
     """
     n = parts.distance.shape[-1]
     fixed_point.softmax_widths(n, sa, se)
-    terms = exponential(builder, parts.distance, parts.distance_bits, sa, se)
+    terms = _terms(builder, parts, sa, se)
     return _normalise(builder, terms, terms, se, exponent_scale(sa, se))
+
+
+def _with_range(builder: Builder, top: Tensor, distance: Tensor, sa: int, se: int) -> Logits:
+    """Prove 0 <= d < 2**(sa + 7)."""
+    last = (1 << (sa + INTEGER_BITS)) - 1
+    if builder.commit:
+        terms = exponential_lookup(builder, distance, sa, se)
+        return Logits(top, builder.with_bound(distance, 0, last), None, terms, se)
+    bits = bit_tensor(builder, distance, sa + INTEGER_BITS, "distance range")
+    return Logits(top, builder.with_bound(distance, 0, last), bits, None, se)
+
+
+def _terms(builder: Builder, parts: Logits, sa: int, se: int) -> Tensor:
+    if parts.distance_bits is not None:
+        return exponential(builder, parts.distance, parts.distance_bits, sa, se)
+    if parts.terms is None or parts.se != se:
+        raise InvalidInput(f"{builder.name}: the logits' exponentials have another error scale")
+    return parts.terms
 
 
 def sigmoid(builder: Builder, acc: Tensor, shift: int, sa: int, se: int, tensor: str) -> Tensor:
@@ -106,12 +138,11 @@ def sigmoid(builder: Builder, acc: Tensor, shift: int, sa: int, se: int, tensor:
     pair = [x.reshape(*acc.shape, 1) for x in (below, top)]
     distance = concat(pair, axis=-1)
     guard(builder, distance, 0, half - 1, tensor)
-    bits = bit_tensor(builder, distance, sa + INTEGER_BITS, "distance range")
-    distance = builder.with_bound(distance, 0, half - 1)
-    parts = Logits(builder.with_bound(top, 0, half - 1), distance, bits)
+    parts = _with_range(builder, builder.with_bound(top, 0, half - 1), distance, sa, se)
+    distance = parts.distance
     constrain_rescale(builder, acc, shift, parts.values[..., 0])
     require_zero_among(builder, distance, "maximum attained")
-    terms = exponential(builder, distance, bits, sa, se)
+    terms = _terms(builder, parts, sa, se)
     return _normalise(builder, terms, terms[..., :1], se, exponent_scale(sa, se))[..., 0]
 
 
@@ -127,13 +158,45 @@ def exponential(
     square = builder.multiply(fraction, fraction, "fraction squared")
     polynomial = (64 << (2 * sa)) - (43 << sa) * fraction + 11 * square
     # It falls over the whole of 0 <= f < 2**sa, as its slope is 22 f - 43 2**sa < 0.
-    last = (1 << sa) - 1
-    smallest = (64 << (2 * sa)) - (43 << sa) * last + 11 * last * last
-    polynomial = builder.with_bound(polynomial, smallest, 64 << (2 * sa))
+    fractions = _fraction_table(sa)
+    polynomial = builder.with_bound(polynomial, int(fractions[-1]), int(fractions[0]))
+    power = lookup(builder, high, _power_table(se).tolist())
+    return builder.multiply(power, polynomial, "exponential")
+
+
+def exponential_lookup(builder: Builder, distance: Tensor, sa: int, se: int) -> Tensor:
+    """Return e for d, and prove 0 <= d < 2**(sa + 7): both parts of d are arguments of tables.
+
+    Costs five rows an element, and 2**sa + 2**7 for the circuit.
+    """
+    fractions, powers = _fraction_table(sa), _power_table(se)
+    shape = distance.shape
+
+    def split(d: Ints) -> list[Ints]:
+        whole, fraction = d >> sa, d & ((1 << sa) - 1)
+        inside = np.clip(whole, 0, len(powers) - 1)  # constraints refuse what lies outside
+        return [whole, powers[inside], fractions[fraction]]
+
+    whole, power, polynomial = builder.hint("exponents", split, [distance], [shape] * 3)
+    tables, rest = lookups(builder), distance - whole * (1 << sa)
+    tables.function(f"powers {se}", powers, whole, power, "power")
+    tables.function(f"fractions {sa}", fractions, rest, polynomial, "fraction")
+    power = builder.with_bound(power, 0, int(powers[0]))
+    polynomial = builder.with_bound(polynomial, int(fractions[-1]), int(fractions[0]))
+    return builder.multiply(power, polynomial, "exponential")
+
+
+def _fraction_table(sa: int) -> Ints:
+    """Return 64 2**(2 sa) - 43 f 2**sa + 11 f**2 for 0 <= f < 2**sa."""
+    f = np.arange(1 << sa)
+    return (64 << (2 * sa)) - (43 << sa) * f + 11 * f * f
+
+
+def _power_table(se: int) -> Ints:
+    """Return 2**(se+2-q), or 0 where q >= se + 2, for 0 <= q < 2**7."""
     limit = se + 2
     table = [1 << (limit - q) if q < limit else 0 for q in range(1 << INTEGER_BITS)]
-    power = lookup(builder, high, table)
-    return builder.multiply(power, polynomial, "exponential")
+    return np.array(table, np.int64)
 
 
 def lookup(builder: Builder, bits: Tensor, table: Sequence[int]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +19,23 @@ STEP_BITS = 32
 
 PublicValues = dict[str, int | list[int]]
 """Public signals by name: one integer in [0, r), or a list where a signal has several."""
+
+Format = Literal["groth16", "groth16-commit"]
+"""The proof format that a statement's circuit is for: the second has a commitment round."""
+
+PLAIN: Format = "groth16"
+COMMIT: Format = "groth16-commit"
+
+
+def check_format(where: str, value: str) -> None:
+    """Return None for a known format. Raises InvalidInput otherwise."""
+    if value not in (PLAIN, COMMIT):
+        raise InvalidInput(f"{where}: format must be {PLAIN!r} or {COMMIT!r}, got {value!r}")
+
+
+def describe_format(value: Format) -> dict[str, str]:
+    """Return what a description says of the format: nothing for plain Groth16."""
+    return {} if value == PLAIN else {"format": value}
 
 
 @runtime_checkable

@@ -21,10 +21,15 @@ from zkai.circuit.gadgets.softmax import logits, softmax
 from zkai.circuit.r1cs import Circuit
 from zkai.circuit.statements import commitments
 from zkai.circuit.statements.base import (
+    COMMIT,
+    PLAIN,
     STEP_BITS,
+    Format,
     PublicValues,
     bind_context,
+    check_format,
     check_names,
+    describe_format,
     field_element,
     int_tensor,
     integer,
@@ -57,6 +62,7 @@ class TrainingStep:
     steps: int = 1
     loss: Literal["softmax"] = "softmax"
     learning_rate: float | None = field(default=None, compare=False)
+    format: Format = PLAIN
     version: ClassVar[str] = VERSION
 
     def __post_init__(self) -> None:
@@ -66,22 +72,24 @@ class TrainingStep:
             raise InvalidInput(f"{VERSION}: loss must be 'softmax', got {self.loss!r}")
         if self.learning_rate is not None:
             training.learning_rate(self.head, self.learning_rate, self.batch)
+        check_format(VERSION, self.format)
         self.head.widths(self.batch)
         commitments.check_velocity_width(self.head, self.batch)
 
     def build(self) -> Circuit:
         """Return the statement's circuit; equal statements share one."""
-        return _build(self.head, self.batch, self.steps)
+        return _build(self.head, self.batch, self.steps, self.format)
 
     def describe(self) -> dict[str, Any]:
         """Return every static choice, for canonical JSON."""
-        return {
+        description = {
             "statement": VERSION,
             "head": self.head.describe(),
             "batch": self.batch,
             "steps": self.steps,
             "loss": self.loss,
         }
+        return description | describe_format(self.format)
 
     def assign(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the circuit's inputs.
@@ -162,8 +170,8 @@ class TrainingStep:
 
 
 @lru_cache(maxsize=4)
-def _build(head: SoftmaxHead, batch: int, steps: int) -> Circuit:
-    builder = Builder(VERSION)
+def _build(head: SoftmaxHead, batch: int, steps: int, proof_format: Format) -> Circuit:
+    builder = Builder(VERSION, commit=proof_format == COMMIT)
     old_state, new_state = builder.public_field("old_state"), builder.public_field("new_state")
     batch_signal, user_signal = builder.public_field("batch"), builder.public_field("user")
     model, fork = builder.public_field("model"), builder.public_field("fork")
@@ -253,10 +261,14 @@ def sgd_step(
     with builder.at("logits"):
         acc = matmul(builder, x, weights[:-1]) + weights[-1] * one
         sa, se = head.logit_scale_bits, head.error_scale_bits
-        parts = logits(builder, acc * LOG2_E_NUMERATOR, head.logit_shift, sa, "logits")
+        parts = logits(builder, acc * LOG2_E_NUMERATOR, head.logit_shift, sa, "logits", se)
     with builder.at("softmax"):
         error = softmax(builder, parts, sa, se) - targets * (1 << se)
+    # Without momentum only c G is needed, and c E has fewer entries than G where a batch is small.
+    early = builder.commit and velocity is None and x.shape[0] <= head.features
     with builder.at("gradient"):
+        if early:
+            error = builder.multiply(rate, error, "rate times error")
         product = matmul(builder, x.transpose(), error)
         bias = error.sum(0).reshape(1, head.classes) * one
         gradient = concat([product, bias])
@@ -266,7 +278,7 @@ def sgd_step(
             width = head.widths(x.shape[0])["v"]
             gradient = velocity = rescale(builder, total, MOMENTUM_BITS, width, "velocity")
     with builder.at("update"):
-        scaled = builder.multiply(rate, gradient, "rate times step")
+        scaled = gradient if early else builder.multiply(rate, gradient, "rate times step")
         shift = head.update_shift
         acc = weights * (1 << shift) - scaled
         name = "weights after the step"

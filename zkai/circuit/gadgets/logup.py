@@ -1,0 +1,246 @@
+"""Lookups with a commitment round: range checks and two-column tables in one argument.
+
+A circuit's tables hold entries (v0, v1) and have an id each. With challenges alpha and s, an entry
+counts as t = v0 + s v1 + s^2 id, and all lookups a_i and all entries t_j together satisfy
+
+    sum_i 1 / (alpha - a_i) = sum_j m_j / (alpha - t_j)
+
+with m_j the number of lookups of entry j. Values and multiplicities are of round 1. A tuple that is
+in no table then makes the sides different rational functions of alpha, for all s but a few: for n
+lookups and T entries, n < r, at most a share 2 (n + T)^2 / r of the challenges satisfies the
+equation. Without the id, an entry (x, 0) of a function's table would satisfy a range lookup.
+
+Source: U. Haboeck, "Multivariate lookups based on logarithmic derivatives", ePrint 2022/1530.
+
+A range [0, 2^n) is cut into limbs. The widths of the range tables are chosen per circuit, when all
+its ranges are known, to make the number of rows least (`choose_widths`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+
+import numpy as np
+
+from zkai.circuit.builder import Builder
+from zkai.circuit.tensor import Ints, Tensor, as_tensor, concat
+from zkai.errors import InvalidInput
+
+WIDTHS = range(2, 17)
+"""Range tables have 2^2 to 2^16 entries."""
+
+MAX_TABLES = 4
+SLACK = 8
+"""A loose range may grow by this many bits if that saves rows."""
+
+Limb = tuple[int, int]
+"""A limb's bits, and how it is proven: the table's width, or 1 for a boolean row.
+
+A limb narrower than its table is looked up twice, also shifted to the table's upper end.
+"""
+
+
+_Coin = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class _Range:
+    node: str
+    rule: str
+    value: Tensor
+    bits: int
+    loose: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Lookup:
+    node: str
+    rule: str
+    table: str
+    first: Tensor
+    second: Tensor | None
+
+
+class Lookups:
+    """All lookups of one circuit; `close` makes their single argument."""
+
+    def __init__(self, builder: Builder) -> None:
+        self._builder = builder
+        self._ranges: list[_Range] = []
+        self._lookups: list[_Lookup] = []
+        self._tables: dict[str, tuple[Ints, Ints | None]] = {}
+
+    def range(self, value: Tensor, bits: int, rule: str, loose: bool = False) -> None:
+        """Prove 0 <= value < 2^bits; if `loose`, some 2^n with bits <= n <= bits + 8.
+
+        Raises InvalidInput if the value depends on a challenge.
+        """
+        self._builder.require_round_one(value)
+        flat = value.reshape(value.size)
+        self._ranges.append(_Range(self._builder.node, rule, flat, bits, loose))
+
+    def function(
+        self, name: str, entries: Sequence[int] | Ints, argument: Tensor, value: Tensor, rule: str
+    ) -> None:
+        """Prove 0 <= argument < len(entries) and value = entries[argument], elementwise.
+
+        Costs two rows a lookup, and one an entry for the whole circuit.
+
+        Raises InvalidInput if an operand depends on a challenge, or for another table of that name.
+        """
+        table = np.asarray(entries, np.int64)
+        _, second = self._tables.setdefault(name, (np.arange(len(table)), table))
+        if second is None or not np.array_equal(second, table) or argument.shape != value.shape:
+            raise InvalidInput(
+                f"{self._builder.name}: lookup table {name!r} is used for two things"
+            )
+        self._builder.require_round_one(argument, value)
+        pair = [x.reshape(x.size) for x in (argument, value)]
+        self._lookups.append(_Lookup(self._builder.node, rule, name, pair[0], pair[1]))
+
+    def close(self) -> None:
+        """Cut the ranges into limbs, count the lookups and add the argument's rows."""
+        need = Counter[tuple[int, bool]]()
+        for request in self._ranges:
+            need[request.bits, request.loose] += request.value.size
+        widths = choose_widths(need)
+        for width in widths:
+            self._tables[_range_table(width)] = (np.arange(1 << width), None)
+        for request in self._ranges:
+            with self._builder.at(request.node):
+                self._cut(request, limbs_of(request.bits, request.loose, widths))
+        if self._lookups:
+            self._argue()
+
+    def _cut(self, request: _Range, limbs: Sequence[Limb]) -> None:
+        builder, value = self._builder, request.value
+        upper = limbs[1:]
+        shifts = np.cumsum([0, *(bits for bits, _ in limbs)])[1:-1]
+        lowest, parts = value, []
+        if upper:
+            (made,) = builder.hint(
+                f"{request.rule} limbs",
+                partial(_cut_integers, shifts=shifts, sizes=[bits for bits, _ in upper]),
+                [value],
+                [(value.size, len(upper))],
+            )
+            weights = (np.int64(1) << shifts)[:, None]
+            lowest = value - made.matmul_const(weights).reshape(value.size)
+            parts = [made[:, i] for i in range(len(upper))]
+        for (bits, width), limb in zip(limbs, [lowest, *parts], strict=True):
+            if width == 1:
+                builder.constrain(limb, limb - 1, 0, request.rule)
+                continue
+            names = [limb] if bits == width else [limb, limb * (1 << (width - bits))]
+            for part in names:
+                builder.require_round_one(part)
+                self._lookups.append(
+                    _Lookup(request.node, request.rule, _range_table(width), part, None)
+                )
+
+    def _argue(self) -> None:
+        builder = self._builder
+        alpha, s = builder.challenge("alpha"), builder.challenge("tag")
+        multiplicities = {name: self._count(name) for name in self._tables}
+        # Largest first: the widest table needs no term for its id, which is 0.
+        order = sorted(self._tables, key=lambda name: (-len(self._tables[name][0]), name))
+        with builder.at("lookup tables"):
+            square = builder.define_product("tag squared", s, s)
+        ids = {name: square * number for number, name in enumerate(order)}
+        total: list[Tensor] = []
+        for lookup in self._lookups:
+            with builder.at(lookup.node):
+                value = lookup.first + ids[lookup.table]
+                if lookup.second is not None:
+                    value = value + builder.define_product(f"{lookup.rule} pair", lookup.second, s)
+                total.append(builder.define_quotient(lookup.rule, 1, alpha - value))
+        for name in order:
+            first, second = self._tables[name]
+            entries = as_tensor(first) + ids[name]
+            if second is not None:
+                entries = entries + s.broadcast_to(second.shape) * second
+            with builder.at("lookup tables"):
+                terms = builder.define_quotient(name, multiplicities[name], alpha - entries)
+            total.append(-terms)
+        with builder.at("lookup tables"):
+            joined = concat([t.reshape(t.size) for t in total])
+            builder.constrain_zero(joined.sum(0), "lookups balance")
+
+    def _count(self, name: str) -> Tensor:
+        """Return the table's multiplicities, wires of round 1."""
+        size = len(self._tables[name][0])
+        values = [x.first for x in self._lookups if x.table == name]
+
+        def count(*arrays: Ints) -> list[Ints]:
+            flat = np.concatenate([np.zeros(0, np.int64), *(a.ravel() for a in arrays)])
+            inside = flat[(flat >= 0) & (flat < size)]  # constraints refuse the others
+            return [np.bincount(inside, minlength=size).astype(np.int64)]
+
+        with self._builder.at("lookup tables"):
+            (counted,) = self._builder.hint(f"{name} multiplicities", count, values, [(size,)])
+        self._builder.require_round_one(counted)
+        return counted
+
+
+def lookups(builder: Builder) -> Lookups:
+    """Return the circuit's one collector of lookups."""
+    return builder.deferred(Lookups, lambda: Lookups(builder))
+
+
+def _range_table(width: int) -> str:
+    return f"range 2^{width}"
+
+
+def _cut_integers(values: Ints, shifts: Ints, sizes: Sequence[int]) -> list[Ints]:
+    masks = (np.int64(1) << np.asarray(sizes, np.int64)) - 1
+    return [(values[..., None] >> shifts) & masks]
+
+
+def choose_widths(need: Mapping[tuple[int, bool], int]) -> tuple[int, ...]:
+    """Return the widths of the range tables that make tables and lookups fewest together.
+
+    `need` counts the values by (bits, loose).
+    """
+    best: int | None = None
+    found: tuple[int, ...] = ()
+    top = max((bits for bits, _ in need), default=0)
+    for count in range(1, MAX_TABLES + 1):
+        for widths in combinations([w for w in WIDTHS if w <= max(top, 2)], count):
+            rows = sum(1 << w for w in widths)
+            if best is not None and rows >= best:
+                continue
+            costs = _costs(widths, top + SLACK)
+            rows += sum(n * _cheapest(costs, b, loose)[0] for (b, loose), n in need.items())
+            if best is None or rows < best:
+                best, found = rows, widths
+    return found if need else ()
+
+
+def limbs_of(bits: int, loose: bool, widths: Sequence[int]) -> list[Limb]:
+    """Return the cheapest limbs that make up `bits` bits, or a few more if `loose`."""
+    costs = _costs(tuple(widths), bits + SLACK)
+    left, limbs = _cheapest(costs, bits, loose)[1], list[Limb]()
+    while left:
+        _, size, width = costs[left]
+        limbs.append((size, width))
+        left -= size
+    return sorted(limbs, reverse=True)
+
+
+def _cheapest(costs: Sequence[_Coin], bits: int, loose: bool) -> tuple[int, int]:
+    """Return the least number of rows, and the number of bits that takes it."""
+    return min((costs[n][0], n) for n in range(bits, bits + (SLACK if loose else 0) + 1))
+
+
+def _costs(widths: tuple[int, ...], top: int) -> list[_Coin]:
+    """Return for each number of bits: rows, the size of a last limb, and its table's width."""
+    coins = [(1, w, w) for w in widths] + [(1, 1, 1)]
+    coins += [(2, size, max(widths)) for size in range(2, max(widths))]
+    costs: list[_Coin] = [(0, 0, 0)]
+    for n in range(1, top + 1):
+        costs.append(min((costs[n - c[1]][0] + c[0], c[1], c[2]) for c in coins if c[1] <= n))
+    return costs
