@@ -34,7 +34,7 @@ from contracts.make_vectors import (
     scalar,
 )
 
-SHAPES = ((0, 1), (1, 2), (2, 3), (9, 4), (64, 4))
+SHAPES = ((0, 1), (1, 2), (2, 3), (9, 2), (9, 4), (64, 4))
 NAMES = ("fold", "alpha", "tag", "freivalds")
 DOMAIN = keccak256(b"zkai.groth16-commit/1")
 

@@ -35,6 +35,8 @@ abstract contract Groth16CommitBase is IGroth16CommitVerifier {
     uint256 internal constant R = 21888242871839275222246405745257275088548364400416034343698204186575808495617;
     /// The modulus of the field over which BN254 is defined (EIP-196).
     uint256 internal constant Q = 21888242871839275222246405745257275088696311157297823662689037894645226208583;
+    /// Where the public inputs start in canonical calldata, which ends with them.
+    uint256 private constant INPUTS = 388;
     // G2's generator (EIP-197)
     uint256 private constant G2_X1 = 11559732032986387107991004021392285783925812861821192530917403151452391805634;
     uint256 private constant G2_X0 = 10857046999023057135944570762232829481370756359578518086990519993285655852781;
@@ -56,8 +58,8 @@ abstract contract Groth16CommitBase is IGroth16CommitVerifier {
         _checkProofWords(proof);
         _checkInputs(publics);
         // Only canonical values are hashed: every statement has one seed.
-        uint256 seed = _hashSeed(key, c, proof, publics);
-        (uint256 x, uint256 y) = _combineInputs(key, c, seed, publics);
+        uint256 seed = _hashSeed(key, c, proof);
+        (uint256 x, uint256 y) = _combineInputs(key, c, seed);
         _checkPairing(key, x, y, proof);
     }
 
@@ -140,40 +142,36 @@ abstract contract Groth16CommitBase is IGroth16CommitVerifier {
 
     /// Reverts unless every public input is below r.
     function _checkInputs(uint256[] calldata publics) private pure {
-        uint256 bad; // one more than the index of an input that is not
+        bool inRange = true;
         assembly ("memory-safe") {
-            for { let i := 0 } lt(i, publics.length) { i := add(i, 1) } {
-                if iszero(lt(calldataload(add(publics.offset, shl(5, i))), R)) { bad := add(i, 1) }
+            for { let input := INPUTS } lt(input, calldatasize()) { input := add(input, 32) } {
+                inRange := and(inRange, lt(calldataload(input), R))
             }
         }
-        if (bad != 0) revert Groth16CommitVerifier__PublicInputOutOfRange(bad - 1);
+        if (!inRange) {
+            uint256 index = publics.length - 1;
+            while (publics[index] < R) --index;
+            revert Groth16CommitVerifier__PublicInputOutOfRange(index);
+        }
     }
 
     /// keccak256(domain, vkDigest, n, x_1 .. x_n, D.x, D.y). Writes behind the key.
-    function _hashSeed(uint256 key, uint256 c, uint256[10] calldata proof, uint256[] calldata publics)
-        private
-        pure
-        returns (uint256 seed)
-    {
+    function _hashSeed(uint256 key, uint256 c, uint256[10] calldata proof) private pure returns (uint256 seed) {
         assembly ("memory-safe") {
             let size := add(736, shl(6, c))
             let data := add(key, size)
-            let end := add(data, add(96, shl(5, publics.length)))
+            // the array's length and the array
+            let inputs := sub(calldatasize(), sub(INPUTS, 32))
             mstore(data, mload(key))
             mstore(add(data, 32), keccak256(key, size))
-            // the array's length and the array
-            calldatacopy(add(data, 64), sub(publics.offset, 32), add(32, shl(5, publics.length)))
-            calldatacopy(end, add(proof, 256), 64)
-            seed := keccak256(data, add(64, sub(end, data)))
+            calldatacopy(add(data, 64), sub(INPUTS, 32), inputs)
+            calldatacopy(add(add(data, 64), inputs), add(proof, 256), 64)
+            seed := keccak256(data, add(128, inputs))
         }
     }
 
     /// ic[0] + y ic[1] + sum challenge_j ic[j + 1]. Overwrites ic[1] and later, and what lies behind.
-    function _combineInputs(uint256 key, uint256 c, uint256 seed, uint256[] calldata publics)
-        private
-        view
-        returns (uint256 x, uint256 y)
-    {
+    function _combineInputs(uint256 key, uint256 c, uint256 seed) private view returns (uint256 x, uint256 y) {
         bool ok = true;
         assembly ("memory-safe") {
             let ic := add(key, 608)
@@ -197,11 +195,10 @@ abstract contract Groth16CommitBase is IGroth16CommitVerifier {
                 ok := and(ok, and(eq(returndatasize(), 64), staticcall(gas(), 6, sum, 128, sum, 64)))
                 point := sub(point, 64)
             }
-            let folded := 0
-            let input := add(publics.offset, shl(5, publics.length))
-            for {} gt(input, publics.offset) {} {
+            let folded
+            for { let input := calldatasize() } gt(input, INPUTS) {} {
                 input := sub(input, 32)
-                folded := mulmod(addmod(folded, calldataload(input), R), scalar, R)
+                folded := mulmod(add(folded, calldataload(input)), scalar, R)
             }
             mstore(add(point, 64), folded)
             ok := and(ok, and(eq(returndatasize(), 64), staticcall(gas(), 7, point, 96, product, 64)))

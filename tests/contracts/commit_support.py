@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
-from chain_support import ROOT, Case, _program, compile_each
+from chain_support import ROOT, Case, _program, build, compile_each
 
 from zkai.chain.abi import decode_revert, verify_calldata, words
 from zkai.chain.artifact import load_artifact
@@ -19,7 +19,7 @@ from zkai.encoding import keccak256
 from zkai.errors import VerificationError
 from zkai.proof.points import G1, G2
 
-SHAPES = ((0, 1), (1, 2), (2, 3), (9, 4), (64, 4))
+SHAPES = ((0, 1), (1, 2), (2, 3), (9, 2), (9, 4), (64, 4))
 Shape = tuple[int, int]
 
 ABI = load_artifact(COMMIT_CONTRACT).abi
@@ -142,7 +142,7 @@ def refusal_of(chain: Chain, address: str, case: Case) -> str | None:
 def rendered_creation_codes() -> dict[Shape, bytes]:
     """The creation code of the rendered verifier of each vectors' key."""
     files = {f"{shape}.sol": render_words(key_words(commit_vectors(shape).vk)) for shape in SHAPES}
-    compiled = compile_each(files, COMMIT_CONTRACT)
+    compiled = compile_each(files, COMMIT_CONTRACT, **build.COMMIT.settings)
     return {
         shape: bytes.fromhex(compiled[f"{shape}.sol"]["bytecode"]["object"]) for shape in SHAPES
     }
