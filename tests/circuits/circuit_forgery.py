@@ -9,12 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zkai.circuit.builder import Builder
+from zkai.circuit.builder import CHALLENGES, Builder
 from zkai.circuit.gadgets.range import OVERFLOW
-from zkai.circuit.r1cs import Circuit, Witness
+from zkai.circuit.r1cs import Circuit, Csr, Partial, Witness
 from zkai.circuit.tensor import Tensor
-from zkai.encoding import FIELD_MODULUS, from_limbs, to_limbs
+from zkai.encoding import FIELD_MODULUS, from_limbs, keccak256, to_limbs
 from zkai.errors import VerificationError
+
+
+def challenges_of(witness: Witness) -> list[int]:
+    """Challenges that hash the whole of round 1, as a commitment's do."""
+    seed = keccak256(np.ascontiguousarray(witness).tobytes())
+    words = [keccak256(seed + j.to_bytes(32, "big")) for j in range(len(CHALLENGES))]
+    return [int.from_bytes(word, "big") % FIELD_MODULUS for word in words]
 
 
 def values(circuit: Circuit, witness: Witness, tensor: Tensor) -> np.ndarray:
@@ -34,7 +41,7 @@ def assert_refused(
     circuit: Circuit, inputs: Mapping[str, Any], tamper: Mapping[str, Callable[[Any], Any]]
 ) -> str:
     """Solve on from forged hints, check that a constraint refuses it, and return the message."""
-    witness = forger(circuit).solve(inputs, tamper)
+    witness = forger(circuit).solve(inputs, tamper, challenges_of)
     with pytest.raises(VerificationError) as caught:
         circuit.check(witness)
     return str(caught.value)
@@ -122,6 +129,43 @@ def assert_every_wire_forced(circuit: Circuit, witness: Witness, inputs: bool = 
     assert free == []
 
 
+def assert_every_committed_wire_forced(circuit: Circuit, witness: Witness) -> None:
+    """Change wires of round 1 one at a time, with honest challenges and round 2 from then on.
+
+    A row without challenges that breaks settles a wire at once; the others cost a whole round 2.
+    """
+    circuit.check(witness)
+    alone = _without_challenges(circuit)
+    rng = np.random.default_rng(0)
+    place = dict.fromkeys(free_wires(alone, witness))
+    for wire in (w for w in place if circuit.rounds[w] == 1):
+        for change in (1, int.from_bytes(rng.bytes(31), "little")):
+            changed = witness.copy()
+            changed[circuit.rounds == 2] = 0
+            value = from_limbs(changed[wire : wire + 1])[0]
+            changed[wire] = to_limbs([(value + change) % FIELD_MODULUS])[0]
+            forged = circuit.finish(Partial(changed), challenges_of(changed))
+            with pytest.raises(VerificationError):
+                circuit.check(forged)
+
+
+def _without_challenges(circuit: Circuit) -> Circuit:
+    """The circuit's rows that hold no wire of round 2."""
+    late = np.zeros(circuit.n_constraints, np.bool_)
+    for matrix in (circuit.a, circuit.b, circuit.c):
+        row = np.repeat(np.arange(len(matrix)), np.diff(matrix.indptr))
+        late[row[circuit.rounds[matrix.wires] == 2]] = True
+    kept = [_kept_rows(m, np.flatnonzero(~late)) for m in (circuit.a, circuit.b, circuit.c)]
+    return replace(circuit, a=kept[0], b=kept[1], c=kept[2])
+
+
+def _kept_rows(matrix: Csr, rows: np.ndarray) -> Csr:
+    lengths = np.diff(matrix.indptr)[rows]
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    source = np.repeat(matrix.indptr[rows] - indptr[:-1], lengths) + np.arange(indptr[-1])
+    return Csr(indptr, matrix.wires[source], matrix.coefs[source])
+
+
 def assert_wire_refused(circuit: Circuit, witness: Witness, changes: Mapping[int, int]) -> None:
     """Overwrite wires with field elements and check that a row breaks."""
     changed = witness.copy()
@@ -134,9 +178,10 @@ def assert_wire_refused(circuit: Circuit, witness: Witness, changes: Mapping[int
 def gadget_circuit(
     build: Callable[..., Tensor | tuple[Tensor, ...]],
     bounds: Mapping[str, tuple[tuple[int, ...], int, int]],
+    commit: bool = False,
 ) -> tuple[Circuit, tuple[Tensor, ...]]:
     """A circuit around one gadget; inputs get their bounds assumed, to test the gadget alone."""
-    builder = Builder("gadget")
+    builder = Builder("gadget", commit)
     inputs = {
         name: builder.with_bound(builder.private_int(name, shape), low, high)
         for name, (shape, low, high) in bounds.items()

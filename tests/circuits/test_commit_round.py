@@ -6,21 +6,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from circuit_forgery import challenges_of
 
 from zkai.circuit.builder import CHALLENGES, Builder
 from zkai.circuit.r1cs import Circuit
 from zkai.circuit.rounds import lint_rounds
-from zkai.encoding import FIELD_MODULUS, from_limbs, keccak256
+from zkai.encoding import FIELD_MODULUS, from_limbs
 from zkai.errors import InvalidInput, VerificationError
-
-
-def challenges_of(witness: np.ndarray) -> list[int]:
-    """Return challenges that hash the whole of round 1, as the argument's do."""
-    seed = keccak256(np.ascontiguousarray(witness).tobytes())
-    return [
-        int.from_bytes(keccak256(seed + j.to_bytes(32, "big")), "big") % FIELD_MODULUS
-        for j in range(len(CHALLENGES))
-    ]
 
 
 def small(n_signals: int = 3) -> Circuit:

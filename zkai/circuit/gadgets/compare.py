@@ -17,7 +17,8 @@ from zkai.encoding import Limbs
 def is_at_least(builder: Builder, left: Tensor, right: Tensor | int) -> Tensor:
     """Return [left >= right] as 0 or 1, elementwise: the sign bit of left - right.
 
-    Costs one row for each bit of the difference's interval, none where the bounds decide.
+    Costs one row for each bit of the difference's interval, none where the bounds decide; with a
+    commitment round two rows and a range check.
 
     Raises InvalidInput if an operand has no proven bound.
     """
@@ -26,8 +27,26 @@ def is_at_least(builder: Builder, left: Tensor, right: Tensor | int) -> Tensor:
     if low >= 0 or high < 0:
         return builder.with_bound(difference * 0 + int(low >= 0), 0, 1)
     half_bits = max(high.bit_length(), (-low - 1).bit_length())
+    if builder.commit:
+        return is_nonnegative(builder, difference, half_bits, "sign")
     bits = bit_tensor(builder, difference + (1 << half_bits), half_bits + 1, "sign")
     return bits[..., half_bits]
+
+
+def is_nonnegative(builder: Builder, value: Tensor, bits: int, rule: str) -> Tensor:
+    """Prove -2**bits <= value < 2**bits and return [value >= 0], in a commitment-round circuit.
+
+    With b boolean, 2 b v - v + b - 1 is v where b = 1 and -1 - v where b = 0; it lies in
+    [0, 2**bits). Costs two rows and the range check.
+    """
+    (sign,) = builder.hint(rule, lambda v: [(v >= 0).astype(np.int64)], [value], [value.shape])
+    builder.constrain(sign, sign, sign, rule)
+    sign = builder.with_bound(sign, 0, 1)
+    product = builder.multiply(sign, value, f"{rule} times value")
+    folded = product * 2 - value + sign - 1
+    unproven = Tensor(folded.shape, folded.rows, None)
+    check_range(builder, unproven, 0, (1 << bits) - 1, rule=f"{rule} range")
+    return sign
 
 
 def one_hot(
@@ -115,5 +134,12 @@ def maximum(builder: Builder, values: Tensor) -> Maximum:
     earlier = selected.matmul_const(np.tril(np.ones((n, n), np.int64), -1))
     above = distance - earlier
     bits = (high - low).bit_length()
-    check_range(builder, Tensor(above.shape, above.rows, None), 0, (1 << bits) - 1, rule="maximum")
+    check_range(
+        builder,
+        Tensor(above.shape, above.rows, None),
+        0,
+        (1 << bits) - 1,
+        rule="maximum",
+        loose=True,
+    )
     return Maximum(builder.with_bound(top, low, high), selected)

@@ -150,7 +150,7 @@ class Lookups:
         order = sorted(self._tables, key=lambda name: (-len(self._tables[name][0]), name))
         with builder.at("lookup tables"):
             square = builder.define_product("tag squared", s, s)
-        ids = {name: square * number for number, name in enumerate(order)}
+        ids = self._tags(order, square)
         total: list[Tensor] = []
         for lookup in self._lookups:
             with builder.at(lookup.node):
@@ -169,6 +169,10 @@ class Lookups:
         with builder.at("lookup tables"):
             joined = concat([t.reshape(t.size) for t in total])
             builder.constrain_zero(joined.sum(0), "lookups balance")
+
+    def _tags(self, order: Sequence[str], square: Tensor) -> dict[str, Tensor]:
+        """Return each table's term s^2 id."""
+        return {name: square * number for number, name in enumerate(order)}
 
     def _count(self, name: str) -> Tensor:
         """Return the table's multiplicities, wires of round 1."""

@@ -8,7 +8,8 @@ Computers C-17, 1968): with x and w of even length,
 
 The last two sums belong to one row of x and to one column of w, so that a product (b, n) @ (n, m)
 takes about b n m / 2 rows instead of b n m. It is an identity of commutative rings: nothing is
-approximated and nothing is left to chance.
+approximated and nothing is left to chance. A circuit with a commitment round takes Freivalds' check
+instead (gadgets/freivalds.py).
 """
 
 from __future__ import annotations
@@ -39,8 +40,7 @@ def matmul(builder: Builder, x: Tensor, w: Tensor) -> Tensor:
     if (constant := constant_values(rows)) is not None:
         product = w.transpose().matmul_const(constant.T).transpose()
     elif builder.commit:
-        x, w = _compact(builder, rows, m), _compact(builder, w, batch)
-        product = products(builder).product(x, w)
+        product = products(builder).product(rows, w)
     else:
         product = _private_product(builder, rows, w)
     return product.reshape(*shape, m)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from zkai.circuit.builder import Builder
+from zkai.circuit.gadgets.compare import is_nonnegative
 from zkai.circuit.gadgets.range import (
     bit_tensor,
     check_range,
@@ -72,12 +73,15 @@ def rescale_with_sign(
     guard(builder, value, *declared, tensor)
     n = min(width, signed_width(natural))
     half = 1 << (n - 1)
-    bits = bit_tensor(builder, value + half, n, "quotient range")
+    if builder.commit:
+        sign = is_nonnegative(builder, value, n - 1, "quotient sign")
+    else:
+        sign = bit_tensor(builder, value + half, n, "quotient range")[..., n - 1]
     low, high = max(natural[0], -half), min(natural[1], half - 1)
     value = builder.with_bound(value, -half, half - 1)
     if shift > 0:
         constrain_rescale(builder, acc, shift, value)
-    return builder.with_bound(value, low, high), bits[..., n - 1]
+    return builder.with_bound(value, low, high), sign
 
 
 def constrain_rescale(builder: Builder, acc: Tensor, shift: int, quotient: Tensor) -> None:

@@ -16,10 +16,15 @@ from zkai.circuit.gadgets.range import check_range, check_signed, signed_bound
 from zkai.circuit.r1cs import Circuit
 from zkai.circuit.statements import commitments
 from zkai.circuit.statements.base import (
+    COMMIT,
+    PLAIN,
     STEP_BITS,
+    Format,
     PublicValues,
     bind_context,
+    check_format,
     check_names,
+    describe_format,
     field_element,
     int_tensor,
     integer,
@@ -42,15 +47,20 @@ class ApplyAggregate:
     """
 
     head: SoftmaxHead
+    format: Format = PLAIN
     version: ClassVar[str] = VERSION
+
+    def __post_init__(self) -> None:
+        check_format(VERSION, self.format)
 
     def build(self) -> Circuit:
         """Return the statement's circuit; equal statements share one."""
-        return _build(self.head)
+        return _build(self.head, self.format)
 
     def describe(self) -> dict[str, Any]:
         """Return every static choice, for canonical JSON."""
-        return {"statement": VERSION, "head": self.head.describe()}
+        description = {"statement": VERSION, "head": self.head.describe()}
+        return description | describe_format(self.format)
 
     def assign(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the circuit's inputs.
@@ -116,8 +126,8 @@ class ApplyAggregate:
 
 
 @lru_cache(maxsize=4)
-def _build(head: SoftmaxHead) -> Circuit:
-    builder = Builder(VERSION)
+def _build(head: SoftmaxHead, proof_format: Format) -> Circuit:
+    builder = Builder(VERSION, commit=proof_format == COMMIT)
     old_state, new_state = builder.public_field("old_state"), builder.public_field("new_state")
     update_signal, user_signal = builder.public_field("update"), builder.public_field("user")
     model, fork = builder.public_field("model"), builder.public_field("fork")

@@ -18,9 +18,14 @@ from zkai.circuit.gadgets.range import check_signed, signed_bound
 from zkai.circuit.r1cs import Circuit
 from zkai.circuit.statements import commitments
 from zkai.circuit.statements.base import (
+    COMMIT,
+    PLAIN,
+    Format,
     PublicValues,
     bind_context,
+    check_format,
     check_names,
+    describe_format,
     field_element,
     int_tensor,
 )
@@ -40,15 +45,20 @@ class Genesis:
     """
 
     head: SoftmaxHead
+    format: Format = PLAIN
     version: ClassVar[str] = VERSION
+
+    def __post_init__(self) -> None:
+        check_format(VERSION, self.format)
 
     def build(self) -> Circuit:
         """Return the statement's circuit; equal statements share one."""
-        return _build(self.head)
+        return _build(self.head, self.format)
 
     def describe(self) -> dict[str, Any]:
         """Return every static choice, for canonical JSON."""
-        return {"statement": VERSION, "head": self.head.describe()}
+        description = {"statement": VERSION, "head": self.head.describe()}
+        return description | describe_format(self.format)
 
     def assign(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the circuit's inputs.
@@ -94,8 +104,8 @@ class Genesis:
 
 
 @lru_cache(maxsize=4)
-def _build(head: SoftmaxHead) -> Circuit:
-    builder = Builder(VERSION)
+def _build(head: SoftmaxHead, proof_format: Format) -> Circuit:
+    builder = Builder(VERSION, commit=proof_format == COMMIT)
     model_signal, new_state = builder.public_field("model"), builder.public_field("new_state")
     user_signal, fork = builder.public_field("user"), builder.public_field("fork")
     bind_context(builder, builder.public_field("context"))

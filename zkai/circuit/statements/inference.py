@@ -19,10 +19,15 @@ from zkai.circuit.gadgets.range import check_range, check_signed, signed_bound
 from zkai.circuit.r1cs import Circuit
 from zkai.circuit.statements import commitments
 from zkai.circuit.statements.base import (
+    COMMIT,
+    PLAIN,
     STEP_BITS,
+    Format,
     PublicValues,
     bind_context,
+    check_format,
     check_names,
+    describe_format,
     field_element,
     int_tensor,
     integer,
@@ -65,9 +70,11 @@ class Inference:
     graph: QuantGraph
     visibility: Mapping[str, str] = field(default_factory=dict)
     head: SoftmaxHead | None = None
+    format: Format = PLAIN
     version: ClassVar[str] = VERSION
 
     def __post_init__(self) -> None:
+        check_format(VERSION, self.format)
         chosen = resolve(self.graph, self.visibility)
         object.__setattr__(self, "visibility", MappingProxyType(chosen))
         if bool(self.parameters("state")) != (self.head is not None):
@@ -114,13 +121,14 @@ class Inference:
         constants = b"".join(
             self.graph.values[name].astype("<i8").tobytes() for name in self.parameters("constant")
         )
-        return {
+        description = {
             "statement": VERSION,
             "graph": self.graph.describe(),
             "visibility": [[name, choice] for name, choice in self.visibility.items()],
             "constants": hex32(keccak256(constants)),
             "head": None if self.head is None else self.head.describe(),
         }
+        return description | describe_format(self.format)
 
     def assign(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the circuit's inputs.
@@ -229,7 +237,7 @@ def _elements(values: Ints) -> int | list[int]:
 
 
 def _build(statement: Inference) -> Circuit:
-    builder = Builder(VERSION)
+    builder = Builder(VERSION, commit=statement.format == COMMIT)
     graph = statement.graph
     public = _declare_public(builder, statement)
     bind_context(builder, public["context"])

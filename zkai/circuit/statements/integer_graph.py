@@ -172,6 +172,6 @@ class _Walk:
             raise InvalidInput(f"node {node.name!r}: its input has another scale than its logits")
         if isinstance(op, Sigmoid):
             return sigmoid(self.builder, acc, shift, sa, se, name)
-        parts = logits(self.builder, acc, shift, sa, name)
+        parts = logits(self.builder, acc, shift, sa, name, se)
         self.made.setdefault(name, parts.values)
         return softmax(self.builder, parts, sa, se)
