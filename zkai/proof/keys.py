@@ -32,7 +32,7 @@ from zkai.proof.points import G1, G2, g1_from_bytes, g1_uncompressed, g2_uncompr
 from zkai.proof.ratio import check_g1, check_g2
 from zkai.proof.record import CeremonyRecord, verify_chain_g2
 from zkai.proof.transcript import ONE_DELTA
-from zkai.proof.zkey import IC, Zkey
+from zkai.proof.zkey import IC, KeyFile, Zkey
 
 FORMAT = "zkai.groth16-vk/1"
 PROOF_FORMAT = "zkai.groth16/1"
@@ -233,14 +233,12 @@ def _ic_from_json(value: Any, where: str) -> tuple[G1, ...]:
     return tuple(g1_from_json(item, f"{where}[{i}]") for i, item in enumerate(value))
 
 
-class ProvingKey:
-    """A mapped .zkey with the statement and circuit that its mark names."""
+class MarkedKey:
+    """A key file with the statement, circuit and status that its mark names."""
 
-    def __init__(self, path: Path | str) -> None:
-        """Map the key. Raises InvalidInput if the file is malformed or has no mark of zkai."""
-        self.zkey = Zkey(path)
-        self.path = self.zkey.path
-        mark = self.zkey.mark()
+    def __init__(self, file: KeyFile) -> None:
+        self.path = file.path
+        mark = file.mark()
         if mark is None:
             raise InvalidInput(
                 f"{self.path}: names no circuit; bring a foreign .zkey in with `import_zkey`"
@@ -249,6 +247,15 @@ class ProvingKey:
         self.statement = expect_text(mark["statement"], f"{self.path}: statement")
         self.circuit_digest = parse_hex32(mark["circuit_digest"], f"{self.path}: circuit_digest")
         self.key_status = expect_text(mark["key_status"], f"{self.path}: key_status", _STATUSES)
+
+
+class ProvingKey(MarkedKey):
+    """A mapped .zkey with the statement and circuit that its mark names."""
+
+    def __init__(self, path: Path | str) -> None:
+        """Map the key. Raises InvalidInput if the file is malformed or has no mark of zkai."""
+        self.zkey = Zkey(path)
+        super().__init__(self.zkey)
 
     def verifying_key(self, public: Sequence[PublicSignal]) -> VerifyingKey:
         """Return the key's public half, without the record of its ceremony.

@@ -1,0 +1,1 @@
+"""Groth16 with one commitment round over two deltas: the proof format `groth16-commit`."""

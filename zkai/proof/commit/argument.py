@@ -1,0 +1,198 @@
+"""Prove and verify with one commitment round (Mirage, USENIX Security 2020, over Groth16).
+
+The prover commits to the wires of round 1, D = sum w_i K1_i + t delta2; challenges are hashed from
+the key, the public values and D; the wires of round 2 follow. A and B are Groth16's, over delta2;
+C = sum over round 2 of w_i K2_i + sum h_i H_i + s A + r B - r s delta2 - t delta1.
+docs/decisions/0008-commitment-round.md argues why this is sound and zero-knowledge.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from zkai import native, native_keys
+from zkai.circuit.r1cs import Circuit, Partial, Witness
+from zkai.encoding import Limbs, from_limbs, to_limbs
+from zkai.errors import InvalidInput, VerificationError
+from zkai.proof import refusals
+from zkai.proof.commit.keyfile import K1, K2, Sizes, partition
+from zkai.proof.commit.keys import CommitProof, CommitProvingKey, CommitVerifyingKey
+from zkai.proof.groth16 import (
+    check_names,
+    check_range,
+    check_secrets,
+    check_verifier,
+    checked_row,
+    native_values,
+    points_rows,
+    products,
+    quotient_scalars,
+)
+from zkai.proof.points import G1, G2_GENERATOR, g1_words, g2_words
+from zkai.proof.py_ecc_verifier import verify_commit_with_py_ecc
+from zkai.proof.ratio import g1_from_words, g2_from_words
+from zkai.proof.scalars import Progress, ScalarSource, no_progress, random_scalar
+from zkai.proof.zkey import H
+
+
+def prove(
+    circuit: Circuit,
+    proving_key: CommitProvingKey,
+    partial: Partial,
+    statement: str,
+    progress: Progress | None = None,
+    scalars: ScalarSource = random_scalar,
+) -> CommitProof:
+    """Prove that the circuit holds for round 1 in `partial` (`circuit.begin`) and what follows.
+
+    D is blinded by a fresh t in each call. The constraints are checked before, the proof after.
+    `progress` may raise to cancel.
+
+    Raises InvalidInput if the key is of another circuit or statement, or malformed, and
+    VerificationError naming the first row that the witness does not satisfy.
+    """
+    report = progress or no_progress
+    verifying = _check_key(circuit, proving_key, statement)
+    report("prove: commitment", 0.0)
+    first, second = partition(circuit)
+    committed = circuit.round_one(partial)
+    native.as_limbs(committed, 4, "witness", circuit.n_wires)
+    t = scalars()
+    d = _commitment(proving_key, committed[first], t)
+    public = verifying.public_wires(from_limbs(circuit.signal_values(committed)), d)
+    witness = circuit.finish(partial, public[1:])
+    _check_rounds(circuit, committed, witness, public)
+    a, b, c = _points(circuit, proving_key, witness, second, t, scalars, report)
+    native_keys.wipe(t)
+    proof = CommitProof(
+        statement,
+        circuit.digest,
+        verifying.digest,
+        proving_key.key_status,
+        native_values(circuit, witness),
+        a=g1_from_words(a),
+        b=g2_from_words(b),
+        c=g1_from_words(c),
+        d=d,
+    )
+    try:
+        verify(proof, verifying)
+    except VerificationError as error:
+        raise InvalidInput(
+            f"{proving_key.path}: the proof made with this key does not verify; "
+            "the key file is damaged or belongs to another circuit"
+        ) from error
+    report("prove", 1.0)
+    return proof
+
+
+def _check_key(circuit: Circuit, key: CommitProvingKey, statement: str) -> CommitVerifyingKey:
+    if key.circuit_digest != circuit.digest:
+        raise InvalidInput(f"{key.path}: this key is for another circuit than {circuit.name}")
+    if key.statement != statement:
+        raise InvalidInput(f"{key.path}: this key is for {key.statement}, not {statement}")
+    if key.file.header.sizes != Sizes.of(circuit):
+        raise InvalidInput(f"{key.path}: its sizes are not those of the circuit")
+    # delta = 0 in G1 would leave D unblinded, and the proof would verify all the same.
+    check_secrets(key.file, key.file.header.secrets())
+    return key.verifying_key(circuit)
+
+
+def _commitment(key: CommitProvingKey, values: Witness, t: Limbs) -> G1:
+    """Return D = sum of values[i] K1_i + t delta2."""
+    total = native_keys.points_msm("g1", key.file.g1(K1), values)
+    return g1_from_words(
+        native_keys.points_store("g1", _add_multiple(total, key.file.header.delta2_g1, t))
+    )
+
+
+def _add_multiple(total: Limbs, point: G1, scalar: Limbs) -> Limbs:
+    """Return total + scalar * point; `total` and the result are (1, 8) rows in Montgomery form."""
+    points = np.concatenate([total, points_rows("g1", (point,))])
+    scalars = np.concatenate([to_limbs([1]), scalar])
+    result = native_keys.points_msm("g1", points, scalars)
+    native_keys.wipe(scalars)
+    return result
+
+
+def _check_rounds(
+    circuit: Circuit, committed: Witness, witness: Witness, public: list[int]
+) -> None:
+    """Raise InvalidInput if round 2 changed a wire of round 1, or filled y or a challenge badly."""
+    before = circuit.rounds == 1
+    if not np.array_equal(committed[before], witness[before]):
+        raise InvalidInput(f"{circuit.name}: its second round changes a wire that D commits to")
+    if from_limbs(circuit.public_values(witness)) != public:
+        circuit.check(witness)
+        raise InvalidInput(f"{circuit.name}: its y or its challenges are not the verifier's")
+
+
+def _points(
+    circuit: Circuit,
+    key: CommitProvingKey,
+    witness: Witness,
+    second: native.Int64s,
+    t: Limbs,
+    scalars: ScalarSource,
+    report: Progress,
+) -> tuple[Limbs, Limbs, Limbs]:
+    """Return A, B, C as rows in standard form; raises VerificationError if a row does not hold."""
+    header = key.file.header
+    report("prove: constraints", 0.05)
+    quotient = quotient_scalars(circuit, witness, header.sizes.domain_size, report)
+    others = {"K of round 2": (K2, witness[second]), "H": (H, quotient)}
+    sums1, sum2 = products(key.file, witness, others, report)
+    report("prove: proof", 0.95)
+    minus_t = native.fr_sub(native.new_limbs(1, 4), t)
+    sums1[2:3] = _add_multiple(sums1[2:3], header.delta1_g1, minus_t)
+    key1 = points_rows("g1", (header.alpha_g1, header.beta_g1, header.delta2_g1))
+    key2 = points_rows("g2", (header.beta_g2, header.delta2_g2))
+    r, s = scalars(), scalars()
+    result = native_keys.groth16_assemble(key1, key2, sums1, sum2, r, s)
+    native_keys.wipe(r, s, minus_t)
+    return result
+
+
+def verify(
+    proof: CommitProof,
+    key: CommitVerifyingKey,
+    verifier: str = "native",
+    production: bool = False,
+) -> None:
+    """Return None if `proof` holds under `key`.
+
+    Checks that proof and key name the same statement, circuit and key; that every public value is
+    below r; that A, B, C, D are canonical, on their curves, in their subgroups and not infinity;
+    and, with y and the challenges recomputed, the equation of `CommitVerifyingKey`. With
+    `production`, also that the key comes from a ceremony whose chain of contributions verifies.
+
+    Raises VerificationError with the reason, InvalidInput for a malformed key or an unknown
+    verifier.
+    """
+    check_verifier(verifier)
+    if production:
+        key.check_production()
+    check_names(proof, key)
+    values = proof.public_values(key)
+    if verifier == "py-ecc":
+        verify_commit_with_py_ecc(proof, key, values)
+    else:
+        _verify_native(proof, key, values)
+
+
+def _verify_native(proof: CommitProof, key: CommitVerifyingKey, values: list[int]) -> None:
+    key.check()
+    check_range(key, values)
+    a, b, c, d = (
+        checked_row(point, name)
+        for point, name in ((proof.a, "A"), (proof.b, "B"), (proof.c, "C"), (proof.d, "D"))
+    )
+    minus_a = np.concatenate([a[:, :4], native.fq_sub(native.new_limbs(1, 4), a[:, 4:])], axis=1)
+    public = to_limbs([1, *key.public_wires(values, proof.d)])
+    total = native.g1_msm(np.concatenate([g1_words(point) for point in key.ic]), public)
+    in_g2 = (key.beta, G2_GENERATOR, key.delta1, key.delta2)
+    if not native.pairing_product_is_one(
+        np.concatenate([minus_a, g1_words(key.alpha), total, d, c]),
+        np.concatenate([b, *(g2_words(point) for point in in_g2)]),
+    ):
+        raise VerificationError(refusals.EQUATION)

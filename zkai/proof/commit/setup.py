@@ -1,0 +1,83 @@
+"""A one-party DEVELOPMENT key with two deltas: whoever runs this could keep the secrets.
+
+K1 = [K_i / delta1] over round 1, K2 = [K_i / delta2] over round 2, H divided by delta2, where
+K_i = beta A_i + alpha B_i + C_i at tau; gamma = 1. The dummy rows of plain Groth16 stay for the
+constant, y and every challenge. Real keys come from `zkai.proof.commit.ceremony`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zkai.circuit.r1cs import Circuit
+from zkai.circuit.rounds import lint_rounds
+from zkai.encoding import to_limbs
+from zkai.proof.commit.keyfile import K1, K2, CommitHeader, Sizes, commit_key_writer, partition
+from zkai.proof.commit.keys import PROVING_FILE, VERIFYING_FILE, CommitKeys, CommitProvingKey
+from zkai.proof.keys import DEVELOPMENT, key_mark
+from zkai.proof.scalars import Progress, ScalarSource, no_progress, random_scalar
+from zkai.proof.setup import (
+    Bucket,
+    Toxic,
+    domain_log,
+    in_g1,
+    in_g2,
+    make_folder,
+    write_points,
+)
+from zkai.proof.transcript import Transcript
+from zkai.proof.zkey import IC
+
+
+def setup(
+    circuit: Circuit,
+    statement: str,
+    folder: Path | str,
+    progress: Progress | None = None,
+    scalars: ScalarSource = random_scalar,
+) -> CommitKeys:
+    """Make a development key for `circuit` in `folder`: proving.zkck and verifying.json.
+
+    `scalars` gives tau, alpha, beta, delta1 and delta2, in this order.
+
+    Raises InvalidInput if the folder cannot be written, the circuit is too large, or its rounds
+    would make the argument unsound.
+    """
+    report = progress or no_progress
+    lint_rounds(circuit)
+    make_folder(folder)
+    path = Path(folder) / PROVING_FILE
+    toxic = Toxic.draw(2, scalars)
+    try:
+        write_key(path, circuit, statement, toxic, report)
+    finally:
+        toxic.wipe()
+    proving = CommitProvingKey(path)
+    verifying = proving.verifying_key(circuit)
+    verifying.write(Path(folder) / VERIFYING_FILE)
+    report("setup", 1.0)
+    return CommitKeys(proving, verifying)
+
+
+def write_key(path: Path, circuit: Circuit, statement: str, toxic: Toxic, report: Progress) -> None:
+    """Write the proving key that the secrets give."""
+    first, second = partition(circuit)
+    delta1, delta2 = toxic.deltas
+    header = CommitHeader(
+        Sizes.of(circuit),
+        alpha_g1=in_g1(toxic.alpha),
+        beta_g1=in_g1(toxic.beta),
+        beta_g2=in_g2(toxic.beta),
+        delta1_g1=in_g1(delta1),
+        delta1_g2=in_g2(delta1),
+        delta2_g1=in_g1(delta2),
+        delta2_g2=in_g2(delta2),
+    )
+    buckets: list[Bucket] = [
+        (IC, slice(None, circuit.n_public + 1), to_limbs([1])),
+        (K1, first, toxic.inverses[0]),
+        (K2, second, toxic.inverses[1]),
+    ]
+    mark = key_mark(statement, circuit.digest, DEVELOPMENT)
+    with commit_key_writer(path, header, Transcript(bytes(64)).to_bytes(), mark) as writer:
+        write_points(writer, circuit, toxic, buckets, domain_log(circuit), report)
