@@ -97,7 +97,7 @@ class Builder:
 
     @property
     def node(self) -> str:
-        return "/".join(self._path)
+        return "/".join(filter(None, self._path))
 
     @property
     def n_constraints(self) -> int:
@@ -330,7 +330,7 @@ class Builder:
         return step
 
     def _label(self, label: str) -> str:
-        full = "/".join([*self._path, label])
+        full = "/".join(filter(None, [*self._path, label]))
         unique, count = full, 2
         while unique in self._labels:
             unique, count = f"{full}#{count}", count + 1
