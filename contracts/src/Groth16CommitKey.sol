@@ -5,12 +5,13 @@ import {IGroth16CommitVerifier} from "./IGroth16CommitVerifier.sol";
 
 /// @title The check that a key with a commitment round goes through once, at deployment
 library Groth16CommitKey {
-    /// keccak256 of the four words of G2's generator (EIP-197), which stands for gamma.
-    bytes32 private constant GENERATOR_DIGEST = 0x14e5b91886168b10164680b002d5c1e2b206d234da3dc05d1a2d975d98407a17;
+    // The x of G2's generator (EIP-197), which stands for gamma
+    uint256 private constant G2_X1 = 11559732032986387107991004021392285783925812861821192530917403151452391805634;
+    uint256 private constant G2_X0 = 10857046999023057135944570762232829481370756359578518086990519993285655852781;
 
     /// Reverts unless the `size` bytes at `key` are a well-formed key: its header, every point on its
-    /// curve, in its subgroup and not infinity, and gamma, delta1 and delta2 all different (if two
-    /// are the same, as a phase 2 without contributions leaves all three, anyone forges proofs).
+    /// curve, in its subgroup and not infinity, and gamma, delta1 and delta2 all different, up to
+    /// sign (else anyone forges proofs; a phase 2 without contributions leaves all three the same).
     function check(uint256 key, uint256 size) internal view {
         bool ok;
         bytes32 domain = keccak256("zkai.groth16-commit/1");
@@ -22,7 +23,6 @@ library Groth16CommitKey {
             ok := and(ok, eq(size, add(736, shl(6, c))))
         }
         if (!ok) revert IGroth16CommitVerifier.Groth16CommitVerifier__InvalidKey();
-        bytes32 gamma = GENERATOR_DIGEST;
         assembly ("memory-safe") {
             // A key may be allocated, or lie at the end of what is.
             let free := add(key, size)
@@ -52,9 +52,13 @@ library Groth16CommitKey {
             }
             ok := and(ok, and(isSet(add(key, 160), 2), staticcall(gas(), 8, free, 576, free, 32)))
             ok := and(ok, eq(returndatasize(), 32))
-            let delta1 := keccak256(add(key, 352), 128)
-            let delta2 := keccak256(add(key, 480), 128)
-            ok := and(ok, iszero(or(eq(delta1, delta2), or(eq(delta1, gamma), eq(delta2, gamma)))))
+            let x1 := mload(add(key, 352))
+            let x0 := mload(add(key, 384))
+            let other1 := mload(add(key, 480))
+            let other0 := mload(add(key, 512))
+            ok := and(ok, iszero(and(eq(x1, other1), eq(x0, other0))))
+            ok := and(ok, iszero(and(eq(x1, G2_X1), eq(x0, G2_X0))))
+            ok := and(ok, iszero(and(eq(other1, G2_X1), eq(other0, G2_X0))))
         }
         if (!ok) revert IGroth16CommitVerifier.Groth16CommitVerifier__InvalidKey();
     }

@@ -16,7 +16,7 @@ from zkai.chain.artifact import load_artifact
 from zkai.chain.chain import Chain
 from zkai.chain.render import render_words
 from zkai.chain.verifier import key_words
-from zkai.proof.keys import Proof, VerifyingKey
+from zkai.proof.keys import KeyDocument, Proof, VerifyingKey
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COUNTS = (0, 1, 2, 9, 64)
@@ -79,7 +79,7 @@ def vectors(n: int) -> Vectors:
     return Vectors(VerifyingKey.from_json(record["key"]), cases)
 
 
-def proof_from_words(vk: VerifyingKey, proof: list[int], publics: list[int]) -> Proof:
+def proof_from_words(vk: KeyDocument, proof: list[int], publics: list[int]) -> Proof:
     """The proof as a proof file would give it, for a key whose signals are x0, x1, ..."""
     ax, ay, bx1, bx0, by1, by0, cx, cy = proof
     return Proof(

@@ -19,54 +19,43 @@ from zkai.chain.abi import (
 )
 from zkai.chain.artifact import load_artifact
 from zkai.chain.chain import Chain, Deployment, Outcome
-from zkai.chain.commit import (
-    COMMIT_CONTRACT,
-    N_CHALLENGES,
-    N_PUBLIC,
-    CommitKey,
-    CommitProof,
-    commit_key_words,
-    commit_proof_words,
-)
+from zkai.chain.formats import COMMIT, PLAIN, format_of
 from zkai.circuit.statements.context import Context, address_word
 from zkai.encoding import hex32, keccak256, word
 from zkai.errors import InvalidInput, VerificationError
+from zkai.proof.commit.keys import CommitProof, CommitVerifyingKey
 from zkai.proof.keys import CEREMONY, Proof, VerifyingKey
 from zkai.proof.points import g1_uncompressed, g2_uncompressed
 
-CONTRACT = "Groth16Verifier"
-DOMAIN = keccak256(b"zkai.groth16/1")
+AnyKey = VerifyingKey | CommitVerifyingKey
+
 MAX_PUBLIC = 320
 """The most public inputs whose key fits the 24,576 bytes of a contract (EIP-170)."""
+MAX_FOLDED = 65_535
+"""The most public inputs of a key with a commitment round, whose size does not depend on them."""
 
 
-def contract_of(vk: VerifyingKey | CommitKey) -> str:
-    """Return the name of the shipped contract that verifies proofs under keys like `vk`."""
-    return CONTRACT if isinstance(vk, VerifyingKey) else COMMIT_CONTRACT
+def key_words(vk: AnyKey) -> list[int]:
+    """Return the words of a key, whose keccak256 is its digest.
 
-
-def key_words(vk: VerifyingKey | CommitKey) -> list[int]:
-    """Return the words of a key, whose keccak256 is its digest: 20 + 2n for n public inputs.
-
-    Domain, status, circuit digest, n, alpha, beta, gamma, delta, ic[0..n], as
-    contracts/src/Groth16Base.sol lists them; for a key with a commitment round `commit_key_words`.
+    contracts/src/Groth16Base.sol lists the 20 + 2n of a key of n public inputs, and
+    Groth16CommitBase.sol the 23 + 2c of one of c challenges.
 
     Raises InvalidInput if the key is too large for a contract.
     """
-    if not isinstance(vk, VerifyingKey):
-        return commit_key_words(vk)
-    if vk.n_public > MAX_PUBLIC:
+    most = MAX_FOLDED if isinstance(vk, CommitVerifyingKey) else MAX_PUBLIC
+    if vk.n_public > most:
         raise InvalidInput(
-            f"the key has {vk.n_public} public inputs; a contract's code holds {MAX_PUBLIC} at most"
+            f"the key has {vk.n_public} public inputs; a contract's code holds {most} at most"
         )
-    data = DOMAIN + word(int(vk.key_status == CEREMONY)) + vk.circuit_digest + word(vk.n_public)
-    data += g1_uncompressed(vk.alpha)
-    data += b"".join(g2_uncompressed(point) for point in (vk.beta, vk.gamma, vk.delta))
+    data = keccak256(vk.PROOFS.encode()) + word(int(vk.key_status == CEREMONY)) + vk.circuit_digest
+    data += vk.digest_sizes() + g1_uncompressed(vk.alpha)
+    data += b"".join(g2_uncompressed(getattr(vk, name)) for name in vk.G2_POINTS)
     data += b"".join(g1_uncompressed(point) for point in vk.ic)
     return from_words(data)
 
 
-def check_claim(vk: VerifyingKey | CommitKey) -> None:
+def check_claim(vk: AnyKey) -> None:
     """Return None unless the key claims a ceremony that its own record does not bear out.
 
     A contract cannot look into a ceremony, so what it will answer is checked before it exists.
@@ -76,21 +65,20 @@ def check_claim(vk: VerifyingKey | CommitKey) -> None:
         vk.check_production()
 
 
-def creation_code(vk: VerifyingKey | CommitKey) -> bytes:
+def creation_code(vk: AnyKey) -> bytes:
     """Return the transaction data that creates the verifier of `vk`."""
     key = key_words(vk)
-    return load_artifact(contract_of(vk)).creation_code + words([32, len(key), *key])
+    return load_artifact(format_of(vk).contract).creation_code + words([32, len(key), *key])
 
 
-def runtime_code(vk: VerifyingKey | CommitKey) -> bytes:
+def runtime_code(vk: AnyKey) -> bytes:
     """Return the code that the verifier of `vk` has once it is deployed."""
-    key = key_words(vk)
+    key, form = key_words(vk), format_of(vk)
     # The last word tells the contract where its key starts.
-    last = key[N_PUBLIC if isinstance(vk, VerifyingKey) else N_CHALLENGES]
-    return load_artifact(contract_of(vk)).runtime_code + words([*key, last])
+    return load_artifact(form.contract).runtime_code + words([*key, key[form.count_at]])
 
 
-def deploy(vk: VerifyingKey | CommitKey, chain: Chain) -> Deployment:
+def deploy(vk: AnyKey, chain: Chain) -> Deployment:
     """Deploy the verifier of `vk` and check what was deployed.
 
     Raises VerificationError if the contract refuses the key, or the key claims a ceremony that its
@@ -103,10 +91,7 @@ def deploy(vk: VerifyingKey | CommitKey, chain: Chain) -> Deployment:
 
 
 def check_deployment(
-    chain: Chain,
-    address: str,
-    vk: VerifyingKey | CommitKey,
-    expected_code: bytes | None = None,
+    chain: Chain, address: str, vk: AnyKey, expected_code: bytes | None = None
 ) -> None:
     """Return None if the contract at `address` is the verifier of `vk`, and nothing else.
 
@@ -131,9 +116,7 @@ def check_deployment(
         raise VerificationError(f"the contract at {target} calls its key {status!r}")
 
 
-def verify_on_chain(
-    chain: Chain, address: str, proof: Proof | CommitProof, vk: VerifyingKey | CommitKey
-) -> int:
+def verify_on_chain(chain: Chain, address: str, proof: Proof, vk: AnyKey) -> int:
     """Verify a proof by a transaction, and return the gas that the whole of it used.
 
     Without an account the proof is verified by a call, and the gas is the node's estimate. Here
@@ -150,16 +133,8 @@ def verify_on_chain(
         raise VerificationError(
             f"the proof is for key {hex32(vk.digest)}, the verifier at {target} has {hex32(digest)}"
         )
-    words_of_proof, publics = proof_words(proof), _public_values(proof, vk)
+    words_of_proof, publics = proof_words(proof), proof.public_values(vk)
     return send_proof(chain, target, "verify", words_of_proof, publics).gas_used
-
-
-def _public_values(proof: Proof | CommitProof, vk: VerifyingKey | CommitKey) -> list[int]:
-    if not isinstance(proof, Proof):
-        return proof.public_values(vk)
-    if not isinstance(vk, VerifyingKey):
-        raise VerificationError("the proof has no commitment round, and the verifying key has one")
-    return proof.public_values(vk)
 
 
 def send_proof(
@@ -168,7 +143,7 @@ def send_proof(
     function: str,
     proof: Sequence[int],
     publics: Sequence[int],
-    contract: str = CONTRACT,
+    contract: str = PLAIN.contract,
 ) -> Outcome:
     """Send a proof to `function(uint256[k],uint256[])` of a contract and return what it did.
 
@@ -179,8 +154,8 @@ def send_proof(
     run = chain.call if chain.account is None else chain.transact
     outcome = run(address, data)
     if not outcome.success:
-        # Errors of the verifiers pass through a contract that calls them.
-        names = (contract, CONTRACT, COMMIT_CONTRACT)
+        # A verifier's errors pass through the contract that calls it.
+        names = (contract, PLAIN.contract, COMMIT.contract)
         abi = [entry for name in names for entry in load_artifact(name).abi]
         raise VerificationError(
             f"the contract at {address} refused the proof: {decode_revert(outcome.output, abi)}"
@@ -188,14 +163,14 @@ def send_proof(
     return outcome
 
 
-def proof_words(proof: Proof | CommitProof) -> list[int]:
+def proof_words(proof: Proof) -> list[int]:
     """Return a proof's words in the EVM's order: A.x, A.y, B.x1, B.x0, B.y1, B.y0, C.x, C.y.
 
-    With a commitment round, D.x, D.y follow.
+    With a commitment round D.x, D.y follow.
     """
-    if not isinstance(proof, Proof):
-        return commit_proof_words(proof)
-    points = (g1_uncompressed(proof.a), g2_uncompressed(proof.b), g1_uncompressed(proof.c))
+    points = [g1_uncompressed(proof.a), g2_uncompressed(proof.b), g1_uncompressed(proof.c)]
+    if isinstance(proof, CommitProof):
+        points.append(g1_uncompressed(proof.d))
     return from_words(b"".join(points))
 
 
@@ -230,7 +205,7 @@ def read_n_public(chain: Chain, address: str) -> int:
 
 
 def read_n_challenges(chain: Chain, address: str) -> int:
-    """Return what a contract with a commitment round answers to `nChallenges()`, likewise."""
+    """Return what a verifier with a commitment round answers to `nChallenges()`, likewise."""
     return int.from_bytes(_read(chain, address, "nChallenges()", 32)[:32], "big")
 
 
