@@ -50,7 +50,7 @@ ALL = [pytest.param(n, s, id=f"{n}: {s['name']}") for n in NAMES for s in frozen
 def test_frozen_shapes(name, shape):
     statement = SHAPES[name][shape["name"]]()
     circuit = statement.build()
-    now = (circuit.n_public, circuit.n_constraints, circuit.n_wires, hex32(circuit.digest))
+    now = (circuit.n_signals, circuit.n_constraints, circuit.n_wires, hex32(circuit.digest))
     assert now == tuple(shape[k] for k in ("public_signals", "constraints", "wires", "digest"))
     description = statement.describe()
     assert canonical_json(description) == canonical_json(shape["description"])

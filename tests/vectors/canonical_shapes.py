@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
-from zkai.circuit.statements.base import Statement
+from zkai.circuit.statements.base import COMMIT, Statement
 from zkai.circuit.statements.bound_head import attach_head
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
@@ -136,6 +136,14 @@ SHAPES: dict[str, dict[str, Callable[[], Statement]]] = {
         "64x10, batch 32": lambda: TrainingStep(WIDE, 32),
         "64x10, batch 32, momentum": lambda: TrainingStep(replace(WIDE, momentum=230), 32),
         "32x10, batch 32": lambda: TrainingStep(USER, 32),
+        "5x3, batch 4, commitment round": lambda: TrainingStep(SMALL, 4, format=COMMIT),
+        "64x10, batch 32, digits, commitment round": lambda: TrainingStep(
+            DIGITS, 32, format=COMMIT
+        ),
+        "64x10, batch 32, commitment round": lambda: TrainingStep(WIDE, 32, format=COMMIT),
+        "64x10, batch 32, momentum, commitment round": lambda: TrainingStep(
+            replace(WIDE, momentum=230), 32, format=COMMIT
+        ),
     },
     "genesis": {
         "5x3": lambda: Genesis(SMALL),
@@ -186,7 +194,7 @@ def shape(name: str, statement: Statement) -> dict[str, Any]:
     return {
         "name": name,
         "description": statement.describe(),
-        "public_signals": circuit.n_public,
+        "public_signals": circuit.n_signals,
         "constraints": circuit.n_constraints,
         "wires": circuit.n_wires,
         "digest": hex32(circuit.digest),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
-from zkai.circuit.statements.base import Statement, check_names
+from zkai.circuit.statements.base import PLAIN, Statement, check_names
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
 from zkai.circuit.statements.training_step import TrainingStep
@@ -34,14 +34,14 @@ def from_description(description: Mapping[str, Any]) -> Statement:
     }
     if version not in keys:
         raise InvalidInput(f"unknown statement {version!r}; known: {', '.join(STATEMENTS)}")
-    check_names(version, description, ["statement", "head", *keys[version]])
-    head = _head(version, description["head"])
+    check_names(version, description, ["statement", "head", *keys[version]], ["format"])
+    head, proof_format = _head(version, description["head"]), description.get("format", PLAIN)
     if version == Genesis.version:
-        return Genesis(head)
+        return Genesis(head, proof_format)
     if version == ApplyAggregate.version:
-        return ApplyAggregate(head)
+        return ApplyAggregate(head, proof_format)
     batch, steps = description["batch"], description["steps"]
-    return TrainingStep(head, batch, steps, loss=description["loss"])
+    return TrainingStep(head, batch, steps, loss=description["loss"], format=proof_format)
 
 
 def _head(version: str, description: Any) -> SoftmaxHead:
