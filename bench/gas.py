@@ -5,6 +5,9 @@ anvil, which warms nothing up between transactions. Proofs are simulated with kn
 prover runs: gas depends on the number of public inputs and the bytes alone. Every sample is
 another proof of other full-size inputs.
 
+With a commitment round the public inputs are folded into one value: groth16_commit_verify_N is for
+N public inputs and the challenges that our circuits have, groth16_commit_verify_N_C for C.
+
 The peer is snarkjs's Solidity template with the same key and proofs, compiled with our settings.
 """
 
@@ -16,10 +19,12 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 from bench import harness
 from bench._anvil import BINARY, running_anvil
-from contracts.build import SETTINGS, compile_sources
+from contracts.build import COMMIT, SETTINGS, compile_sources
+from contracts.make_commit_vectors import CommitKey
 from contracts.make_vectors import Key, scalar
 from zkai.chain.abi import selector, verify_calldata, words
 from zkai.chain.account import AccountKey
@@ -28,11 +33,17 @@ from zkai.chain.chain import Chain
 from zkai.chain.embedded import EmbeddedChain
 from zkai.chain.render import render_words
 from zkai.chain.rpc import RpcChain
+from zkai.circuit.builder import CHALLENGES
 from zkai.circuit.statements.context import Context, address_word
 from zkai.encoding import keccak256
 
 COUNTS = (1, 4, 16, 64)
 GENESIS_INPUTS, STEP_INPUTS = 5, 9
+COMMIT_SHAPES = {
+    **{f"{n}": (n, len(CHALLENGES)) for n in (1, STEP_INPUTS, 64)},
+    **{f"{STEP_INPUTS}_{c}": (STEP_INPUTS, c) for c in (1, 2, 3)},
+}
+"""Public inputs and challenges by what figures are called."""
 Sample = dict[str, float | int]
 
 
@@ -48,13 +59,30 @@ def proof_of(n: int, index: int) -> tuple[list[int], list[int]]:
     return key_of(n).prove(publics, f"bench/gas/{n}/{index}"), publics
 
 
-def prebuilt_code(key: Key) -> bytes:
+@cache
+def commit_key_of(shape: str) -> CommitKey:
+    return CommitKey(f"bench/gas/commit/{shape}", *COMMIT_SHAPES[shape], "development")
+
+
+@cache
+def commit_proof_of(shape: str, index: int) -> tuple[list[int], list[int]]:
+    """`proof_of` with a commitment round."""
+    n, _ = COMMIT_SHAPES[shape]
+    publics = [scalar(f"bench/gas/{n}/{index}/{i}") for i in range(n)]
+    return commit_key_of(shape).prove(publics, f"bench/gas/commit/{shape}/{index}"), publics
+
+
+def prebuilt_code(key: Key | CommitKey) -> bytes:
     key_words = key.words()
-    creation = load_artifact("Groth16Verifier").creation_code
+    contract = "Groth16Verifier" if isinstance(key, Key) else COMMIT.name
+    creation = load_artifact(contract).creation_code
     return creation + words([32, len(key_words), *key_words])
 
 
-def deployed(chain: Chain, codes: dict[int, bytes], name: str, figures: Sample) -> dict[int, str]:
+T = TypeVar("T", int, str)
+
+
+def deployed(chain: Chain, codes: dict[T, bytes], name: str, figures: Sample) -> dict[T, str]:
     """Deploy each verifier, note its gas and size, and return the addresses."""
     addresses = {}
     for n, code in codes.items():
@@ -72,8 +100,10 @@ def transaction(chain: Chain, address: str, data: bytes) -> int:
     return outcome.gas_used
 
 
-def compiled(sources: dict[int, str], contract: str) -> dict[int, bytes]:
-    _, units = compile_sources({f"{n}.sol": text for n, text in sources.items()}, SETTINGS, False)
+def compiled(
+    sources: dict[T, str], contract: str, settings: dict[str, Any] = SETTINGS
+) -> dict[T, bytes]:
+    _, units = compile_sources({f"{n}.sol": text for n, text in sources.items()}, settings, False)
     return {
         n: bytes.fromhex(units[f"{n}.sol"][contract]["evm"]["bytecode"]["object"]) for n in sources
     }
@@ -92,11 +122,19 @@ def our_run(chain: EmbeddedChain) -> Callable[[], Sample]:
         if has_node
         else {}
     )
+    commit, commit_rendered = deployed_commit(chain, has_node, fixed)
     index = iter(range(sys.maxsize))
 
     def run() -> Sample:
         at = next(index)
         figures = dict(fixed)
+        for name, named in (
+            ("groth16_commit_verify", commit),
+            ("groth16_commit_rendered", commit_rendered),
+        ):
+            for shape, address in named.items():
+                data = verify_calldata(*commit_proof_of(shape, at))
+                figures[f"{name}_{shape}"] = transaction(chain, address, data)
         for name, addresses in (("groth16_verify", prebuilt), ("groth16_rendered", rendered)):
             for n, address in addresses.items():
                 data = verify_calldata(*proof_of(n, at))
@@ -104,6 +142,19 @@ def our_run(chain: EmbeddedChain) -> Callable[[], Sample]:
         return {**figures, **recorder_gas(at)}
 
     return run
+
+
+def deployed_commit(
+    chain: EmbeddedChain, has_node: bool, figures: Sample
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The verifiers with a commitment round by shape: prebuilt, and rendered if they compile."""
+    codes = {shape: prebuilt_code(commit_key_of(shape)) for shape in COMMIT_SHAPES}
+    prebuilt = deployed(chain, codes, "groth16_commit_verifier", figures)
+    if not has_node:
+        return prebuilt, {}
+    sources = {f"{STEP_INPUTS}": render_words(commit_key_of(f"{STEP_INPUTS}").words())}
+    codes = compiled(sources, COMMIT.name, COMMIT.settings)
+    return prebuilt, deployed(chain, codes, "groth16_commit_rendered", figures)
 
 
 def snarkjs_run(chain: EmbeddedChain) -> Callable[[], Sample] | None:
@@ -184,10 +235,12 @@ def main() -> None:
     ours, peer = results["ours"], results["snarkjs"]
     parameters = {
         "public_inputs": list(COUNTS),
+        "challenges": list(CHALLENGES),
         "samples": repeats,
         "compiler": load_artifact("Groth16Verifier").compiler,
         "evm_version": SETTINGS["evmVersion"],
         "optimizer_runs": SETTINGS["optimizer"]["runs"],
+        "commit_optimizer_runs": COMMIT.settings["optimizer"]["runs"],
     }
     ratios = {
         f"groth16_verify_{n}_snarkjs": harness.ratio(ours, peer, f"groth16_verify_{n}")

@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 from chain_support import compile_each
-from commit_support import (
+from commit_chain_support import (
     commit_vectors,
     make_commit_vectors,
     refusal,

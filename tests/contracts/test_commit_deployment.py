@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from chain_support import compile_each, compile_one, make_vectors, vectors
-from commit_support import ABI, SHAPES, commit_vectors, proof_of, refusal_of
+from commit_chain_support import ABI, SHAPES, commit_vectors, proof_of, refusal_of
 
 from zkai.chain.abi import decode_revert, verify_calldata, words
 from zkai.chain.account import AccountKey

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from commit_support import (
+from commit_chain_support import (
     SHAPES,
     Shape,
     commit_vectors,
