@@ -28,7 +28,7 @@ MEANINGS = {
 
 
 def meaning(error: str) -> tuple[str, str | None]:
-    name = error.removeprefix("Groth16Verifier__")
+    name = error.partition("__")[2]
     return MEANINGS[name if name in MEANINGS else name.partition("(")[0]]
 
 
