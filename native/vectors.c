@@ -4,6 +4,8 @@
 
 enum { OP_MUL = 0, OP_ADD = 1, OP_SUB = 2, OP_INV = 3 };
 
+enum { INVERSIONS = 256 }; /* elements that share one inversion */
+
 /* Defines zk_<field>_binary: r[i] = a[i] op b[i]; OP_INV takes a alone and maps 0 to 0. */
 #define DEFINE_BINARY(field)                                                                    \
   static int field##_operate(uint64_t *r, const uint64_t *a, const uint64_t *b, int op) {       \
@@ -12,15 +14,29 @@ enum { OP_MUL = 0, OP_ADD = 1, OP_SUB = 2, OP_INV = 3 };
     if (op == OP_MUL) field##_mul(&x, &x, &y);                                                  \
     if (op == OP_ADD) field##_add(&x, &x, &y);                                                  \
     if (op == OP_SUB) field##_sub(&x, &x, &y);                                                  \
-    if (op == OP_INV) field##_inv(&x, &x);                                                      \
     field##_from_mont(r, &x);                                                                   \
+    return ZK_OK;                                                                               \
+  }                                                                                             \
+                                                                                                \
+  static int field##_invert(uint64_t *r, const uint64_t *a, size_t n) {                         \
+    field##_t values[INVERSIONS], scratch[INVERSIONS];                                          \
+    for (size_t i = 0; i < n; i++) {                                                            \
+      if (field##_load(&values[i], a + 4 * i)) return ZK_ERR_RANGE;                             \
+    }                                                                                           \
+    field##_batch_inv(values, scratch, n);                                                      \
+    for (size_t i = 0; i < n; i++) field##_from_mont(r + 4 * i, &values[i]);                    \
     return ZK_OK;                                                                               \
   }                                                                                             \
                                                                                                 \
   int ZK_NAME(zk_##field##_binary)(uint64_t *r, const uint64_t *a, const uint64_t *b, size_t n, \
                                    int op) {                                                    \
     if (op < OP_MUL || op > OP_INV) return ZK_ERR_ARGUMENT;                                     \
-    for (size_t i = 0; i < n; i++) {                                                            \
+    for (size_t i = 0; op == OP_INV && i < n; i += INVERSIONS) {                                \
+      const size_t m = n - i < INVERSIONS ? n - i : INVERSIONS;                                 \
+      const int status = field##_invert(r + 4 * i, a + 4 * i, m);                               \
+      if (status) return status;                                                                \
+    }                                                                                           \
+    for (size_t i = 0; op != OP_INV && i < n; i++) {                                            \
       const int status = field##_operate(r + 4 * i, a + 4 * i, b + 4 * i, op);                  \
       if (status) return status;                                                                \
     }                                                                                           \

@@ -156,6 +156,22 @@ def test_ranges_are_exact(span: int) -> None:
             circuit.check(solve(circuit, {"v": np.array(value - 7)}))
 
 
+@pytest.mark.parametrize("bits", [40, 61, 62])
+@pytest.mark.parametrize("loose", [True, False])
+def test_wide_ranges(bits: int, loose: bool) -> None:
+    builder = Builder("wide", commit=True)
+    v = builder.private_int("v", (40,))
+    check_range(builder, v, 0, (1 << bits) - 1, loose=loose)
+    circuit = builder.build()
+    top = (1 << bits) - 1
+    circuit.check(solve(circuit, {"v": RNG.integers(0, top, 40, endpoint=True) & ~(1 << 61)}))
+    for wrong in (-1, -(1 << 60)):
+        with pytest.raises(VerificationError):
+            circuit.check(solve(circuit, {"v": np.full(40, wrong)}))
+    with pytest.raises(InvalidInput, match="1 to 62 bits"):
+        lookups(Builder("wider", commit=True)).range(v, 63, "r")
+
+
 @pytest.mark.parametrize("eighths", [1, 3, 9, 63])
 def test_a_limb_below_its_table_must_be_an_integer(eighths: int) -> None:
     """v 2^s in a table does not make v an integer: v itself is looked up too."""

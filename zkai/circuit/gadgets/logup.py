@@ -35,7 +35,10 @@ WIDTHS = range(2, 17)
 
 MAX_TABLES = 4
 SLACK = 8
-"""A loose range may grow by this many bits if that saves rows."""
+"""A loose range may grow by this many bits if that saves rows, as far as MAX_BITS."""
+
+MAX_BITS = 62
+"""The widest range: its limbs' weights are below 2^62."""
 
 Limb = tuple[int, int]
 """A limb's bits, and how it is proven: the table's width, or 1 for a boolean row.
@@ -77,8 +80,10 @@ class Lookups:
     def range(self, value: Tensor, bits: int, rule: str, loose: bool = False) -> None:
         """Prove 0 <= value < 2^bits; if `loose`, some 2^n with bits <= n <= bits + 8.
 
-        Raises InvalidInput if the value depends on a challenge.
+        Raises InvalidInput if the value depends on a challenge, or for 0 or more than 62 bits.
         """
+        if not 1 <= bits <= MAX_BITS:
+            raise InvalidInput(f"{self._builder.name}: a range check takes 1 to {MAX_BITS} bits")
         self._builder.require_round_one(value)
         flat = value.reshape(value.size)
         self._ranges.append(_Range(self._builder.node, rule, flat, bits, loose))
@@ -232,12 +237,13 @@ def limbs_of(bits: int, loose: bool, widths: Sequence[int]) -> list[Limb]:
         _, size, width = costs[left]
         limbs.append((size, width))
         left -= size
-    return sorted(limbs, reverse=True)
+    return sorted(limbs, key=lambda limb: (1 < limb[0] == limb[1], limb[0]), reverse=True)
 
 
 def _cheapest(costs: Sequence[_Coin], bits: int, loose: bool) -> tuple[int, int]:
     """Return the least number of rows, and the number of bits that takes it."""
-    return min((costs[n][0], n) for n in range(bits, bits + (SLACK if loose else 0) + 1))
+    last = min(bits + SLACK, MAX_BITS) if loose else bits
+    return min((costs[n][0], n) for n in range(bits, last + 1))
 
 
 def _costs(widths: tuple[int, ...], top: int) -> list[_Coin]:

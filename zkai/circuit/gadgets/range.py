@@ -113,7 +113,7 @@ def check_range(
 def _look_up_range(builder: Builder, value: Tensor, span: int, rule: str, loose: bool) -> None:
     """Prove 0 <= value <= span, with a top digit where span + 1 is no power of two."""
     n = span.bit_length()
-    if not 1 <= n <= MAX_RANGE_BITS or span >= LIMIT:
+    if span >= LIMIT:
         raise InvalidInput(f"{builder.name}: a range check takes 1 to {MAX_RANGE_BITS} bits")
     if span & (span + 1) and not loose:
         (top,) = builder.hint(
