@@ -52,6 +52,7 @@ def import_zkey(
     Raises InvalidInput naming the file, section and point.
     """
     report = progress or no_progress
+    circuit.require_plain("a .zkey")
     zkey = Zkey(source)
     header = zkey.header
     sizes = (circuit.n_wires, circuit.n_public, 1 << domain_log(circuit))

@@ -89,6 +89,7 @@ def prove(
 
 def _check_key(circuit: Circuit, key: ProvingKey, witness: Witness, statement: str) -> None:
     header = key.zkey.header
+    circuit.require_plain("this key")
     if key.circuit_digest != circuit.digest:
         raise InvalidInput(f"{key.path}: this key is for another circuit than {circuit.name}")
     if key.statement != statement:

@@ -80,6 +80,7 @@ def write_initial(
 
     Raises InvalidInput if the .ptau is too small or not prepared, or `path` cannot be written.
     """
+    circuit.require_plain("a .zkey")
     log = ptau_log(circuit, ptau)
     header = ZkeyHeader(
         circuit.n_wires,

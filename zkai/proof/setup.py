@@ -79,6 +79,7 @@ def setup(
     Raises InvalidInput if the folder cannot be written or the circuit is too large (2**27 rows).
     """
     report = progress or no_progress
+    circuit.require_plain("a .zkey")
     log_domain = domain_log(circuit)
     make_folder(folder)
     path = Path(folder) / PROVING_FILE

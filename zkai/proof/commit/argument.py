@@ -3,7 +3,7 @@
 The prover commits to the wires of round 1, D = sum w_i K1_i + t delta2; challenges are hashed from
 the key, the public values and D; the wires of round 2 follow. A and B are Groth16's, over delta2;
 C = sum over round 2 of w_i K2_i + sum h_i H_i + s A + r B - r s delta2 - t delta1.
-docs/decisions/0008-commitment-round.md argues why this is sound and zero-knowledge.
+docs/decisions/0007-commitment-round.md argues why this is sound and zero-knowledge.
 """
 
 from __future__ import annotations
