@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 from circuit_forgery import challenges_of
 
 from zkai.circuit.builder import CHALLENGES, Builder
+from zkai.circuit.formats import write_r1cs
 from zkai.circuit.r1cs import Circuit
 from zkai.circuit.rounds import lint_rounds
 from zkai.encoding import FIELD_MODULUS, from_limbs
 from zkai.errors import InvalidInput, VerificationError
+from zkai.proof.setup import setup
 
 
 def small(n_signals: int = 3) -> Circuit:
@@ -99,3 +102,11 @@ def test_the_digest_covers_challenges_and_partition() -> None:
         dataclasses.replace(circuit, challenges=("fold", "alpha", "tag", "other")),
     ]
     assert len({c.digest for c in [circuit, *others]}) == 3
+
+
+def test_plain_groth16_takes_no_circuit_with_challenges(tmp_path: Path) -> None:
+    """There the prover would choose them."""
+    with pytest.raises(InvalidInput, match="needs the format groth16-commit"):
+        write_r1cs(tmp_path / "small.r1cs", small())
+    with pytest.raises(InvalidInput, match="needs the format groth16-commit"):
+        setup(small(), "small/1", tmp_path)

@@ -76,8 +76,10 @@ class R1csFile:
 def write_r1cs(path: Path | str, circuit: Circuit) -> None:
     """Write the circuit as an .r1cs file, whole or not at all.
 
-    Raises InvalidInput, naming the file, if it cannot be written.
+    Raises InvalidInput for a circuit with a commitment round, which the format cannot hold, or,
+    naming the file, if it cannot be written.
     """
+    circuit.require_plain(".r1cs")
     matrices = (circuit.a, circuit.b, circuit.c)
     n, n_wires = circuit.n_constraints, circuit.n_wires
     n_terms = sum(len(m.wires) for m in matrices)

@@ -140,6 +140,17 @@ class Circuit:
         """The number of public values that a caller sees."""
         return sum(signal.size for signal in self.public)
 
+    def require_plain(self, use: str) -> None:
+        """Return None for a circuit without challenges.
+
+        Raises InvalidInput otherwise: in plain Groth16 the prover would choose the challenges.
+        """
+        if self.challenges:
+            raise InvalidInput(
+                f"{self.name}: {use} is for plain Groth16; this circuit has a commitment round and"
+                " needs the format groth16-commit"
+            )
+
     @property
     def n_public(self) -> int:
         """The number of public wires of the proof: the signals, or y and the challenges."""
