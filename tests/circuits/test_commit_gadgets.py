@@ -25,6 +25,7 @@ from zkai.circuit.gadgets.relu import relu, relu_of_sign
 from zkai.circuit.gadgets.rescale import rescale, rescale_with_sign
 from zkai.circuit.gadgets.softmax import logits, sigmoid, softmax
 from zkai.circuit.r1cs import Circuit, Partial
+from zkai.circuit.second_round import define_product
 from zkai.circuit.tensor import Rows, Tensor
 from zkai.encoding import FIELD_MODULUS, from_limbs, to_limbs
 from zkai.errors import InvalidInput, VerificationError
@@ -308,7 +309,7 @@ def test_products_that_could_wrap_are_refused() -> None:
 def test_operands_and_values_must_precede_the_challenges() -> None:
     builder = Builder("late", commit=True)
     alpha = builder.challenge("alpha")
-    late = builder.define_product("late", alpha, alpha).reshape(1)
+    late = define_product(builder, "late", alpha, alpha).reshape(1)
     with pytest.raises(InvalidInput, match="must fix it first"):
         lookups(builder).range(late, 8, "range")
     with pytest.raises(InvalidInput, match="must fix it first"):

@@ -13,6 +13,7 @@ from zkai.circuit.builder import CHALLENGES, Builder
 from zkai.circuit.formats import write_r1cs
 from zkai.circuit.r1cs import Circuit
 from zkai.circuit.rounds import lint_rounds
+from zkai.circuit.second_round import define_product, define_quotient
 from zkai.encoding import FIELD_MODULUS, from_limbs
 from zkai.errors import InvalidInput, VerificationError
 from zkai.proof.setup import setup
@@ -25,8 +26,8 @@ def small(n_signals: int = 3) -> Circuit:
     y = b.private_int("y", (2,))
     product = b.multiply(y[0], y[1])
     alpha = b.challenge("alpha")
-    shifted = b.define_product("shift", alpha + y[0], alpha)
-    b.define_quotient("inverse", product, shifted)
+    shifted = define_product(b, "shift", alpha + y[0], alpha)
+    define_quotient(b, "inverse", product, shifted)
     return b.build()
 
 
@@ -82,7 +83,7 @@ def test_the_lint_refuses_every_misplaced_wire() -> None:
 
 def test_integers_and_bound_values_cannot_follow_from_a_challenge() -> None:
     b = Builder("late", commit=True)
-    late = b.define_product("late", b.challenge("alpha"), b.challenge("tag"))
+    late = define_product(b, "late", b.challenge("alpha"), b.challenge("tag"))
     with pytest.raises(InvalidInput, match="from a challenge"):
         b.hint("h", lambda x: [x], [late], [()])
     with pytest.raises(InvalidInput, match="must fix it first"):
@@ -90,7 +91,7 @@ def test_integers_and_bound_values_cannot_follow_from_a_challenge() -> None:
     with pytest.raises(InvalidInput, match="belongs to round 1"):
         b.private_int("z", round_number=2)
     with pytest.raises(InvalidInput, match="depends on no challenge"):
-        b.define_product("early", b.private_int("p"), b.private_int("q"))
+        define_product(b, "early", b.private_int("p"), b.private_int("q"))
 
 
 def test_the_digest_covers_challenges_and_partition() -> None:

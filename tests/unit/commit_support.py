@@ -16,6 +16,7 @@ import numpy as np
 from zkai import native
 from zkai.circuit.builder import Builder
 from zkai.circuit.r1cs import Circuit, Partial
+from zkai.circuit.second_round import define_product
 from zkai.circuit.tensor import Field, Rows, Tensor, as_tensor
 from zkai.encoding import BASE_MODULUS, FIELD_MODULUS, to_limbs
 from zkai.proof.commit import argument, ceremony
@@ -58,7 +59,7 @@ def circuit(factor: int = 2) -> Circuit:
     alpha = builder.challenge("alpha")
     one = as_tensor(1)
     builder.constrain(_wire(v, 0) * factor, one, _wire(v, 1), "double")
-    second = builder.define_product("second", _wire(x, 1) - _wire(v, 1), alpha)
+    second = define_product(builder, "second", _wire(x, 1) - _wire(v, 1), alpha)
     builder.constrain(second + _wire(x, 0) - _wire(v, 0), one, one * 0, "same")
     return builder.build()
 

@@ -13,10 +13,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from zkai import native
 from zkai.circuit.r1cs import (
     Circuit,
-    Combination,
     Csr,
     InputSlot,
     Origin,
@@ -25,6 +23,7 @@ from zkai.circuit.r1cs import (
     Step,
 )
 from zkai.circuit.rounds import lint_rounds
+from zkai.circuit.second_round import fold_signals
 from zkai.circuit.tensor import Field, Ints, Rows, Tensor, as_tensor, checked_bound
 from zkai.encoding import FIELD_MODULUS, Limbs, to_limbs
 from zkai.errors import InvalidInput
@@ -152,71 +151,9 @@ class Builder:
         assert isinstance(found, kind)
         return found
 
-    def define_product(self, rule: str, a: Tensor, b: Tensor, plus: Tensor | int = 0) -> Tensor:
-        """Return new wires of round 2 equal to a * b + plus over the field: one row each.
-
-        Raises InvalidInput in a circuit without a commitment round.
-        """
-        sides = [as_tensor(x) for x in (a, b, plus)]
-        shape = np.broadcast_shapes(*(x.shape for x in sides))
-        left, right, rest = (x.broadcast_to(shape) for x in sides)
-
-        def compute(x: Limbs, y: Limbs, z: Limbs) -> Limbs:
-            return native.fr_add(native.fr_mul(x, y), z)
-
-        wires = self._define(rule, [left, right, rest], compute, left.size)
-        made = Tensor(shape, Rows.of_wires(wires), None)
-        self._definition(wires)
-        self.constrain(left, right, made - rest, rule)
-        return made
-
-    def define_quotient(self, rule: str, numerator: Tensor | int, denominator: Tensor) -> Tensor:
-        """Return new wires of round 2 with wire * denominator = numerator: one row each.
-
-        The rows leave a wire free where its denominator is 0: the caller shows that this happens
-        for few challenges only.
-        """
-        top, bottom = as_tensor(numerator), denominator
-        shape = np.broadcast_shapes(top.shape, bottom.shape)
-        top, bottom = top.broadcast_to(shape), bottom.broadcast_to(shape)
-        wires = self._define(
-            rule, [top, bottom], lambda x, y: native.fr_mul(x, native.fr_inv(y)), bottom.size
-        )
-        made = Tensor(shape, Rows.of_wires(wires), None)
-        self._definition(wires)
-        self.constrain(made, bottom, top, rule)
-        return made
-
-    def _define(
-        self, rule: str, inputs: Sequence[Tensor], compute: Callable[..., Limbs], n: int
-    ) -> Ints:
-        sources = tuple(Combination(x.rows) for x in inputs)
-        if not self.commit or self.round_of(*sources) != 2:
-            raise InvalidInput(f"{self.name}: {rule} depends on no challenge")
-        return self._new_step(rule, compute, sources, n, is_field=True).wires
-
-    def _definition(self, wires: Ints) -> None:
-        """Record that the next rows define `wires`, one each."""
+    def define(self, wires: Ints) -> None:
+        """Record that the next rows define these wires of round 2, one each."""
         self._definitions.append((wires, self._n_rows + np.arange(len(wires))))
-
-    def _fold_signals(self) -> None:
-        """Prove y = sum of signal_i fold^i, by Horner's rule from the last signal."""
-        fold, folded = self.challenge("fold"), self._challenges["folded signals"]
-        first = 2 + len(CHALLENGES)
-        signals = np.arange(first, first + sum(s.size for s in self._public), dtype=np.int64)
-        self._committed.append(signals)
-        terms = [Tensor((), Rows.of_wires(w), None) for w in signals.reshape(-1, 1)]
-        with self.at("public signals"):
-            total = as_tensor(0)
-            for term in terms[:0:-1]:
-                total = self.define_product("fold", total + term, fold)
-            last = total + terms[0] if terms else total
-            sources = (Combination(last.rows), Combination(fold.rows))
-            self._steps.append(
-                Step(self._label("fold"), native.fr_mul, sources, folded.wires, True, 2)
-            )
-            self._definition(folded.wires)
-            self.constrain(last, fold, Tensor((), Rows.of_wires(folded.wires), None), "fold")
 
     # Wires ------------------------------------------------------------------------------------
 
@@ -293,7 +230,7 @@ class Builder:
                 raise InvalidInput(f"hint {label} returned other shapes than it declared")
             return np.concatenate([np.asarray(p, np.int64).ravel() for p in parts])
 
-        wires = self._new_step(label, run, tuple(inputs), sum(sizes), is_field=False).wires
+        wires = self.new_step(label, run, tuple(inputs), sum(sizes), is_field=False)
         parts = np.split(wires, np.cumsum(sizes)[:-1])
         return [Tensor(s, Rows.of_wires(p), None) for s, p in zip(shapes, parts, strict=True)]
 
@@ -313,21 +250,23 @@ class Builder:
                 f"{self.name}: hint {label} depends on a challenge; use define_product or"
                 " define_quotient"
             )
-        return Field(self._new_step(label, compute, tuple(inputs), n, is_field=True).wires)
+        return Field(self.new_step(label, compute, tuple(inputs), n, is_field=True))
 
-    def _new_step(
+    def new_step(
         self,
         label: str,
         compute: Callable[..., Any],
         inputs: tuple[Source, ...],
         n: int,
         is_field: bool,
-    ) -> Step:
+        into: Ints | None = None,
+    ) -> Ints:
+        """Return n new wires, or those of `into`, that a step of the witness program fills."""
         round_number = self.round_of(*inputs)
-        wires = self._new_wires(n, round_number, is_field)
-        step = Step(self._label(label), compute, inputs, wires, is_field, round_number)
-        self._steps.append(step)
-        return step
+        wires = self._new_wires(n, round_number, is_field) if into is None else into
+        label = self._label(label)
+        self._steps.append(Step(label, compute, inputs, wires, is_field, round_number))
+        return wires
 
     def _label(self, label: str) -> str:
         full = "/".join(filter(None, [*self._path, label]))
@@ -457,7 +396,10 @@ class Builder:
         for collector in self._deferred.values():
             collector.close()
         if self.commit:
-            self._fold_signals()
+            first = 2 + len(CHALLENGES)
+            signals = np.arange(first, first + sum(p.size for p in self._public), dtype=np.int64)
+            self.require_round_one(Field(signals))
+            fold_signals(self, signals, self._challenges["folded signals"].wires)
         rounds = np.repeat(
             np.array([r for _, r in self._rounds], np.uint8), [n for n, _ in self._rounds]
         )

@@ -25,6 +25,7 @@ import numpy as np
 
 from zkai.circuit.builder import Builder
 from zkai.circuit.gadgets.range import require_bound
+from zkai.circuit.second_round import define_product
 from zkai.circuit.tensor import Tensor
 
 
@@ -86,7 +87,7 @@ class Products:
         with builder.at(product.node):
             weighted, result = self._horner(product.w), self._horner(product.z)
             across = weighted.reshape(1, x.shape[1])
-            terms = builder.define_product("freivalds", x[:, :-1], across[:, :-1])
+            terms = define_product(builder, "freivalds", x[:, :-1], across[:, :-1])
             rest = result - terms.sum(1) if terms.size else result
             builder.constrain(x[:, -1], weighted[-1], rest, "freivalds")
 
@@ -99,7 +100,7 @@ class Products:
             d, g = self._horner(second.w), self._horner(second.z)
         with builder.at(f"{first.node} and {second.node}"):
             both = a.reshape(1, len(a.rows)) + d.reshape(len(d.rows), 1)
-            p = builder.define_product("freivalds", x, both)
+            p = define_product(builder, "freivalds", x, both)
             builder.constrain(d, x.sum(1), p.sum(1) - z, "freivalds")
             builder.constrain(a, x.sum(0), p.sum(0) - g, "freivalds")
 
@@ -108,7 +109,7 @@ class Products:
         r, n = self._builder.challenge("freivalds"), matrix.shape[1]
         total = Tensor(matrix.shape[:1], matrix[:, n - 1].rows, None)
         for column in range(n - 2, -1, -1):
-            total = self._builder.define_product("freivalds", total, r, plus=matrix[:, column])
+            total = define_product(self._builder, "freivalds", total, r, plus=matrix[:, column])
         return total
 
 

@@ -27,6 +27,7 @@ from itertools import combinations
 import numpy as np
 
 from zkai.circuit.builder import Builder
+from zkai.circuit.second_round import define_product, define_quotient
 from zkai.circuit.tensor import Ints, Tensor, as_tensor, concat
 from zkai.errors import InvalidInput
 
@@ -154,22 +155,22 @@ class Lookups:
         # Largest first: the widest table needs no term for its id, which is 0.
         order = sorted(self._tables, key=lambda name: (-len(self._tables[name][0]), name))
         with builder.at("lookup tables"):
-            square = builder.define_product("tag squared", s, s)
+            square = define_product(builder, "tag squared", s, s)
         ids = self._tags(order, square)
         total: list[Tensor] = []
         for lookup in self._lookups:
             with builder.at(lookup.node):
                 value = lookup.first + ids[lookup.table]
                 if lookup.second is not None:
-                    value = value + builder.define_product(f"{lookup.rule} pair", lookup.second, s)
-                total.append(builder.define_quotient(lookup.rule, 1, alpha - value))
+                    value = value + define_product(builder, f"{lookup.rule} pair", lookup.second, s)
+                total.append(define_quotient(builder, lookup.rule, 1, alpha - value))
         for name in order:
             first, second = self._tables[name]
             entries = as_tensor(first) + ids[name]
             if second is not None:
                 entries = entries + s.broadcast_to(second.shape) * second
             with builder.at("lookup tables"):
-                terms = builder.define_quotient(name, multiplicities[name], alpha - entries)
+                terms = define_quotient(builder, name, multiplicities[name], alpha - entries)
             total.append(-terms)
         with builder.at("lookup tables"):
             joined = concat([t.reshape(t.size) for t in total])
