@@ -11,6 +11,7 @@ from zkai.encoding import parse_decimal
 from zkai.errors import InvalidInput
 from zkai.proof.ceremony import check_points, copy_zkey, same_coefs
 from zkai.proof.jsonform import (
+    MAX_PUBLIC,
     WORD,
     expect_list,
     g1_from_json,
@@ -20,7 +21,6 @@ from zkai.proof.jsonform import (
 )
 from zkai.proof.keys import (
     DEVELOPMENT,
-    MAX_PUBLIC,
     PROVING_FILE,
     VERIFYING_FILE,
     Keys,

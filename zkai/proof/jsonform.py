@@ -9,12 +9,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from zkai.circuit.r1cs import PublicSignal
 from zkai.encoding import load_json, parse_decimal, read_capped, write_atomic
 from zkai.errors import InvalidInput
 from zkai.proof.points import G1, G2
 
 WORD = 1 << 256
 """Parsers take any 256-bit integer: that a value is below its modulus is for verifiers to check."""
+
+MAX_PUBLIC = 1 << 20
+_NAME = r"[A-Za-z_][A-Za-z0-9_.:/-]{0,127}"
 
 
 class Document(ABC):
@@ -127,3 +131,44 @@ def g2_from_json(value: Any, where: str) -> G2:
 
 def _pair(value: Any, where: str) -> list[Any]:
     return expect_list(value, 2, where)
+
+
+def public_from_json(value: Any, where: str) -> tuple[PublicSignal, ...]:
+    """Return named signals. Raises InvalidInput for odd or repeated names and sizes."""
+    if not isinstance(value, list) or len(value) > MAX_PUBLIC:
+        raise InvalidInput(f"{where}: expected a list of named signals")
+    signals = []
+    for index, item in enumerate(value):
+        expect_fields(item, ("name", "size"), f"{where}[{index}]")
+        size = item["size"]
+        if type(size) is not int or not 1 <= size <= MAX_PUBLIC:
+            raise InvalidInput(f"{where}[{index}].size: expected an integer in 1..{MAX_PUBLIC}")
+        signals.append(
+            PublicSignal(expect_text(item["name"], f"{where}[{index}].name", _NAME), size)
+        )
+    if len({signal.name for signal in signals}) != len(signals):
+        raise InvalidInput(f"{where}: a name appears twice")
+    return tuple(signals)
+
+
+def ic_from_json(value: Any, where: str) -> tuple[G1, ...]:
+    """Return a list of points, not checked against the curve. Raises InvalidInput."""
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_PUBLIC + 1:
+        raise InvalidInput(f"{where}: expected a list of points")
+    return tuple(g1_from_json(item, f"{where}[{i}]") for i, item in enumerate(value))
+
+
+def values_from_json(value: Any, where: str) -> dict[str, tuple[int, ...]]:
+    """Return the values of named signals: text for one, a list for more. Raises InvalidInput."""
+    if not isinstance(value, dict):
+        raise InvalidInput(f"{where}: expected a JSON object")
+    result = {}
+    for name, listed in value.items():
+        expect_text(name, f"{where}: a name", _NAME)
+        items = [listed] if isinstance(listed, str) else listed
+        if not isinstance(items, list) or (isinstance(listed, list) and len(items) < 2):
+            raise InvalidInput(f"{where}.{name}: expected text, or a list of two or more")
+        result[name] = tuple(
+            parse_decimal(item, f"{where}.{name}[{i}]", WORD) for i, item in enumerate(items)
+        )
+    return result

@@ -10,16 +10,9 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from zkai.circuit.binfile import SectionFile
 from zkai.circuit.r1cs import PublicSignal
-from zkai.encoding import (
-    hex32,
-    keccak256,
-    parse_decimal,
-    parse_hex32,
-    word,
-)
+from zkai.encoding import hex32, keccak256, parse_hex32, word
 from zkai.errors import InvalidInput, VerificationError
 from zkai.proof.jsonform import (
-    WORD,
     Document,
     expect_fields,
     expect_text,
@@ -27,6 +20,9 @@ from zkai.proof.jsonform import (
     g1_to_json,
     g2_from_json,
     g2_to_json,
+    ic_from_json,
+    public_from_json,
+    values_from_json,
 )
 from zkai.proof.points import G1, G2, g1_from_bytes, g1_uncompressed, g2_uncompressed
 from zkai.proof.ratio import check_g1, check_g2
@@ -40,12 +36,10 @@ DEVELOPMENT, CEREMONY = "development", "ceremony"
 _STATUSES = f"{DEVELOPMENT}|{CEREMONY}"
 MAX_VK_BYTES = 64 << 20
 MAX_PROOF_BYTES = 16 << 20
-MAX_PUBLIC = 1 << 20
 _FIELDS = (
     "format", "statement", "circuit_digest", "vk_digest", "key_status", "public",
     "alpha", "ic", "ceremony",
 )  # fmt: skip
-_NAME = r"[A-Za-z_][A-Za-z0-9_.:/-]{0,127}"
 
 
 @dataclass(frozen=True)
@@ -156,9 +150,9 @@ class KeyDocument(Document):
             expect_text(value["statement"], f"{where}.statement"),
             parse_hex32(value["circuit_digest"], f"{where}.circuit_digest"),
             expect_text(value["key_status"], f"{where}.key_status", _STATUSES),
-            _public_from_json(value["public"], f"{where}.public"),
+            public_from_json(value["public"], f"{where}.public"),
             g1_from_json(value["alpha"], f"{where}.alpha"),
-            ic=_ic_from_json(value["ic"], f"{where}.ic"),
+            ic=ic_from_json(value["ic"], f"{where}.ic"),
             ceremony=None
             if value["ceremony"] is None
             else CeremonyRecord.from_json(value["ceremony"], f"{where}.ceremony"),
@@ -208,29 +202,6 @@ class VerifyingKey(KeyDocument):
         Raises VerificationError for development keys and for a chain that does not hold.
         """
         verify_chain_g2(self.check_ceremony().transcript, (self.delta,), ONE_DELTA)
-
-
-def _public_from_json(value: Any, where: str) -> tuple[PublicSignal, ...]:
-    if not isinstance(value, list) or len(value) > MAX_PUBLIC:
-        raise InvalidInput(f"{where}: expected a list of named signals")
-    signals = []
-    for index, item in enumerate(value):
-        expect_fields(item, ("name", "size"), f"{where}[{index}]")
-        size = item["size"]
-        if type(size) is not int or not 1 <= size <= MAX_PUBLIC:
-            raise InvalidInput(f"{where}[{index}].size: expected an integer in 1..{MAX_PUBLIC}")
-        signals.append(
-            PublicSignal(expect_text(item["name"], f"{where}[{index}].name", _NAME), size)
-        )
-    if len({signal.name for signal in signals}) != len(signals):
-        raise InvalidInput(f"{where}: a name appears twice")
-    return tuple(signals)
-
-
-def _ic_from_json(value: Any, where: str) -> tuple[G1, ...]:
-    if not isinstance(value, list) or not 1 <= len(value) <= MAX_PUBLIC + 1:
-        raise InvalidInput(f"{where}: expected a list of points")
-    return tuple(g1_from_json(item, f"{where}[{i}]") for i, item in enumerate(value))
 
 
 class MarkedKey:
@@ -408,7 +379,7 @@ class Proof(Document):
             parse_hex32(value["circuit_digest"], f"{where}.circuit_digest"),
             parse_hex32(value["vk_digest"], f"{where}.vk_digest"),
             expect_text(value["key_status"], f"{where}.key_status", _STATUSES),
-            _values_from_json(value["public"], f"{where}.public"),
+            values_from_json(value["public"], f"{where}.public"),
             b=g2_from_json(points["b"], f"{where}.proof.b"),
             **{name: g1_from_json(points[name], f"{where}.proof.{name}") for name in cls.G1_POINTS},
         )
@@ -417,18 +388,3 @@ class Proof(Document):
 _PROOF_FIELDS = (
     "format", "statement", "circuit_digest", "vk_digest", "key_status", "public", "proof",
 )  # fmt: skip
-
-
-def _values_from_json(value: Any, where: str) -> dict[str, tuple[int, ...]]:
-    if not isinstance(value, dict):
-        raise InvalidInput(f"{where}: expected a JSON object")
-    result = {}
-    for name, listed in value.items():
-        expect_text(name, f"{where}: a name", _NAME)
-        items = [listed] if isinstance(listed, str) else listed
-        if not isinstance(items, list) or (isinstance(listed, list) and len(items) < 2):
-            raise InvalidInput(f"{where}.{name}: expected text, or a list of two or more")
-        result[name] = tuple(
-            parse_decimal(item, f"{where}.{name}[{i}]", WORD) for i, item in enumerate(items)
-        )
-    return result
