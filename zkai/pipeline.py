@@ -34,6 +34,7 @@ from zkai.proof import ceremony, groth16
 from zkai.proof import setup as development
 from zkai.proof.estimate import Estimate, TensorFacts
 from zkai.proof.estimate import estimate as estimate_circuit
+from zkai.proof.foreign import import_zkey
 from zkai.proof.keys import (
     PROVING_FILE,
     VERIFYING_FILE,
@@ -56,6 +57,7 @@ def estimate(statement: Statement, *, progress: ProgressCallback | None = None) 
 
     Raises InvalidInput if the statement's circuit cannot be built.
     """
+    check_statement(statement)
     report = progress or no_progress
     report("build the circuit", 0.0)
     start = time.perf_counter()
@@ -76,6 +78,12 @@ def estimate(statement: Statement, *, progress: ProgressCallback | None = None) 
         tensors=_tensor_facts(statement),
         quantization=quantization,
     )
+
+
+def check_statement(statement: object) -> None:
+    """Return None for a statement. Raises InvalidInput naming the type of anything else."""
+    if isinstance(statement, type) or not isinstance(statement, Statement):
+        raise InvalidInput(f"expected a statement, got {type(statement).__name__}")
 
 
 def _tensor_facts(statement: Statement) -> list[TensorFacts]:
@@ -126,6 +134,7 @@ def setup(
     Raises InvalidInput if the folder holds anything, cannot be written, or the circuit is too
     large for the powers.
     """
+    check_statement(statement)
     if folder is None:
         temporary = tempfile.TemporaryDirectory(prefix="zkai-keys-")
         _temporary_folders.append(temporary)
@@ -157,6 +166,25 @@ def _make_keys(
     verifying = proving.verifying_key(circuit.public)
     verifying.write(folder / VERIFYING_FILE)
     return Keys(proving, verifying)
+
+
+def import_key(
+    statement: Statement,
+    zkey: Path | str,
+    folder: Path | str,
+    *,
+    progress: ProgressCallback | None = None,
+) -> Keys:
+    """Return the DEVELOPMENT keys that an existing .zkey of the statement's circuit makes.
+
+    Every point is checked, and the coefficients against the circuit.
+
+    Raises InvalidInput for a malformed key, a key of another circuit, or a folder as in `setup`.
+    """
+    check_statement(statement)
+    with new_folder(Path(folder)) as partial:
+        import_zkey(statement.build(), statement.version, zkey, partial, progress)
+    return Keys.from_path(folder)
 
 
 @contextmanager
@@ -200,6 +228,7 @@ def prove(
     Raises InvalidInput, naming the value, tensor or file, for values that the statement cannot
     take or a key of another circuit; VerificationError, naming the node, if a constraint fails.
     """
+    check_statement(statement)
     key = proving_key if isinstance(proving_key, ProvingKey) else ProvingKey(proving_key)
     circuit = statement.build()
     if (key.statement, key.circuit_digest) != (statement.version, circuit.digest):

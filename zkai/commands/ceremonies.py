@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from zkai import pipeline, statement_file
@@ -41,7 +40,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the ceremony's actions take."""
     group = parser.add_argument_group("ceremonies")
     group.add_argument("--ceremony", choices=ACTIONS, help="take a step of a ceremony")
-    group.add_argument("--zkey", metavar="FILE", type=Path, help="the key that the step takes")
     group.add_argument("--name", help="who contributes, at most 64 bytes; public")
     group.add_argument("--beacon", metavar="HEX", help="the beacon's value, 1 to 255 bytes")
     group.add_argument(
@@ -54,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def refuse_options(options: argparse.Namespace) -> None:
     """Return None if no option of a ceremony was given. Raises InvalidInput naming it."""
-    for name in _OPTIONS:
+    for name in ("name", "beacon", "iterations"):
         if getattr(options, name) is not None:
             raise InvalidInput(f"--{name} belongs to a ceremony: name its step with --ceremony")
 

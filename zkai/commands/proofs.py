@@ -23,8 +23,9 @@ from zkai.proof.keys import Keys, Proof, VerifyingKey
 
 _SETUP_HELP = f"""
 Without --ceremony this makes DEVELOPMENT keys: whoever runs it could forge
-proofs under them. With --ptau the powers of tau come from that file; the keys
-stay development keys.
+proofs under them. With --ptau the powers of tau come from that file; with
+--zkey the whole key does, after each of its points was checked. Both stay
+development keys.
 
 {ceremonies.HELP}
 """
@@ -57,6 +58,7 @@ def add_commands(commands: Commands) -> None:
     setup.add_argument("statement", metavar="STATEMENT.toml", type=Path, nargs="?")
     setup.add_argument("-o", "--out", metavar="KEYS/", type=Path, help="what to write")
     setup.add_argument("--ptau", metavar="FILE", type=Path, help="powers of tau")
+    setup.add_argument("--zkey", metavar="FILE", type=Path, help="a key to import or go on from")
     ceremonies.add_options(setup)
     prove = add_command(
         commands, "prove", run_prove, "prove a statement on private data", _PROVE_HELP
@@ -117,11 +119,16 @@ def run_setup(options: argparse.Namespace, console: Console) -> Mapping[str, Any
     if options.ceremony is not None:
         return ceremonies.run(options, console)
     ceremonies.refuse_options(options)
+    if options.ptau is not None and options.zkey is not None:
+        raise InvalidInput("setup: give --ptau or --zkey, not both")
     if options.statement is None or options.out is None:
         raise InvalidInput("setup: name a STATEMENT.toml and, with -o, a folder for the keys")
     statement = statement_file.load(options.statement)
     with console.progress() as progress:
-        keys = pipeline.setup(statement, options.out, ptau=options.ptau, progress=progress)
+        if options.zkey is not None:
+            keys = pipeline.import_key(statement, options.zkey, options.out, progress=progress)
+        else:
+            keys = pipeline.setup(statement, options.out, ptau=options.ptau, progress=progress)
     console.say(
         f"{options.out}: {keys.verifying.key_status} key {hex32(keys.verifying.digest)}\n"
         "whoever made a development key can forge proofs under it; --ceremony makes real ones"

@@ -1,0 +1,179 @@
+"""The command line tells its stories: a user trains, parties hold a ceremony, a chain accepts."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.e2e.conftest import HEAD, World, batch, write_json
+from zkai import cli
+from zkai.opening import read_state
+from zkai.pipeline import verify_chain
+from zkai.proof.keys import Proof, VerifyingKey
+from zkai.proof.powers import write_development_ptau
+
+
+class Shell:
+    """Runs commands in a folder and returns what --json prints."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self._capsys = folder, capsys
+
+    def __call__(self, command: str, status: int = 0) -> dict[str, Any]:
+        found = cli.main([*command.split(), "--json"])
+        out, err = self._capsys.readouterr()
+        assert found == status, err
+        answer: dict[str, Any] = json.loads(out)
+        assert answer["ok"] is (status == 0)
+        return answer
+
+    def text(self, command: str) -> str:
+        """Run without --json and return standard output."""
+        assert cli.main(command.split()) == 0
+        return self._capsys.readouterr().out
+
+
+@pytest.fixture
+def shell(desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    monkeypatch.chdir(desk)
+    return Shell(desk, capsys)
+
+
+def test_a_user_starts_a_fork_and_trains(shell: Shell) -> None:
+    first = shell("prove genesis.toml --keys genesis-keys --input base.json -o g.json")
+    assert first["opening"] == "g.opening.json"
+    assert stat.S_IMODE(os.stat("g.opening.json").st_mode) == 0o600
+    shell("verify g.json --key genesis-keys/verifying.json")
+    state = "g.opening.json"
+    for number in (1, 2):
+        write_json(shell.folder / "batch.json", batch(number))
+        command = "prove step.toml --keys step-keys --input batch.json"
+        shell(f"{command} --state {state} -o p{number}.json --opening s{number}.json")
+        state = f"s{number}.json"
+    proofs = [Proof.from_path(name) for name in ("g.json", "p1.json", "p2.json")]
+    keys = [VerifyingKey.from_path(f"{name}-keys/verifying.json") for name in ("genesis", "step")]
+    verify_chain(proofs, {key.statement: key for key in keys})
+    assert read_state("s2.json", HEAD).commitment == proofs[2].public["new_state"][0]
+    names = set(os.listdir())
+    assert {"g.json", "g.opening.json", "p1.json", "s1.json", "p2.json", "s2.json"} <= names
+    assert not [name for name in names if name.startswith(".")]
+
+
+def test_a_chosen_learning_rate_is_the_public_one(shell: Shell) -> None:
+    values = {**batch(1), "weights": np.zeros((3, 2)), "learning_rate": 0.125}
+    write_json(shell.folder / "batch.json", values)
+    answer = shell("prove step.toml --keys step-keys --input batch.json -o p.json")
+    assert int(answer["public"]["learning_rate"]) == 0.125 / 4 * 2**HEAD.rate_shift
+
+
+def test_a_proof_says_what_came_out(shell: Shell) -> None:
+    answer = shell("prove inference.toml --keys inference-keys --input input.json -o p.json")
+    assert np.shape(answer["outputs"]["y"]) == (1, 2)
+    text = shell.text("verify p.json --key inference-keys/verifying.json")
+    assert "inference/1 verified, proven (development key)" in text
+    signed = [round(v * 2**12) for v in np.ravel(answer["outputs"]["y"])]
+    assert all(word in text for word in ("input", "output", "context"))
+    assert len(signed) == 2
+
+
+def test_a_destination_goes_into_the_proof(shell: Shell) -> None:
+    where = "--chain-id 7 --ledger 0x" + "ab" * 20
+    shell(f"prove inference.toml --keys inference-keys --input input.json -o p.json {where}")
+    verify = "verify p.json --key inference-keys/verifying.json"
+    shell(f"{verify} {where}")
+    shell(verify)
+    shell(f"{verify} {where} --recipient 0x{'01' * 32}", status=1)
+    shell(f"{verify} --chain-id 7", status=1)
+
+
+def test_an_estimate_is_printed(shell: Shell) -> None:
+    answer = shell("estimate inference.toml")
+    assert answer["statement"] == "inference/1"
+    assert answer["quantization"]["samples"] == 20
+    text = shell.text("estimate step.toml")
+    assert "constraints" in text
+    assert "weights" in text
+
+
+def test_an_unsupported_model_is_named_by_node(shell: Shell) -> None:
+    import onnx
+
+    model = onnx.load("model.onnx")
+    model.graph.node[1].op_type = "Erf"
+    onnx.save(model, "model.onnx")
+    message = shell("estimate inference.toml", status=2)["message"]
+    assert "Erf" in message
+    assert "relu" in message
+
+
+def test_a_contract_is_rendered_and_asked(shell: Shell, world: World) -> None:
+    key = "--key inference-keys/verifying.json"
+    rendered = shell(f"chain render {key} -o V.sol --name MyVerifier")
+    source = Path("V.sol").read_text()
+    assert "contract MyVerifier" in source
+    assert rendered["vk_digest"] in source
+    deployed = shell(f"chain deploy {key}")
+    assert deployed["embedded"] is True
+    assert deployed["key_status"] == "development"
+    assert shell(f"chain verify proof.json {key}")["gas"] < 250_000
+    forged = replace(world.inference, c=world.steps[0].c)
+    forged.write("proof.json")
+    message = shell(f"chain verify proof.json {key}", status=1)["message"]
+    assert "Groth16" in message
+
+
+def ceremony(shell: Shell, contributor: str) -> str:
+    """Hold a ceremony on powers with a first phase by `contributor`; return verify's command."""
+    write_development_ptau("p.ptau", 12, contributor)
+    shell("setup --ceremony prepare --ptau p.ptau -o q.ptau")
+    shell("setup genesis.toml --ceremony init --ptau q.ptau -o 0.zkey")
+    told = [
+        shell("setup --ceremony contribute --zkey 0.zkey -o 1.zkey --name Ada"),
+        shell("setup --ceremony beacon --zkey 1.zkey -o 2.zkey --beacon 0x1234"),
+    ]
+    assert len({t["contribution"] for t in told}) == 2
+    return "setup genesis.toml --ceremony verify --ptau q.ptau --zkey"
+
+
+def test_parties_hold_a_ceremony(shell: Shell) -> None:
+    verify = ceremony(shell, "Eve")
+    keys = shell(f"{verify} 2.zkey -o keys")
+    assert keys["key_status"] == "ceremony"
+    assert [c["name"] for c in keys["contributions"]] == ["Ada", ""]
+    shell("prove genesis.toml --keys keys --input base.json -o g.json")
+    answer = shell("verify g.json --key keys/verifying.json --production")
+    assert answer["grade"] == "proven (ceremony key)"
+    assert shell("chain deploy --key keys/verifying.json")["key_status"] == "ceremony"
+    shell("setup genesis.toml --zkey 2.zkey -o imported")
+    imported = VerifyingKey.from_path("imported/verifying.json")
+    assert imported.key_status == "development"
+    shell("verify g.json --key imported/verifying.json", status=1)
+    for wrong in ("0.zkey", "inference-keys/proving.zkey"):
+        found = cli.main([*verify.split(), wrong, "-o", "other"])
+        assert found in (1, 2)
+    assert not Path("other").exists()
+
+
+def test_a_first_phase_that_nobody_contributed_to_never_counts(shell: Shell) -> None:
+    message = shell(f"{ceremony(shell, '')} 2.zkey -o keys", status=1)["message"]
+    assert "contribution" in message
+    assert not Path("keys").exists()
+
+
+def test_keys_come_from_given_powers(shell: Shell) -> None:
+    write_development_ptau("p.ptau", 13)
+    made = shell("setup genesis.toml --ptau p.ptau -o keys")
+    assert made["key_status"] == "development"
+    assert sorted(os.listdir("keys")) == ["proving.zkey", "verifying.json"]
+    shell("prove genesis.toml --keys keys --input base.json -o g.json")
+    shell("verify g.json --key keys/verifying.json")
+    shell("verify g.json --key keys/verifying.json --production", status=1)
+    write_development_ptau("small.ptau", 4)
+    assert "larger .ptau" in shell("setup genesis.toml --ptau small.ptau -o k", status=2)["message"]
