@@ -14,7 +14,9 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 FORGE := node_modules/@foundry-rs/forge-linux-amd64/bin/forge
 
+# Options for benchmarks, e.g. make bench NAME=groth16 ARGS="--log2 16 --json"
 NAME =
+ARGS =
 SECONDS = 60
 # Options for pytest, e.g. make test PYTEST="-n 0 tests/unit"
 PYTEST = -n 2 --dist loadfile
@@ -95,7 +97,7 @@ format: $(STAMPS)/dev node_modules/.package-lock.json  ## rewrite sources in the
 
 bench: $(STAMPS)/dev node_modules/.package-lock.json  ## every benchmark, or one: make bench NAME=groth16
 	@for name in $(or $(NAME),$(filter-out __init__ _%,$(patsubst bench/%.py,%,$(wildcard bench/*.py)))); do \
-	  echo "== $$name"; $(BIN)/python -m bench.$$name; done
+	  echo "== $$name"; $(BIN)/python -m bench.$$name $(ARGS); done
 
 contracts: $(STAMPS)/dev node_modules/.package-lock.json  ## recompile the contracts, compare with the shipped artifacts
 	$(BIN)/python contracts/build.py --check
