@@ -26,6 +26,7 @@ INSTALL_ZKAI := $(PIP_INSTALL) --no-build-isolation
 
 NATIVE := CMakeLists.txt $(wildcard native/*.c native/*.h native/*.inc native/*.cdef native/*.py)
 C_SOURCES := $(wildcard native/*.c native/*.h native/*.inc native/tests/*.c native/tests/*.h)
+BENCHES = $(patsubst bench/%.py,%,$(shell grep -l __main__ bench/*.py))
 # Files that the wheel copies, beside the Python sources.
 SHIPPED := $(shell find circuits zkai/chain/artifacts -type f 2>/dev/null)
 
@@ -96,7 +97,7 @@ format: $(STAMPS)/dev node_modules/.package-lock.json  ## rewrite sources in the
 	$(if $(wildcard contracts/foundry.toml),cd contracts && ../$(FORGE) fmt)
 
 bench: $(STAMPS)/dev node_modules/.package-lock.json  ## every benchmark, or one: make bench NAME=groth16
-	@for name in $(or $(NAME),$(filter-out __init__ _%,$(patsubst bench/%.py,%,$(wildcard bench/*.py)))); do \
+	@for name in $(or $(NAME),$(BENCHES)); do \
 	  echo "== $$name"; $(BIN)/python -m bench.$$name $(ARGS); done
 
 contracts: $(STAMPS)/dev node_modules/.package-lock.json  ## recompile the contracts, compare with the shipped artifacts
