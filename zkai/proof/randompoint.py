@@ -60,7 +60,11 @@ class SeedStream:
                 return (x, -y % _Q if _is_negative(y) != bool(greatest) else y)
 
     def g2(self) -> G2:
-        """Return a point of G2, its cofactor cleared."""
+        """Return a point of G2: of its curve, the cofactor cleared."""
+        return _clear_cofactor(self.twist_point())
+
+    def twist_point(self) -> tuple[_Fq2, _Fq2]:
+        """Return a point of the curve of G2, almost never in the subgroup of order r."""
         while True:
             x = (self.element(_Q), self.element(_Q))
             greatest = self.u32() & 1
@@ -70,7 +74,7 @@ class SeedStream:
             negative = _is_negative(y[1]) if y[1] else _is_negative(y[0])
             if negative != bool(greatest):
                 y = (-y[0] % _Q, -y[1] % _Q)
-            return _clear_cofactor((x, y))
+            return x, y
 
 
 def _is_negative(value: int) -> bool:
