@@ -26,7 +26,7 @@ INSTALL_ZKAI := $(PIP_INSTALL) --no-build-isolation
 
 NATIVE := CMakeLists.txt $(wildcard native/*.c native/*.h native/*.inc native/*.cdef native/*.py)
 C_SOURCES := $(wildcard native/*.c native/*.h native/*.inc native/tests/*.c native/tests/*.h)
-BENCHES = $(patsubst bench/%.py,%,$(shell grep -l __main__ bench/*.py))
+BENCHES = $(patsubst bench/%.py,%,$(shell grep -l __main__ bench/[!_]*.py))
 # Files that the wheel copies, beside the Python sources.
 SHIPPED := $(shell find circuits zkai/chain/artifacts -type f 2>/dev/null)
 
