@@ -121,7 +121,7 @@ fuzz: $(STAMPS)/dev  ## mutate the files that the parsers read: make fuzz SECOND
 
 pins: $(STAMPS)/dev  ## write constraints.txt from what is installed now
 	@head -n 4 constraints.txt > constraints.tmp
-	@$(BIN)/python -m pip freeze --all --exclude-editable | grep -vE '^(pip|zkai)==' | grep -v ' @ ' \
+	@$(BIN)/python -m pip freeze --exclude-editable | grep -vE '^(pip|zkai)==' | grep -v ' @ ' \
 	  | sed -E 's/\+cpu$$//' >> constraints.tmp
 	@mv constraints.tmp constraints.txt
 
