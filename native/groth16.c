@@ -93,9 +93,8 @@ static void g2_from_bytes(g2_t *r, const void *bytes) {
  * G2, `sums1` the products over A, B, L and H in G1 and `sum2` that over B in G2 (all affine,
  * Montgomery form); r and s are the blinding factors, standard form. */
 int ZK_NAME(zk_groth16_assemble)(uint64_t *proof_a, uint64_t *proof_b, uint64_t *proof_c,
-                                 const uint64_t *key1, const uint64_t *key2,
-                                 const uint64_t *sums1, const uint64_t *sum2, const uint64_t *r,
-                                 const uint64_t *s) {
+                                 const uint64_t *key1, const uint64_t *key2, const uint64_t *sums1,
+                                 const uint64_t *sum2, const uint64_t *r, const uint64_t *s) {
   g1_t alpha, beta, delta, a, b1, c, h;
   g2_t beta2, delta2, b2;
   fr_t x, y;

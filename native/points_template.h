@@ -1,5 +1,5 @@
-/* Vectors of affine points in a .zkey's form (Montgomery, any alignment), for one group: included by
- * points.c with G(name), P(name) (a public name) and LIMBS defined. */
+/* Vectors of affine points in a .zkey's form (Montgomery, any alignment), for one group: included
+ * by points.c with G(name), P(name) (a public name) and LIMBS defined. */
 
 typedef struct {
   const unsigned char *in;
@@ -298,12 +298,11 @@ static void G(sparse_task)(void *context, size_t column) {
 
 /* out[c] (+)= sum over the entries k of column c of table[coefs[k]] * points[rows[k]]; `table` in
  * standard form, canonical. */
-int P(points_sparse)(void *out, uint64_t n_columns, const int64_t *indptr,
-                              const uint32_t *rows, const uint32_t *coefs, uint64_t nnz,
-                              const uint64_t *table, uint64_t n_table, const void *points,
-                              uint64_t n_points, int accumulate) {
-  G(sparse_job_t) job = {out, indptr, rows,     coefs,      table, points,
-                         nnz, n_table, n_points, accumulate, ZK_OK};
+int P(points_sparse)(void *out, uint64_t n_columns, const int64_t *indptr, const uint32_t *rows,
+                     const uint32_t *coefs, uint64_t nnz, const uint64_t *table, uint64_t n_table,
+                     const void *points, uint64_t n_points, int accumulate) {
+  G(sparse_job_t)
+  job = {out, indptr, rows, coefs, table, points, nnz, n_table, n_points, accumulate, ZK_OK};
   for (uint64_t i = 0; i < n_table; i++)
     if (!fr_is_canonical(table + 4 * i)) return ZK_ERR_RANGE;
   zk_parallel_tasks(n_columns, G(sparse_task), &job);

@@ -59,8 +59,8 @@ int ZK_NAME(zk_r1cs_rows)(uint64_t *out, const int64_t *indptr, uint64_t n_rows,
                           const uint32_t *wires, const uint32_t *coefs, uint64_t nnz,
                           const uint64_t *table, uint64_t n_table, const uint64_t *witness,
                           uint64_t n_wires) {
-  rows_job_t job = {(fr_t *)out, indptr, wires,   coefs,  (const fr_t *)table,
-                    (const fr_t *)witness, nnz, n_table, n_wires, ZK_OK};
+  rows_job_t job = {(fr_t *)out,           indptr, wires,   coefs,   (const fr_t *)table,
+                    (const fr_t *)witness, nnz,    n_table, n_wires, ZK_OK};
   zk_parallel_for(n_rows, GRAIN, evaluate_range, &job);
   return atomic_load(&job.status);
 }
