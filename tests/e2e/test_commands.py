@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench._anvil import running_anvil
 from tests.e2e.conftest import HEAD, World, batch, write_json
 from zkai import cli
 from zkai.opening import read_state
@@ -189,3 +190,28 @@ def test_keys_come_from_given_powers(shell: Shell) -> None:
     shell("verify g.json --key keys/verifying.json --production", status=1)
     write_development_ptau("small.ptau", 4)
     assert "larger .ptau" in shell("setup tiny.toml --ptau small.ptau -o k", status=2)["message"]
+
+
+@pytest.mark.node
+@pytest.mark.usefixtures("node_modules")
+def test_a_chain_behind_a_url_accepts(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "--key inference-keys/verifying.json"
+    with running_anvil() as node:
+        Path("signer").touch(mode=0o600)
+        Path("signer").write_text(node.secret)
+        deployed = shell(f"chain deploy {key} --rpc {node.url} --key-file signer")
+        assert deployed["chain_id"] == node.chain_id
+        assert deployed["embedded"] is False
+        verify = f"chain verify proof.json {key} --rpc {node.url}"
+        asked = shell(f"{verify} --contract {deployed['address']}")
+        monkeypatch.setenv("ZKAI_CHAIN_KEY", node.secret)
+        sent = shell(f"{verify} --contract {deployed['address']} --send")
+        assert 0 < sent["gas"] <= asked["gas"]
+        shell(f"{verify} --contract {deployed['address']} --chain-id 1", status=2)
+        shell(f"{verify} --contract 0x{'11' * 20}", status=1)
+        other = shell(f"chain deploy --key step-keys/verifying.json --rpc {node.url}")
+        message = shell(f"{verify} --contract {other['address']}", status=1)["message"]
+        assert "not the shipped verifier with this key" in message
+        monkeypatch.setenv("ZKAI_CHAIN_KEY", "0x" + "0" * 63 + "2")
+        message = shell(f"chain deploy {key} --rpc {node.url}", status=3)["message"]
+        assert "0000000000000002" not in message
