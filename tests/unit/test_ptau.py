@@ -1,0 +1,265 @@
+"""Powers of tau: honest files pass, each inconsistency is refused by file and section."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from proof_support import circuit, folder, ptau, section
+from proof_support import copy as copy_with
+
+from zkai import native_keys
+from zkai.encoding import BASE_MODULUS, to_limbs
+from zkai.errors import InvalidInput, VerificationError
+from zkai.proof import ceremony
+from zkai.proof.blake2b import Blake2b
+from zkai.proof.phase1 import first_challenge, read_contributions, verify_phase1
+from zkai.proof.points import g1_to_bytes, g2_to_bytes
+from zkai.proof.powers import write_development_ptau
+from zkai.proof.ptau import (
+    ALPHA_G1,
+    BETA_G1,
+    BETA_G2,
+    CONTRIBUTIONS,
+    HEADER,
+    TAU_G1,
+    TAU_G2,
+    Ptau,
+    check_powers,
+    prepare,
+)
+from zkai.proof.randompoint import SeedStream
+
+Q = BASE_MODULUS
+
+
+def u32(value: int) -> bytes:
+    return struct.pack("<I", value)
+
+
+def at(kind: int, offset: int = 0) -> int:
+    return section(ptau(), kind)[0] + offset
+
+
+def g1_point(scalar: int) -> bytes:
+    return native_keys.points_generate("g1", to_limbs([scalar])).tobytes()
+
+
+def g2_point(scalar: int) -> bytes:
+    return native_keys.points_generate("g2", to_limbs([scalar])).tobytes()
+
+
+def test_an_honest_file_passes() -> None:
+    file = Ptau(ptau())
+    check_powers(file)
+    assert [c.name for c in verify_phase1(file)] == ["first"]
+    assert file.prepared
+    assert not Ptau(folder() / "plain.ptau").prepared
+
+
+def test_the_lagrange_form_is_that_of_known_secrets(tmp_path: Path) -> None:
+    """The group's transform against Lagrange polynomials evaluated in the field."""
+    tau, log = to_limbs([987654321]), 4
+    powers = native_keys.points_generate("g2", native_keys.fr_powers(to_limbs([1]), tau, 16))
+    from zkai import native
+
+    in_field = native.from_montgomery(native_keys.lagrange_at(tau, log))
+    expected = native_keys.points_generate("g2", in_field)
+    assert (native_keys.points_lagrange("g2", powers) == expected).all()
+    first = native_keys.points_generate("g1", in_field)
+    powers = native_keys.points_generate("g1", native_keys.fr_powers(to_limbs([1]), tau, 16))
+    assert (native_keys.points_lagrange("g1", powers) == first).all()
+
+
+def test_every_truncation_is_refused(tmp_path: Path) -> None:
+    data, path = ptau().read_bytes(), tmp_path / "cut.ptau"
+    cuts = {0, 3, 11, 12, 23, len(data) - 1}
+    for kind in (HEADER, TAU_G1, TAU_G2, ALPHA_G1, BETA_G1, BETA_G2, CONTRIBUTIONS, 12, 13, 15):
+        start, size = section(ptau(), kind)
+        cuts |= {start - 1, start, start + size - 1}
+    for cut in cuts:
+        path.write_bytes(data[:cut])
+        with pytest.raises(InvalidInput, match=r"cut\.ptau"):
+            Ptau(path)
+    path.write_bytes(data + b"\0")
+    with pytest.raises(InvalidInput, match="after the last section"):
+        Ptau(path)
+
+
+DAMAGE: dict[str, tuple[Callable[[], dict[int, bytes]], str]] = {
+    "magic": (lambda: {0: b"zkey"}, "wrong magic"),
+    "another q": (lambda: {at(HEADER, 4): b"\1"}, "not that of BN254"),
+    "power 0": (lambda: {at(HEADER, 36): u32(0)}, "powers 0"),
+    "a larger power": (lambda: {at(HEADER, 36): u32(5)}, "powers 5 and 4|section 2"),
+    "a huge power": (lambda: {at(HEADER, 36): u32(200) + u32(200)}, "powers 200"),
+    "a smaller power": (lambda: {at(HEADER, 36): u32(3)}, "section 2"),
+    "no section 13": (lambda: {at(13) - 12: u32(99)}, "12 to 15 are missing"),
+    "tau does not start at G1": (lambda: {at(TAU_G1): g1_point(2)}, "section 2.*start"),
+    "tau does not start at G2": (lambda: {at(TAU_G2): g2_point(2)}, "section 3.*start"),
+    "another tau in G2": (lambda: {at(TAU_G2, 128): g2_point(3)}, "section 3"),
+    "a power of another tau": (lambda: {at(TAU_G1, 5 * 64): g1_point(3)}, "section 2.*consec"),
+    "the last power": (lambda: {at(TAU_G1, 30 * 64): g1_point(3)}, "section 2.*consec"),
+    "a power in G2": (lambda: {at(TAU_G2, 15 * 128): g2_point(3)}, "section 3.*consec"),
+    "an alpha power": (lambda: {at(ALPHA_G1, 3 * 64): g1_point(3)}, "section 4.*consec"),
+    "a beta power": (lambda: {at(BETA_G1, 15 * 64): g1_point(3)}, "section 5.*consec"),
+    "another beta in G2": (lambda: {at(BETA_G2): g2_point(3)}, "section 6.*beta"),
+    "infinity": (lambda: {at(TAU_G1, 64): bytes(64)}, r"section 2.*\[1\].*infinity"),
+    "off the curve": (lambda: {at(ALPHA_G1, 64): b"\1" * 32}, r"section 4.*\[1\].*curve"),
+    "not canonical": (
+        lambda: {at(BETA_G1, 2 * 64): Q.to_bytes(32, "little")},
+        r"section 5.*\[2\].*canonical",
+    ),
+    "outside the subgroup": (
+        lambda: {at(TAU_G2, 7 * 128): g2_to_bytes(SeedStream(bytes(32)).twist_point())},
+        r"section 3.*\[7\].*subgroup",
+    ),
+    "Lagrange tau": (lambda: {at(12, 40 * 64): g1_point(3)}, "section 12.*Lagrange form"),
+    "Lagrange tau, 2n": (lambda: {at(12, 62 * 64): g1_point(3)}, "section 12.*2[*][*]5.*form"),
+    "Lagrange tau in G2": (lambda: {at(13, 20 * 128): g2_point(3)}, "section 13.*form"),
+    "Lagrange alpha": (lambda: {at(14, 20 * 64): g1_point(3)}, "section 14.*form"),
+    "Lagrange beta": (lambda: {at(15, 30 * 64): g1_point(3)}, "section 15.*form"),
+    "Lagrange subgroup": (
+        lambda: {at(13, 30 * 128): g2_to_bytes(SeedStream(bytes(32)).twist_point())},
+        "section 13.*subgroup",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_file_is_refused(name: str, tmp_path: Path) -> None:
+    changes, reason = DAMAGE[name]
+    path = copy_with(ptau(), tmp_path / "bad.ptau", changes())
+    with pytest.raises(InvalidInput, match=reason) as caught:
+        check_powers(Ptau(path))
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["Lagrange tau, 2n", "infinity", "a power of another tau", "outside the subgroup"]
+)
+def test_init_refuses_a_damaged_file(name: str, tmp_path: Path) -> None:
+    changes, reason = DAMAGE[name]
+    path = copy_with(ptau(), tmp_path / "bad.ptau", changes())
+    with pytest.raises(InvalidInput, match=reason):
+        ceremony.init(circuit(), "power/1", path, tmp_path / "0.zkey")
+    assert not (tmp_path / "0.zkey").exists()
+
+
+def test_init_needs_a_prepared_file_of_the_right_size(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="not prepared for phase 2"):
+        ceremony.init(circuit(), "power/1", folder() / "plain.ptau", tmp_path / "0.zkey")
+    write_development_ptau(tmp_path / "3", 3)
+    prepare(tmp_path / "3", tmp_path / "3p")
+    with pytest.raises(InvalidInput, match="use a larger"):
+        ceremony.init(circuit(), "power/1", tmp_path / "3p", tmp_path / "0.zkey")
+
+
+def test_init_takes_a_larger_file(tmp_path: Path) -> None:
+    write_development_ptau(tmp_path / "5", 5, "first")
+    prepare(tmp_path / "5", tmp_path / "5p")
+    ceremony.init(circuit(), "power/1", tmp_path / "5p", tmp_path / "0.zkey")
+    ceremony.contribute(tmp_path / "0.zkey", tmp_path / "1.zkey", "one")
+    record = ceremony.verify(circuit(), tmp_path / "5p", tmp_path / "1.zkey")
+    assert record.phase1_power == 5
+
+
+# --- the contributions of the first phase ---------------------------------------------------------
+
+RECORD = {
+    "tau": 4,
+    "tau in G2": 4 + 64,
+    "alpha": 4 + 192,
+    "beta": 4 + 256,
+    "beta in G2": 4 + 320,
+    "key of tau": 4 + 448,
+    "key of alpha": 4 + 448 + 128,
+    "key of beta": 4 + 448 + 256,
+    "proof of tau": 4 + 448 + 384,
+    "proof of alpha": 4 + 448 + 384 + 128,
+    "proof of beta": 4 + 448 + 384 + 256,
+    "state": 4 + 448 + 768 + 5,
+    "next challenge": 4 + 448 + 768 + 216,
+}
+
+
+@pytest.mark.parametrize("name", RECORD)
+def test_a_forged_contribution_is_refused(name: str, tmp_path: Path) -> None:
+    in_g2 = "G2" in name or "proof" in name
+    new = b"\xff" if name in ("state", "next challenge") else g2_point(9) if in_g2 else g1_point(9)
+    path = copy_with(ptau(), tmp_path / "bad.ptau", {at(CONTRIBUTIONS, RECORD[name]): new})
+    reason = "last challenge" if name in ("state", "next challenge") else "contribution"
+    with pytest.raises(VerificationError, match=reason):
+        verify_phase1(Ptau(path))
+
+
+def test_points_of_another_party_are_refused(tmp_path: Path) -> None:
+    """A consistent file whose record is another file's."""
+    write_development_ptau(tmp_path / "other", 4, "second")
+    mine, theirs = (folder() / "plain.ptau").read_bytes(), (tmp_path / "other").read_bytes()
+    start, _ = section(tmp_path / "other", CONTRIBUTIONS)
+    size = len(theirs) - start
+    (tmp_path / "mixed").write_bytes(mine[: section(folder() / "plain.ptau", 7)[0]])
+    with open(tmp_path / "mixed", "ab") as file:
+        file.write(theirs[-size:])
+    data = bytearray((tmp_path / "mixed").read_bytes())
+    at_size = section(folder() / "plain.ptau", 7)[0] - 8
+    data[at_size : at_size + 8] = struct.pack("<Q", size)
+    (tmp_path / "mixed").write_bytes(data)
+    check_powers(Ptau(tmp_path / "mixed"))
+    with pytest.raises(VerificationError, match="not those of the last contribution"):
+        verify_phase1(Ptau(tmp_path / "mixed"))
+
+
+def test_a_file_without_contributions_has_no_first_phase(tmp_path: Path) -> None:
+    write_development_ptau(tmp_path / "x", 2)
+    with pytest.raises(VerificationError, match="no contribution"):
+        verify_phase1(Ptau(tmp_path / "x"))
+
+
+@pytest.mark.parametrize("offset", [0, 4 + 448 + 768 + 216 + 64, 4 + 448 + 768 + 216 + 68])
+def test_a_malformed_record_is_refused(offset: int, tmp_path: Path) -> None:
+    """Its count, its type, the length of its parameters."""
+    bad = {at(CONTRIBUTIONS, offset): u32(2**31 + 7)}
+    with pytest.raises(InvalidInput, match="section 7"):
+        read_contributions(Ptau(copy_with(ptau(), tmp_path / "bad.ptau", bad)))
+
+
+def test_the_first_challenge_covers_the_files_size() -> None:
+    assert len({first_challenge(power) for power in range(1, 6)}) == 5
+    assert first_challenge(28) is None
+
+
+@pytest.mark.parametrize(("power", "name"), [(0, ""), (21, ""), (13, "n"), (3, "n" * 65)])
+def test_a_development_file_has_limits(power: int, name: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="development"):
+        write_development_ptau(tmp_path / "x", power, name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_preparing_what_is_no_ptau_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"ptau" + bytes(100))
+    with pytest.raises(InvalidInput, match="x: "):
+        prepare(tmp_path / "x", tmp_path / "y")
+    assert not (tmp_path / "y").exists()
+
+
+# --- a hash that stops and goes on ---------------------------------------------------------------
+
+
+@given(st.binary(max_size=600), st.binary(max_size=600))
+def test_blake2b_goes_on_from_its_state(first: bytes, second: bytes) -> None:
+    state = Blake2b(first)
+    assert state.digest() == hashlib.blake2b(first).digest()
+    resumed = Blake2b.from_state(state.state())
+    resumed.update(second)
+    assert resumed.digest() == hashlib.blake2b(first + second).digest()
+
+
+def test_points_survive_their_bytes() -> None:
+    assert g1_to_bytes(None) == bytes(64)
+    assert g2_to_bytes(None) == bytes(128)
