@@ -61,7 +61,7 @@ $(STAMPS)/torch: constraints.txt | $(STAMPS)/tools
 	$(PIP_INSTALL) "$$(grep '^torch==' constraints.txt)"
 	@touch $@
 
-$(STAMPS)/dev: pyproject.toml constraints.txt $(STAMPS)/torch $(STAMPS)/demo
+$(STAMPS)/dev: pyproject.toml constraints.txt $(STAMPS)/torch | $(STAMPS)/demo
 	@echo "== installing the development extras"
 	$(INSTALL_ZKAI) -e '.[dev]'
 	@touch $@
