@@ -177,6 +177,8 @@ def read_samples(path: Path) -> dict[str, npt.NDArray[Any]]:
     if not arrays:
         raise InvalidInput(f"{path}: holds no arrays")
     for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # numpy gives a member that is no .npy as bytes
+            raise InvalidInput(f"{path}: {name!r} is not a saved array")
         if array.dtype.kind not in "fiub":
             raise InvalidInput(f"{path}: array {name!r} has dtype {array.dtype}, not numbers")
     return arrays
