@@ -22,6 +22,7 @@ from typing import Any
 
 from zkai.assignment import Destination, complete
 from zkai.calibrated import Inference
+from zkai.circuit.r1cs import Circuit
 from zkai.circuit.statements import inference
 from zkai.circuit.statements.base import Statement
 from zkai.circuit.statements.genesis import Genesis
@@ -32,8 +33,8 @@ from zkai.model.training import SoftmaxHead
 from zkai.opening import Opening
 from zkai.proof import ceremony, groth16
 from zkai.proof import setup as development
-from zkai.proof.estimate import Estimate, TensorFacts
-from zkai.proof.estimate import estimate as estimate_circuit
+from zkai.proof.estimate import Estimate, TensorFacts, sizes_of
+from zkai.proof.estimate import estimate as estimate_sizes
 from zkai.proof.foreign import import_zkey
 from zkai.proof.keys import (
     PROVING_FILE,
@@ -45,6 +46,7 @@ from zkai.proof.keys import (
 )
 from zkai.proof.ptau import Ptau, prepare
 from zkai.proof.scalars import Progress, no_progress
+from zkai.sizing import rough_sizes
 
 ProgressCallback = Progress
 
@@ -52,16 +54,16 @@ ProgressCallback = Progress
 def estimate(statement: Statement, *, progress: ProgressCallback | None = None) -> Estimate:
     """Return what a statement costs: size, time and memory on this machine, gas, precision.
 
-    Builds the circuit, makes no key. For an inference with calibration samples the integers'
-    error against float is measured on them.
+    Builds the circuit, unless it is too large for that, and makes no key. For an inference with
+    calibration samples the integers' error against float is measured on them.
 
-    Raises InvalidInput if the statement's circuit cannot be built.
+    Raises InvalidInput if the statement's circuit cannot be built or is too large to be proven.
     """
     check_statement(statement)
     report = progress or no_progress
     report("build the circuit", 0.0)
     start = time.perf_counter()
-    circuit = statement.build()
+    sizes = rough_sizes(statement) or sizes_of(statement.build())
     build_s = time.perf_counter() - start
     report("build the circuit", 1.0)
     quantization = None
@@ -71,8 +73,8 @@ def estimate(statement: Statement, *, progress: ProgressCallback | None = None) 
         found = quantization_report(statement.source, statement.graph, statement.calibration)
         quantization = found.describe()
         report("quantisation error", 1.0)
-    return estimate_circuit(
-        circuit,
+    return estimate_sizes(
+        sizes,
         statement.version,
         build_s=build_s,
         tensors=_tensor_facts(statement),
@@ -84,6 +86,20 @@ def check_statement(statement: object) -> None:
     """Return None for a statement. Raises InvalidInput naming the type of anything else."""
     if isinstance(statement, type) or not isinstance(statement, Statement):
         raise InvalidInput(f"expected a statement, got {type(statement).__name__}")
+
+
+def _build(statement: Statement, report: Progress) -> Circuit:
+    """Return the statement's circuit.
+
+    Raises InvalidInput, before any work, if it is far too large to be proven.
+    """
+    check_statement(statement)
+    report("build the circuit", 0.0)
+    if (sizes := rough_sizes(statement)) is not None:
+        estimate_sizes(sizes, statement.version)
+    circuit = statement.build()
+    report("build the circuit", 1.0)
+    return circuit
 
 
 def _tensor_facts(statement: Statement) -> list[TensorFacts]:
@@ -134,7 +150,6 @@ def setup(
     Raises InvalidInput if the folder holds anything, cannot be written, or the circuit is too
     large for the powers.
     """
-    check_statement(statement)
     if folder is None:
         temporary = tempfile.TemporaryDirectory(prefix="zkai-keys-")
         _temporary_folders.append(temporary)
@@ -148,10 +163,7 @@ def setup(
 def _make_keys(
     statement: Statement, folder: Path, ptau: Path | str | None, progress: Progress | None
 ) -> Keys:
-    report = progress or no_progress
-    report("build the circuit", 0.0)
-    circuit = statement.build()
-    report("build the circuit", 1.0)
+    circuit = _build(statement, progress or no_progress)
     if ptau is None:
         return development.setup(circuit, statement.version, folder, progress)
     initial, prepared = folder / "initial.zkey", Path(ptau)
@@ -181,9 +193,9 @@ def import_key(
 
     Raises InvalidInput for a malformed key, a key of another circuit, or a folder as in `setup`.
     """
-    check_statement(statement)
     with new_folder(Path(folder)) as partial:
-        import_zkey(statement.build(), statement.version, zkey, partial, progress)
+        circuit = _build(statement, progress or no_progress)
+        import_zkey(circuit, statement.version, zkey, partial, progress)
     return Keys.from_path(folder)
 
 
@@ -230,7 +242,8 @@ def prove(
     """
     check_statement(statement)
     key = proving_key if isinstance(proving_key, ProvingKey) else ProvingKey(proving_key)
-    circuit = statement.build()
+    report = progress or no_progress
+    circuit = _build(statement, report)
     if (key.statement, key.circuit_digest) != (statement.version, circuit.digest):
         raise InvalidInput(
             f"{key.path}: a key of {key.statement} for another circuit; run `setup` again for this"
@@ -238,7 +251,6 @@ def prove(
         )
     vk_digest = key.verifying_key(circuit.public).digest
     assignment = complete(statement, values, destination or Destination(), vk_digest)
-    report = progress or no_progress
     report("witness", 0.0)
     witness = circuit.solve(statement.assign(assignment.values))
     report("witness", 1.0)

@@ -19,6 +19,7 @@ from zkai.circuit.statements.base import Statement
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.model.export import load
+from zkai.model.graph import Graph
 from zkai.model.training import SoftmaxHead
 from zkai.pipeline import OpenedProof
 from zkai.proof.keys import Keys
@@ -72,6 +73,29 @@ def linear_model() -> bytes:
     data: bytes = model.SerializeToString()
     onnx.checker.check_model(model)
     return data
+
+
+def mlp_graph(features: int, hidden: int, classes: int) -> Graph:
+    """A graph of two linear layers with a ReLU between them."""
+    rng = np.random.default_rng(3)
+    shapes = {"u": (features, hidden), "v": (hidden, classes)}
+    weights = [
+        numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name)
+        for name, shape in shapes.items()
+    ]
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "u"], ["a"]),
+            helper.make_node("Relu", ["a"], ["h"]),
+            helper.make_node("MatMul", ["h", "v"], ["y"]),
+        ],
+        "mlp",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, features])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, classes])],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    return load(model.SerializeToString())
 
 
 def samples() -> Any:

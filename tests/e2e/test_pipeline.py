@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import zkai
-from tests.e2e.conftest import HEAD, RATE, WEIGHTS, World, batch, samples
-from zkai import pipeline
+from tests.e2e.conftest import HEAD, RATE, WEIGHTS, World, batch, mlp_graph, samples
+from zkai import pipeline, sizing
 from zkai.assignment import Destination, complete
 from zkai.calibrated import Inference
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
@@ -24,6 +24,7 @@ from zkai.errors import InvalidInput, VerificationError
 from zkai.model.quantize import head_graph, predict, quantize_inputs
 from zkai.model.training import SoftmaxHead, sgd_step
 from zkai.opening import read_state
+from zkai.proof.estimate import sizes_of
 from zkai.proof.keys import Keys, Proof
 
 # Inference ------------------------------------------------------------------------------------
@@ -290,6 +291,43 @@ def test_estimates_hold_against_what_was_made(world: World, name: str) -> None:
     assert f"{estimate.constraints:,}" in str(estimate)
 
 
+@pytest.mark.parametrize(("batch_rows", "steps"), [(32, 1), (16, 3)])
+def test_a_large_step_s_size_is_extrapolated(batch_rows: int, steps: int) -> None:
+    statement = TrainingStep(SoftmaxHead(16, 4), batch=batch_rows, steps=steps)
+    found, true = sizing._extrapolated(statement), sizes_of(statement.build())
+    for name in ("constraints", "wires", "entries", "key_entries"):
+        assert 0.9 < getattr(found, name) / getattr(true, name) < 1.15, name
+    assert found.circuit_digest is None
+
+
+def test_a_large_inference_s_size_is_counted() -> None:
+    for weights in ("constant", "committed"):
+        statement = Inference(
+            mlp_graph(32, 16, 4),
+            calibration=np.random.default_rng(1).normal(size=(10, 32)),
+            visibility={"input": "committed", "weights": weights},
+        )
+        found, true = sizing._counted(statement), sizes_of(statement.build())
+        for name in ("constraints", "wires", "entries"):
+            assert 0.5 < getattr(found, name) / getattr(true, name) < 2, (weights, name)
+        assert found.public == true.public
+
+
+def test_what_cannot_be_built_is_estimated_and_refused_at_once(tmp_path: Path) -> None:
+    large = TrainingStep(SoftmaxHead(64, 10), batch=4000)
+    estimate = pipeline.estimate(large)
+    assert not estimate.exact
+    assert estimate.circuit_digest is None
+    assert estimate.constraints > 5_000_000
+    assert "too large to be built for an estimate" in str(estimate)
+    assert pipeline.estimate(TrainingStep(HEAD, batch=4)).exact
+    absurd = TrainingStep(SoftmaxHead(64, 10), batch=1 << 18)
+    for work in (pipeline.estimate, lambda s: pipeline.setup(s, tmp_path / "keys")):
+        with pytest.raises(InvalidInput, match=r"about [\d,]+ constraints, at most 2\*\*27"):
+            work(absurd)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_inference_s_estimate_reports_its_error(world: World) -> None:
     estimate = pipeline.estimate(world.statements["inference"])
     assert estimate.quantization is not None
@@ -331,7 +369,8 @@ def test_a_proof_reports_its_stages_and_can_be_cancelled(world: World) -> None:
     seen: list[tuple[str, float]] = []
     statement, keys = world.statements["genesis"], world.keys["genesis"]
     pipeline.prove(statement, keys.proving, WEIGHTS, progress=lambda s, f: seen.append((s, f)))
-    assert seen[0] == ("witness", 0.0)
+    assert seen[0] == ("build the circuit", 0.0)
+    assert ("witness", 1.0) in seen
     assert seen[-1] == ("prove", 1.0)
     assert all(0 <= fraction <= 1 for _, fraction in seen)
 
