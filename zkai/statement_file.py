@@ -167,9 +167,8 @@ def read_samples(path: Path) -> dict[str, npt.NDArray[Any]]:
     """
     data = read_capped(path, MAX_SAMPLE_BYTES)
     try:
-        entries = zipfile.ZipFile(io.BytesIO(data)).infolist()
-        if len(entries) > MAX_ARRAYS or sum(e.file_size for e in entries) > MAX_SAMPLE_BYTES:
-            raise InvalidInput(f"{path}: unpacks to more than {MAX_SAMPLE_BYTES} bytes")
+        with zipfile.ZipFile(io.BytesIO(data)) as file:
+            _check_members(file, path)
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except _BROKEN_ARCHIVE as e:
@@ -177,11 +176,28 @@ def read_samples(path: Path) -> dict[str, npt.NDArray[Any]]:
     if not arrays:
         raise InvalidInput(f"{path}: holds no arrays")
     for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # numpy gives a member that is no .npy as bytes
-            raise InvalidInput(f"{path}: {name!r} is not a saved array")
         if array.dtype.kind not in "fiub":
             raise InvalidInput(f"{path}: array {name!r} has dtype {array.dtype}, not numbers")
     return arrays
+
+
+def _check_members(file: zipfile.ZipFile, path: Path) -> None:
+    """Return None if every member is an array that its own bytes fill: numpy believes headers."""
+    entries = file.infolist()
+    if len(entries) > MAX_ARRAYS or sum(e.file_size for e in entries) > MAX_SAMPLE_BYTES:
+        raise InvalidInput(f"{path}: unpacks to more than {MAX_SAMPLE_BYTES} bytes")
+    for entry in entries:
+        with file.open(entry) as member:
+            if member.read(len(_NPY_MAGIC)) != _NPY_MAGIC:
+                raise InvalidInput(f"{path}: {entry.filename!r} is not a saved array")
+            if member.read(2) != b"\1\0":
+                raise InvalidInput(f"{path}: {entry.filename!r} is no plain numeric array")
+            shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+            if dtype.hasobject or math.prod(shape) * dtype.itemsize > entry.file_size:
+                raise InvalidInput(f"{path}: {entry.filename!r} claims more than it holds")
+
+
+_NPY_MAGIC = b"\x93NUMPY"
 
 
 @dataclass(frozen=True)
