@@ -6,6 +6,7 @@ exact integers instead: `x_integers`, `weights_integers`, `update_integers`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,24 +37,42 @@ from zkai.opening import Opening, UserState
 ZERO = bytes(32)
 
 
+_HEXADECIMAL = re.compile(r"0x([0-9a-fA-F]{40}|[0-9a-fA-F]{64})")
+
+
 @dataclass(frozen=True)
 class Destination:
     """Where and for whom a proof counts; the default is nowhere in particular.
 
-    `ledger` and `recipient` are 32 bytes: a contract's or account's address padded on the left
-    (`zkai.circuit.statements.context.address_word`), or a ledger's id.
+    `ledger` and `recipient` are 32 bytes, or 0x and hexadecimal digits: 40 of an address, which is
+    padded on the left, or 64 of a ledger's id.
+
+    Raises InvalidInput, naming the part, for anything else.
     """
 
     chain_id: int = 0
-    ledger: bytes = ZERO
-    recipient: bytes = ZERO
+    ledger: bytes | str = ZERO
+    recipient: bytes | str = ZERO
+
+    def __post_init__(self) -> None:
+        for name in ("ledger", "recipient"):
+            object.__setattr__(self, name, _word(name, getattr(self, name)))
 
     def context(self, statement: str, fork: int, step: int, vk_digest: bytes) -> int:
         """Return the public signal `context` of a proof for this destination."""
-        context = Context(
-            statement, self.chain_id, self.ledger, fork, step, self.recipient, vk_digest
-        )
+        ledger, recipient = _word("ledger", self.ledger), _word("recipient", self.recipient)
+        context = Context(statement, self.chain_id, ledger, fork, step, recipient, vk_digest)
         return context.signal()
+
+
+def _word(name: str, value: object) -> bytes:
+    if isinstance(value, str) and _HEXADECIMAL.fullmatch(value):
+        return bytes.fromhex(value[2:]).rjust(32, b"\0")
+    if isinstance(value, bytes) and len(value) == 32:
+        return value
+    raise InvalidInput(
+        f"{name}: expected 32 bytes, or 0x and 40 (an address) or 64 hexadecimal digits"
+    )
 
 
 @dataclass(frozen=True, repr=False)

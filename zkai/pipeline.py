@@ -10,6 +10,7 @@ verify(proof, keys.verifying)                       None, or VerificationError
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -121,9 +122,6 @@ def _tensor_facts(statement: Statement) -> list[TensorFacts]:
     return facts if isinstance(statement, TrainingStep) else facts[:1]
 
 
-_temporary_folders: list[tempfile.TemporaryDirectory[str]] = []
-
-
 @dataclass(frozen=True)
 class OpenedProof(Proof):
     """A proof fresh from `prove`, with what its maker needs to open its commitments.
@@ -151,9 +149,9 @@ def setup(
     large for the powers.
     """
     if folder is None:
-        temporary = tempfile.TemporaryDirectory(prefix="zkai-keys-")
-        _temporary_folders.append(temporary)
-        return _make_keys(statement, Path(temporary.name), ptau, progress)
+        temporary = tempfile.mkdtemp(prefix="zkai-keys-")
+        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+        return _make_keys(statement, Path(temporary), ptau, progress)
     target = Path(folder)
     with new_folder(target) as partial:
         _make_keys(statement, partial, ptau, progress)

@@ -244,7 +244,7 @@ COMMAND_ROWS = [
     Row(PROVE + " --opening no/o.json", nothing, UNUSABLE, r"no/o\.json: cannot be written"),
     Row(PROVE + " --opening new.json", nothing, UNUSABLE, r"need different files"),
     Row(PROVE, holding("new.opening.json", "salt"), UNUSABLE, r"new\.opening\.json: exists"),
-    Row(PROVE + " --ledger 0x12", nothing, UNUSABLE, r"--ledger: expected 0x and 40"),
+    Row(PROVE + " --ledger 0x12", nothing, UNUSABLE, r"ledger: expected 32 bytes, or 0x"),
     Row(PROVE + " --chain-id -1", nothing, UNUSABLE, r"chain_id must be an integer in"),
     Row(PROVE + " --state s0.json", nothing, UNUSABLE, r"--state: inference/1 takes no state"),
     Row(
@@ -302,7 +302,7 @@ COMMAND_ROWS = [
     Row(VERIFY.replace("inference-keys", "step-keys"), nothing, REFUSED, r"another statement"),
     Row(VERIFY + " --production", nothing, REFUSED, r"this is a development key"),
     Row(VERIFY + " --chain-id 5", nothing, REFUSED, r"another chain, ledger or recipient"),
-    Row(VERIFY + " --recipient 0xzz", nothing, UNUSABLE, r"--recipient: expected 0x"),
+    Row(VERIFY + " --recipient 0xzz", nothing, UNUSABLE, r"recipient: expected 32 bytes, or"),
     # chain
     Row(RENDER, with_key(without(KEY)), UNUSABLE, r"verifying\.json: cannot be read"),
     Row(RENDER, with_key(truncated(KEY)), UNUSABLE, r"verifying\.json: not valid JSON"),
@@ -584,7 +584,7 @@ FUNCTION_ROWS: list[tuple[str, Work, type[Exception], str]] = [
             destination=zkai.Destination(ledger=b"short"),
         ),
         BAD,
-        r"ledger must be 32 bytes",
+        r"ledger: expected 32 bytes",
     ),
 ]
 

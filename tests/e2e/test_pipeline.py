@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,7 +74,8 @@ def test_production_refuses_a_development_key(world: World) -> None:
 
 def test_a_proof_is_for_its_destination_alone(world: World) -> None:
     statement, keys = world.statements["inference"], world.keys["inference"]
-    here = Destination(1, address_word("0x" + "11" * 20), address_word("0x" + "22" * 20))
+    here = Destination(1, "0x" + "11" * 20, address_word("0x" + "22" * 20))
+    assert here.ledger == address_word("0x" + "11" * 20)
     proof = pipeline.prove(statement, keys.proving, {"x": samples()[1:2]}, destination=here)
     pipeline.verify(proof, keys.verifying, destination=here)
     for elsewhere in (
@@ -400,6 +404,26 @@ def test_keys_of_a_folder_are_read_back(world: World) -> None:
         "proving.zkey",
         "verifying.json",
     ]
+
+
+def test_an_empty_folder_takes_keys_and_a_full_one_does_not(world: World, tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    pipeline.setup(world.statements["genesis"], tmp_path / "keys")
+    before = (tmp_path / "keys" / "verifying.json").read_bytes()
+    with pytest.raises(InvalidInput, match="holds files already"):
+        pipeline.setup(world.statements["genesis"], tmp_path / "keys")
+    assert (tmp_path / "keys" / "verifying.json").read_bytes() == before
+
+
+def test_keys_in_no_folder_are_gone_when_the_process_is(tmp_path: Path) -> None:
+    program = (
+        "import zkai, pathlib\n"
+        "keys = zkai.setup(zkai.Genesis(zkai.SoftmaxHead(2, 2)))\n"
+        "assert pathlib.Path(keys.proving.path).exists()\n"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONWARNINGS": "error"}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_public_names_tell_the_same_story(world: World) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from zkai import pipeline, statement_file
-from zkai.assignment import Destination
+from zkai.assignment import ZERO, Destination
 from zkai.calibrated import Inference
 from zkai.commands import ceremonies
 from zkai.commands.console import Console
@@ -98,20 +97,7 @@ def _add_destination(parser: argparse.ArgumentParser) -> None:
 def _destination(options: argparse.Namespace) -> Destination | None:
     if (options.chain_id, options.ledger, options.recipient) == (None, None, None):
         return None
-    return Destination(
-        chain_id=options.chain_id or 0,
-        ledger=_word("--ledger", options.ledger),
-        recipient=_word("--recipient", options.recipient),
-    )
-
-
-def _word(name: str, text: str | None) -> bytes:
-    """Return an address or an id as 32 bytes, padded on the left."""
-    if text is None:
-        return bytes(32)
-    if not re.fullmatch(r"0x([0-9a-fA-F]{40}|[0-9a-fA-F]{64})", text):
-        raise InvalidInput(f"{name}: expected 0x and 40 (an address) or 64 hexadecimal digits")
-    return bytes.fromhex(text[2:]).rjust(32, b"\0")
+    return Destination(options.chain_id or 0, options.ledger or ZERO, options.recipient or ZERO)
 
 
 def run_setup(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
