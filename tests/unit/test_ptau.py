@@ -16,7 +16,7 @@ from proof_support import copy as copy_with
 from zkai import native_keys
 from zkai.encoding import BASE_MODULUS, to_limbs
 from zkai.errors import InvalidInput, VerificationError
-from zkai.proof import ceremony
+from zkai.proof import ceremony, overread
 from zkai.proof.blake2b import Blake2b
 from zkai.proof.phase1 import first_challenge, read_contributions, verify_phase1
 from zkai.proof.points import g1_to_bytes, g2_to_bytes
@@ -246,6 +246,22 @@ def test_preparing_what_is_no_ptau_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="x: "):
         prepare(tmp_path / "x", tmp_path / "y")
     assert not (tmp_path / "y").exists()
+
+
+def test_the_hash_past_a_section_is_that_of_snarkjs() -> None:
+    """From a setup by snarkjs 0.7.6 of 2**15 rows with a .ptau of 2**15, tau = 12345**9."""
+    following = bytes.fromhex(
+        "0300000000004000000000002620bc02d1b5838e72017b493519ebdcdf1a8197"
+        "4726b8fb3b5096af4138571940614ca87d73b4afc4d802585add4360862fa052"
+    )
+    last = bytes.fromhex(
+        "367eaafb2424ec1c393a84f4e49ffb737a87d4833be1012c72f3b6a46a163c1d"
+        "d76ad78194b4d3451fc8c6205df9791b00fc0c91d9466c3306795702f2cb6029"
+    )
+    assert overread.hash_input(following, last).hex() == (
+        "089491e141eed55f99858936412cc5d28832246dbb16518c60e3b3094cd457f8"
+        "21678460db1f194e0f94a2e3bdf467c8df23ff166cec3ba15525891b27e898f9"
+    )
 
 
 # --- a hash that stops and goes on ---------------------------------------------------------------

@@ -104,6 +104,11 @@ class SectionFile:
             raise InvalidInput(f"{self.where(kind)} has {length} bytes, expected {expected}")
         return memoryview(self._map)[start : start + length]
 
+    def after(self, kind: int, size: int) -> bytes:
+        """Return the `size` bytes that follow a section in the file, fewer at its end."""
+        start, length = self._entry(kind)
+        return bytes(memoryview(self._map)[start + length : start + length + size])
+
     def words(self, kind: int, rows: int, columns: int) -> Words:
         """Return a section as a (rows, columns) array of 64-bit words, in place where aligned.
 
