@@ -67,6 +67,16 @@ def test_a_user_starts_a_fork_and_trains(shell: Shell) -> None:
     assert not [name for name in names if name.startswith(".")]
 
 
+def test_a_state_may_stand_in_the_input_file(shell: Shell, world: World) -> None:
+    state = world.genesis.opening.to_json()["state"]
+    write_json(shell.folder / "batch.json", {**batch(1), "state": state})
+    answer = shell("prove step.toml --keys step-keys --input batch.json -o p.json")
+    assert int(answer["public"]["old_state"]) == world.genesis.public["new_state"][0]
+    world.genesis.opening.write("s.json")
+    command = "prove step.toml --keys step-keys --input batch.json -o q.json --state s.json"
+    assert "IN.json has one" in shell(command, status=2)["message"]
+
+
 def test_a_chosen_learning_rate_is_the_public_one(shell: Shell) -> None:
     values = {**batch(1), "weights": np.zeros((3, 2)), "learning_rate": 0.125}
     write_json(shell.folder / "batch.json", values)
