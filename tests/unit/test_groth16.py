@@ -186,7 +186,7 @@ def test_prove_refuses_a_witness_that_is_not_canonical() -> None:
 
 
 def test_prove_refuses_the_key_of_another_circuit_or_statement() -> None:
-    with pytest.raises(InvalidInput, match="another circuit"):
+    with pytest.raises(InvalidInput, match="this key is for another circuit"):
         prove(circuit(), keys(6).proving, witness(), STATEMENT)
     with pytest.raises(InvalidInput, match="power/1, not power/2"):
         prove(circuit(), keys().proving, witness(), "power/2")

@@ -170,29 +170,30 @@ def test_init_takes_a_larger_file(tmp_path: Path) -> None:
 
 # --- the contributions of the first phase ---------------------------------------------------------
 
-RECORD = {
-    "tau": 4,
-    "tau in G2": 4 + 64,
-    "alpha": 4 + 192,
-    "beta": 4 + 256,
-    "beta in G2": 4 + 320,
-    "key of tau": 4 + 448,
-    "key of alpha": 4 + 448 + 128,
-    "key of beta": 4 + 448 + 256,
-    "proof of tau": 4 + 448 + 384,
-    "proof of alpha": 4 + 448 + 384 + 128,
-    "proof of beta": 4 + 448 + 384 + 256,
-    "state": 4 + 448 + 768 + 5,
-    "next challenge": 4 + 448 + 768 + 216,
+RECORD: dict[str, tuple[int, str]] = {
+    "tau": (4, "1: tau does not follow"),
+    "tau in G2": (4 + 64, "1: tau in G2 does not follow"),
+    "alpha": (4 + 192, "1: alpha does not follow"),
+    "beta": (4 + 256, "1: beta does not follow"),
+    "beta in G2": (4 + 320, "1: beta in G2 does not follow"),
+    "key of tau": (4 + 448, "1: its proof of knowledge of tau"),
+    "key of alpha": (4 + 448 + 128, "1: its proof of knowledge of alpha"),
+    "key of beta": (4 + 448 + 256, "1: its proof of knowledge of beta"),
+    "proof of tau in G2": (4 + 448 + 384, "1: its proof of knowledge of tau"),
+    "proof of alpha in G2": (4 + 448 + 384 + 128, "1: its proof of knowledge of alpha"),
+    "proof of beta in G2": (4 + 448 + 384 + 256, "1: its proof of knowledge of beta"),
+    "state": (4 + 448 + 768 + 5, "last challenge"),
+    "next challenge": (4 + 448 + 768 + 216, "last challenge"),
 }
 
 
 @pytest.mark.parametrize("name", RECORD)
 def test_a_forged_contribution_is_refused(name: str, tmp_path: Path) -> None:
-    in_g2 = "G2" in name or "proof" in name
-    new = b"\xff" if name in ("state", "next challenge") else g2_point(9) if in_g2 else g1_point(9)
-    path = copy_with(ptau(), tmp_path / "bad.ptau", {at(CONTRIBUTIONS, RECORD[name]): new})
-    reason = "last challenge" if name in ("state", "next challenge") else "contribution"
+    offset, reason = RECORD[name]
+    new = g2_point(9) if "G2" in name else g1_point(9)
+    if reason == "last challenge":
+        new = b"\xff"
+    path = copy_with(ptau(), tmp_path / "bad.ptau", {at(CONTRIBUTIONS, offset): new})
     with pytest.raises(VerificationError, match=reason):
         verify_phase1(Ptau(path))
 
