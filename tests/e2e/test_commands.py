@@ -170,8 +170,14 @@ def test_parties_hold_a_ceremony(shell: Shell) -> None:
     assert keys["key_status"] == "ceremony"
     assert [c["name"] for c in keys["contributions"]] == ["Ada", ""]
     shell("prove tiny.toml --keys keys --input tiny.json -o g.json")
-    answer = shell("verify g.json --key keys/verifying.json --production")
+    check = "verify g.json --key keys/verifying.json --production"
+    answer = shell(f"{check} --vk-digest 0x{'00' * 32} --vk-digest {keys['vk_digest']}")
     assert answer["grade"] == "proven (ceremony key)"
+    assert "--ceremony verify" in shell(check, status=2)["message"]
+    shell(f"{check} --vk-digest 0x{'00' * 32}", status=1)
+    document = json.loads(Path("keys/verifying.json").read_text())
+    write_json(shell.folder / "bare.json", {**document, "ceremony": None})
+    assert "records none" in shell("verify g.json --key bare.json", status=2)["message"]
     assert shell("chain deploy --key keys/verifying.json")["key_status"] == "ceremony"
     shell("setup tiny.toml --zkey 2.zkey -o imported")
     imported = VerifyingKey.from_path("imported/verifying.json")

@@ -422,6 +422,14 @@ def test_a_relabelled_development_zkey_convinces_nobody(tmp_path: Path) -> None:
         ceremony.verify(circuit(), ptau(), tmp_path / "proving.zkey")
 
 
+def test_a_key_without_any_contribution_is_not_imported(tmp_path: Path) -> None:
+    """Its delta is the generator, as gamma is: whoever has a proof shifts C to prove anything."""
+    import_zkey(circuit(), STATEMENT, ceremony_files()[1], tmp_path / "contributed")
+    with pytest.raises(InvalidInput, match="no contribution yet"):
+        import_zkey(circuit(), STATEMENT, ceremony_files()[0], tmp_path / "keys")
+    assert not (tmp_path / "keys").exists()
+
+
 def test_a_contribution_to_a_finished_key_makes_it_a_development_key(tmp_path: Path) -> None:
     ceremony.contribute(ceremony_keys().proving.path, tmp_path / "next.zkey", "late")
     assert ProvingKey(tmp_path / "next.zkey").key_status == "development"

@@ -22,7 +22,7 @@ from proof_support import copy as copy_with
 
 from zkai import native
 from zkai.circuit.r1cs import PublicSignal
-from zkai.encoding import BASE_MODULUS, FIELD_MODULUS, to_limbs
+from zkai.encoding import BASE_MODULUS, FIELD_MODULUS, hex32, to_limbs
 from zkai.errors import InvalidInput, VerificationError
 from zkai.proof.groth16 import VERIFIERS, prove, verify
 from zkai.proof.keys import Keys, Proof, ProvingKey, VerifyingKey
@@ -248,22 +248,46 @@ def test_production_refuses_a_development_key() -> None:
 def test_production_accepts_a_ceremonys_key(verifier: str) -> None:
     made = prove(circuit(), ceremony_keys().proving, witness(), STATEMENT)
     assert made.key_status == "ceremony"
-    verify(made, ceremony_keys().verifying, verifier, production=True)
+    key = ceremony_keys().verifying
+    verify(made, key, verifier, production=True, trusted_digests={key.digest})
+    verify(made, key, verifier, production=True, trusted_digests=[bytes(32), hex32(key.digest)])
+
+
+def test_production_needs_a_digest_that_the_verifier_trusts() -> None:
+    """Whoever made a whole ceremony alone records one that verifies, so a record is not enough."""
+    made = prove(circuit(), ceremony_keys().proving, witness(), STATEMENT)
+    key = ceremony_keys().verifying
+    verify(made, key)
+    with pytest.raises(InvalidInput, match="--ceremony verify"):
+        verify(made, key, production=True)
+    for production in (False, True):
+        with pytest.raises(VerificationError, match="not one that you trust"):
+            verify(made, key, production=production, trusted_digests={keys().verifying.digest})
+    with pytest.raises(InvalidInput, match="trusted digest 0"):
+        verify(made, key, production=True, trusted_digests=["0x12"])
+    verify(proof(), keys().verifying, trusted_digests={keys().verifying.digest})
+    with pytest.raises(VerificationError, match="development key"):
+        verify(proof(), keys().verifying, production=True, trusted_digests={key.digest})
 
 
 def test_a_relabelled_development_key_is_refused() -> None:
-    """The mark alone is worth nothing: production follows the chain of contributions."""
+    """The mark alone is worth nothing: whatever claims a ceremony must record one that holds."""
     relabelled = replace(keys().verifying, key_status="ceremony")
-    with pytest.raises(VerificationError, match="records none"):
-        relabelled.check_production()
     borrowed = replace(relabelled, ceremony=ceremony_keys().verifying.ceremony)
-    with pytest.raises(VerificationError, match="does not lead to the key's delta"):
-        borrowed.check_production()
+    claimed = replace(proof(), key_status="ceremony", vk_digest=relabelled.digest)
+    for key, reason in ((relabelled, "records none"), (borrowed, "not lead to the key's delta")):
+        for verifier in VERIFIERS:
+            for _ in range(2):
+                with pytest.raises(VerificationError, match=reason):
+                    verify(claimed, key, verifier)
+        with pytest.raises(VerificationError, match=reason):
+            key.check_production()
 
 
 def test_verify_checks_the_key_too() -> None:
     key = keys().verifying
     for bad in (
+        replace(key, delta=key.gamma),
         replace(key, ic=(None, *key.ic[1:])),
         replace(key, ic=((1, 3), *key.ic[1:])),
         replace(key, gamma=None),

@@ -7,6 +7,7 @@ import json
 import re
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -375,6 +376,22 @@ def test_raising_the_status_changes_the_digest() -> None:
     document = edit(keys().verifying.to_json(), "key_status", "ceremony")
     with pytest.raises(InvalidInput, match="vk_digest: not the digest"):
         VerifyingKey.from_json(document)
+
+
+def test_status_and_record_must_agree() -> None:
+    development, made = keys().verifying, ceremony_keys().verifying
+    raised = replace(development, key_status="ceremony")
+    lowered = replace(made, key_status="development")
+    VerifyingKey.from_json(made.to_json())
+    with pytest.raises(InvalidInput, match="claims a ceremony but records none"):
+        VerifyingKey.from_json(raised.to_json())
+    with pytest.raises(InvalidInput, match="development key has no record"):
+        VerifyingKey.from_json(lowered.to_json())
+
+
+def test_gamma_must_not_be_delta() -> None:
+    with pytest.raises(InvalidInput, match="gamma and delta are the same"):
+        replace(keys().verifying, delta=keys().verifying.gamma).check()
 
 
 CEREMONY_EDITS: list[tuple[str, Any, str]] = [

@@ -140,14 +140,17 @@ def test_we_verify_and_use_a_ceremony_of_snarkjs(snarkjs: Path, tmp_path: Path) 
         circuit(), STATEMENT, tmp_path / "ours.ptau", tmp_path / "2.zkey", tmp_path / "keys"
     )
     ours = groth16.prove(circuit(), made.proving, witness(), STATEMENT)
-    groth16.verify(ours, made.verifying, production=True)
+    trusted = {made.verifying.digest}
+    groth16.verify(ours, made.verifying, production=True, trusted_digests=trusted)
     run(snarkjs, tmp_path, "groth16", "prove", "2.zkey", wtns, "p.json", "x.json")
     theirs = proof_from_snarkjs(
         read(tmp_path / "p.json"), read(tmp_path / "x.json"), made.verifying
     )
-    groth16.verify(theirs, made.verifying, production=True)
+    groth16.verify(theirs, made.verifying, production=True, trusted_digests=trusted)
 
-    imported = import_zkey(circuit(), STATEMENT, tmp_path / "0.zkey", tmp_path / "imported")
+    with pytest.raises(InvalidInput, match="no contribution yet"):
+        import_zkey(circuit(), STATEMENT, tmp_path / "0.zkey", tmp_path / "initial")
+    imported = import_zkey(circuit(), STATEMENT, tmp_path / "1.zkey", tmp_path / "imported")
     with pytest.raises(VerificationError, match="development key"):
         imported.verifying.check_production()
 

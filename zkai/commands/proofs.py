@@ -39,13 +39,21 @@ or of exact integers under NAME_integers; salts and secrets are decimal strings.
   apply_aggregate  update; --state
 Salts that IN.json does not give are drawn from the operating system. They,
 the user's secret and the new state go to the opening file, which only you can
-read and must not lose.
+read and must not lose. A secret that you give must be random: the user's public
+name is its hash, and tells a guessable one. Below 2^128 it is refused.
 """
 
 _VERIFY_HELP = """
 The public values are printed: a valid proof of something else is still valid,
 so compare them with what you expect. With --ledger, --chain-id or --recipient
 the proof must be for that destination.
+
+--production refuses development keys and needs --vk-digest. A key file's own
+record proves that its delta has the recorded contributions; it cannot prove
+who they were, or that nobody knows the key's other secrets. So name the digest
+of the key that you trust: rerun `zkai setup STATEMENT --ceremony verify --ptau
+FILE --zkey FILE`, which checks everything and prints it, or get the digest
+from somebody who did.
 """
 
 
@@ -84,7 +92,18 @@ def add_commands(commands: Commands) -> None:
     verify.add_argument(
         "--verifier", choices=VERIFIERS, default="native", help="which implementation (native)"
     )
-    verify.add_argument("--production", action="store_true", help="refuse development keys")
+    verify.add_argument(
+        "--production",
+        action="store_true",
+        help="refuse development keys; needs --vk-digest",
+    )
+    verify.add_argument(
+        "--vk-digest",
+        metavar="HEX",
+        action="append",
+        default=[],
+        help="digest of a key that you trust; may be repeated",
+    )
     _add_destination(verify)
 
 
@@ -197,6 +216,7 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
         key,
         verifier=options.verifier,
         production=options.production,
+        trusted_digests=options.vk_digest,
         destination=_destination(options),
     )
     facts = proof_facts(proof)

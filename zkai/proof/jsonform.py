@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from zkai.encoding import parse_decimal
+from zkai.encoding import load_json, parse_decimal, read_capped, write_atomic
 from zkai.errors import InvalidInput
 from zkai.proof.points import G1, G2
 
 WORD = 1 << 256
 """Parsers take any 256-bit integer: that a value is below its modulus is for verifiers to check."""
+
+
+def write_document(path: Path | str, value: Any) -> None:
+    """Write JSON values as a file, atomically. Raises InvalidInput if it cannot be written."""
+    write_atomic(path, json.dumps(value, indent=1).encode() + b"\n")
+
+
+def read_document(path: Path | str, most: int) -> Any:
+    """Return the JSON values of a file of at most `most` bytes. Raises InvalidInput naming it."""
+    return load_json(read_capped(path, most), str(path))
 
 
 def expect_fields(value: Any, fields: Iterable[str], where: str) -> None:

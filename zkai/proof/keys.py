@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,14 +10,12 @@ from typing import Any
 
 from zkai.circuit.r1cs import PublicSignal
 from zkai.encoding import (
+    as_path,
     hex32,
     keccak256,
-    load_json,
     parse_decimal,
     parse_hex32,
-    read_capped,
     word,
-    write_atomic,
 )
 from zkai.errors import InvalidInput, VerificationError
 from zkai.proof.jsonform import (
@@ -29,6 +26,8 @@ from zkai.proof.jsonform import (
     g1_to_json,
     g2_from_json,
     g2_to_json,
+    read_document,
+    write_document,
 )
 from zkai.proof.points import G1, G2, g1_from_bytes, g1_uncompressed, g2_uncompressed
 from zkai.proof.ratio import check_g1, check_g2
@@ -90,6 +89,8 @@ class VerifyingKey:
     def check(self) -> None:
         """Return None if the key is well formed: sizes, curve, subgroup, no point at infinity.
 
+        gamma and delta must differ: a C shifted by IC's points would prove any public values.
+
         Raises InvalidInput naming the point.
         """
         if self.key_status not in (DEVELOPMENT, CEREMONY):
@@ -99,12 +100,18 @@ class VerifyingKey:
         check_g1((self.alpha,), "verifying key: alpha")
         check_g2((self.beta, self.gamma, self.delta), "verifying key: beta, gamma, delta")
         check_g1(self.ic, "verifying key: ic")
+        if self.gamma == self.delta:
+            raise InvalidInput(
+                "verifying key: gamma and delta are the same point, so anyone can forge proofs"
+            )
 
     def check_production(self) -> None:
-        """Return None if the key comes from a ceremony whose chain of contributions verifies.
+        """Return None if the key records a ceremony whose chain of contributions verifies.
 
-        This shows that delta was made by the recorded contributions. That the key is this
-        circuit's over the named phase 1 is for `ceremony.verify`, which needs the circuit.
+        This shows that delta was made by the recorded contributions, and no more: who they were,
+        that the key is this circuit's and who made tau, alpha and beta is for `ceremony.verify`,
+        which needs circuit and .ptau. Whoever accepts proofs must know the key's digest from
+        there: see `check_trusted`.
 
         Raises VerificationError for development keys and for a chain that does not hold.
         """
@@ -117,7 +124,25 @@ class VerifyingKey:
             raise VerificationError("the key claims a ceremony but records none")
         if self.ceremony.phase1_contributions < 1:
             raise VerificationError("the ceremony's first phase had no contribution")
+        _ = self._chain_holds
+
+    @cached_property
+    def _chain_holds(self) -> bool:
+        """True; raises VerificationError, again at each use, if the chain does not hold."""
+        assert self.ceremony is not None
         verify_chain_g2(self.ceremony.transcript, self.delta)
+        return True
+
+    def check_trusted(self, digests: Collection[bytes | str]) -> None:
+        """Return None if the key's digest is one of `digests`: 32 bytes, or "0x" and 64 digits.
+
+        Raises InvalidInput for what is no digest, VerificationError if the key's is not listed.
+        """
+        known = [_digest(value, f"trusted digest {i}") for i, value in enumerate(digests)]
+        if self.digest not in known:
+            raise VerificationError(
+                f"the key's digest {hex32(self.digest)} is not one that you trust"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return the key as JSON values."""
@@ -138,20 +163,20 @@ class VerifyingKey:
 
     def write(self, path: Path | str) -> None:
         """Write the key as JSON, atomically. Raises InvalidInput if it cannot be written."""
-        write_atomic(path, json.dumps(self.to_json(), indent=1).encode() + b"\n")
+        write_document(path, self.to_json())
 
     @staticmethod
     def from_path(path: Path | str) -> VerifyingKey:
         """Read and check a verifying key. Raises InvalidInput naming file and field."""
-        data = read_capped(path, MAX_VK_BYTES)
-        return VerifyingKey.from_json(load_json(data, str(path)), str(path))
+        return VerifyingKey.from_json(read_document(path, MAX_VK_BYTES), str(path))
 
     @staticmethod
     def from_json(value: Any, where: str = "verifying key") -> VerifyingKey:
         """Parse `to_json`'s form and check every point.
 
         Raises InvalidInput, naming the field, for unknown formats and statuses, malformed or
-        non-canonical values, points off the curve, and a vk_digest that is not the key's.
+        non-canonical values, points off the curve, a vk_digest that is not the key's, a ceremony
+        that is claimed without a record or recorded without being claimed.
         """
         if isinstance(value, dict) and value.get("format") != FORMAT:
             raise InvalidInput(f"{where}: format {value.get('format')!r}, expected {FORMAT!r}")
@@ -173,7 +198,16 @@ class VerifyingKey:
         key.check()
         if parse_hex32(value["vk_digest"], f"{where}.vk_digest") != key.digest:
             raise InvalidInput(f"{where}.vk_digest: not the digest of this key")
+        if key.key_status == CEREMONY and key.ceremony is None:
+            raise InvalidInput(f"{where}.ceremony: the key claims a ceremony but records none")
+        if key.key_status == DEVELOPMENT and key.ceremony is not None:
+            raise InvalidInput(f"{where}.ceremony: a development key has no record of a ceremony")
         return key
+
+
+def _digest(value: object, where: str) -> bytes:
+    """Return a digest given as 32 bytes or as text. Raises InvalidInput otherwise."""
+    return value if isinstance(value, bytes) and len(value) == 32 else parse_hex32(value, where)
 
 
 def _public_from_json(value: Any, where: str) -> tuple[PublicSignal, ...]:
@@ -254,9 +288,10 @@ class Keys:
 
         Raises InvalidInput if a file is missing or malformed, or if the two do not belong together.
         """
+        folder = as_path(folder)
         keys = Keys(
-            ProvingKey(Path(folder) / PROVING_FILE),
-            VerifyingKey.from_path(Path(folder) / VERIFYING_FILE),
+            ProvingKey(folder / PROVING_FILE),
+            VerifyingKey.from_path(folder / VERIFYING_FILE),
         )
         check_pair(keys.proving.zkey, keys.verifying, str(folder))
         return keys
@@ -339,13 +374,12 @@ class Proof:
 
     def write(self, path: Path | str) -> None:
         """Write the proof as JSON, atomically. Raises InvalidInput if it cannot be written."""
-        write_atomic(path, json.dumps(self.to_json(), indent=1).encode() + b"\n")
+        write_document(path, self.to_json())
 
     @staticmethod
     def from_path(path: Path | str) -> Proof:
         """Read a proof. Raises InvalidInput naming file and field."""
-        data = read_capped(path, MAX_PROOF_BYTES)
-        return Proof.from_json(load_json(data, str(path)), str(path))
+        return Proof.from_json(read_document(path, MAX_PROOF_BYTES), str(path))
 
     @staticmethod
     def from_json(value: Any, where: str = "proof") -> Proof:

@@ -47,7 +47,7 @@ def _curve() -> Any:
     try:
         import py_ecc.optimized_bn128 as curve
     except ImportError as error:
-        raise ToolError("the py-ecc verifier needs py-ecc: pip install 'zkai[py-ecc]'") from error
+        raise ToolError("the py-ecc verifier needs py-ecc: pip install py-ecc") from error
     finally:
         # The import raises the limit for the whole process, past what the stack can hold.
         sys.setrecursionlimit(limit)
@@ -94,6 +94,8 @@ def _proof_point(curve: Any, load: Any, point: Any, name: str) -> Any:
 
 
 def _key_points(curve: Any, key: VerifyingKey) -> tuple[Any, Any, Any, Any, list[Any]]:
+    if key.gamma == key.delta:
+        raise InvalidInput("verifying key: gamma and delta are the same point")
     try:
         return (
             _g1(curve, key.alpha),
