@@ -36,6 +36,9 @@ from zkai.opening import Opening, UserState
 
 ZERO = bytes(32)
 
+MIN_SECRET = 1 << 128
+"""Random secrets are above this but for one in 2**125."""
+
 
 _HEXADECIMAL = re.compile(r"0x([0-9a-fA-F]{40}|[0-9a-fA-F]{64})")
 
@@ -216,7 +219,7 @@ def _genesis(statement: Genesis, reader: _Reader) -> tuple[UserState, dict[str, 
         "weights": weights.weights,
         "model_salt": salt,
         "fork": reader.element("fork", lambda: 0),
-        "secret": reader.element("secret", new_salt),
+        "secret": _secret(reader),
         "new_salt": reader.element("new_salt", new_salt),
     }
     model = model_id(head, weights.weights, salt)
@@ -238,6 +241,21 @@ def _weights(head: SoftmaxHead, reader: _Reader) -> HeadState:
     if reader.has("bias"):
         bias = as_array(f"{reader.where}: bias", reader.take("bias", "real numbers"))
     return initial_state(head, weights, bias)
+
+
+def _secret(reader: _Reader) -> int:
+    """Return the user's secret, drawn at random unless it is given.
+
+    Raises InvalidInput for one so small that it cannot have been drawn at random: the user's
+    public name is its unsalted hash, which anyone can compare with guesses.
+    """
+    secret = reader.element("secret", new_salt)
+    if secret < MIN_SECRET:
+        raise InvalidInput(
+            f"{reader.where}: secret: below 2**128, so it can be guessed from the user's public"
+            " name; draw one at random (secrets.randbits(253)), or leave it out"
+        )
+    return secret
 
 
 def _old_state(head: SoftmaxHead, reader: _Reader) -> UserState:
@@ -262,7 +280,7 @@ def _old_state(head: SoftmaxHead, reader: _Reader) -> UserState:
         model,
         fork=reader.element("fork", lambda: 0),
         step=0,
-        secret=reader.element("secret", new_salt),
+        secret=_secret(reader),
         salt=reader.element("old_salt", new_salt),
     )
 

@@ -40,6 +40,8 @@ class Inference(inference.Inference):
         config: QuantConfig | None = None,
         head: SoftmaxHead | None = None,
     ) -> None:
+        if config is not None and not isinstance(config, QuantConfig):
+            raise InvalidInput(f"config: expected a QuantConfig, got {type(config).__name__}")
         if isinstance(graph, QuantGraph):
             if calibration is not None or config is not None:
                 raise InvalidInput("calibration: an integer model has its scales already")
@@ -50,7 +52,7 @@ class Inference(inference.Inference):
             integers, source = quantize(graph, calibration, config), graph
         else:
             raise InvalidInput(f"graph: expected a Graph of zkai.load, got {type(graph).__name__}")
-        super().__init__(integers, dict(visibility or {}), head)
+        super().__init__(integers, {} if visibility is None else visibility, head)
         object.__setattr__(self, "source", source)
         object.__setattr__(self, "calibration", calibration)
 

@@ -26,7 +26,7 @@ from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import Statement
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.training_step import TrainingStep
-from zkai.encoding import read_capped
+from zkai.encoding import as_path, read_capped
 from zkai.errors import InvalidInput
 from zkai.model.calibrate import QuantConfig
 from zkai.model.export import load as load_model
@@ -61,7 +61,7 @@ def load(path: Path | str) -> Statement:
     Raises InvalidInput, naming the file and the key, for a missing, oversized or malformed file,
     an unknown key, a wrong type, and whatever the statement itself refuses.
     """
-    return parse(read_capped(path, MAX_FILE_BYTES), Path(path))
+    return parse(read_capped(path, MAX_FILE_BYTES), as_path(path))
 
 
 def parse(data: bytes, path: Path) -> Statement:

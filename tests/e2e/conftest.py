@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,3 +179,17 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write arrays and numbers as an input file."""
     plain = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in values.items()}
     path.write_text(json.dumps(plain))
+
+
+def tree(desk: Path) -> dict[str, str]:
+    """Every file below the desk, with a digest of its content."""
+    found = {}
+    for path in sorted(desk.rglob("*")):
+        content = path.read_bytes() if path.is_file() else b""
+        found[str(path.relative_to(desk))] = hashlib.sha256(content).hexdigest()
+    return found
+
+
+def assert_names(pattern: str, message: str) -> None:
+    """Hold a message against the pattern of what it must name."""
+    assert re.search(pattern, message, re.S), f"{message!r} does not say {pattern!r}"

@@ -19,6 +19,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
+from zkai.encoding import as_path
 from zkai.errors import InvalidInput
 
 Words = npt.NDArray[np.uint64]
@@ -38,7 +39,7 @@ class SectionFile:
 
         Raises InvalidInput, naming the file and section, if it is not exactly such a file.
         """
-        self.path = Path(path)
+        self.path = as_path(path)
         self._names = names
         self._map = _map_file(self.path)
         self._table = self._read_table(magic, version)
@@ -151,7 +152,7 @@ class SectionWriter:
         align: Iterable[int] = (),
         mode: int = 0o644,
     ) -> None:
-        self.path = Path(path)
+        self.path = as_path(path)
         self._mode = mode
         self._temporary = ""
         layout, self._table, total = _plan(list(sections), frozenset(align))

@@ -51,9 +51,7 @@ def run_export(options: argparse.Namespace, console: Console) -> Mapping[str, An
     check_target(options.out)
     module, example = _user_module(options.source)
     with console.progress() as progress:
-        progress("export", 0.0)
-        graph = export(module.eval(), example, path=options.out)
-        progress("export", 1.0)
+        graph = export(module.eval(), example, path=options.out, progress=progress)
     console.say(f"{options.out}: {len(graph.nodes)} operators; torch, onnxruntime and zkai agree")
     return {"model": str(options.out), "operators": len(graph.nodes)}
 

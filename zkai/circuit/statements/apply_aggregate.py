@@ -19,6 +19,7 @@ from zkai.circuit.statements.base import (
     STEP_BITS,
     PublicValues,
     bind_context,
+    check_head,
     check_names,
     field_element,
     int_tensor,
@@ -43,6 +44,9 @@ class ApplyAggregate:
 
     head: SoftmaxHead
     version: ClassVar[str] = VERSION
+
+    def __post_init__(self) -> None:
+        check_head(VERSION, self.head)
 
     def build(self) -> Circuit:
         """Return the statement's circuit; equal statements share one."""

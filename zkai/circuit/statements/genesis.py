@@ -20,6 +20,7 @@ from zkai.circuit.statements import commitments
 from zkai.circuit.statements.base import (
     PublicValues,
     bind_context,
+    check_head,
     check_names,
     field_element,
     int_tensor,
@@ -41,6 +42,9 @@ class Genesis:
 
     head: SoftmaxHead
     version: ClassVar[str] = VERSION
+
+    def __post_init__(self) -> None:
+        check_head(VERSION, self.head)
 
     def build(self) -> Circuit:
         """Return the statement's circuit; equal statements share one."""

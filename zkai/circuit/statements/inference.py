@@ -22,6 +22,7 @@ from zkai.circuit.statements.base import (
     STEP_BITS,
     PublicValues,
     bind_context,
+    check_head,
     check_names,
     field_element,
     int_tensor,
@@ -68,6 +69,8 @@ class Inference:
     version: ClassVar[str] = VERSION
 
     def __post_init__(self) -> None:
+        if self.head is not None:
+            check_head(VERSION, self.head)
         chosen = resolve(self.graph, self.visibility)
         object.__setattr__(self, "visibility", MappingProxyType(chosen))
         if bool(self.parameters("state")) != (self.head is not None):

@@ -24,6 +24,7 @@ from zkai.circuit.statements.base import (
     STEP_BITS,
     PublicValues,
     bind_context,
+    check_head,
     check_names,
     field_element,
     int_tensor,
@@ -60,6 +61,7 @@ class TrainingStep:
     version: ClassVar[str] = VERSION
 
     def __post_init__(self) -> None:
+        check_head(VERSION, self.head)
         integer(VERSION, "batch", self.batch, 1, MAX_ROWS)
         integer(VERSION, "steps", self.steps, 1, MAX_STEPS)
         if self.loss != "softmax":
