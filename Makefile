@@ -49,7 +49,7 @@ $(STAMPS)/tools: constraints.txt | $(STAMPS)/venv
 	$(PIP_INSTALL) scikit-build-core cffi cmake ninja
 	@touch $@
 
-# The package and what the demo needs. Built again when a C source or a shipped file changes.
+# The package, and what the demo and the README's commands need. Built again when a C source or a shipped file changes.
 $(STAMPS)/demo: pyproject.toml $(NATIVE) $(SHIPPED) $(STAMPS)/tools
 	@echo "== building and installing zkai"
 	$(INSTALL_ZKAI) -e '.[demo]'
