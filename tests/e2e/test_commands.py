@@ -15,10 +15,12 @@ import pytest
 from bench._anvil import running_anvil
 from tests.e2e.conftest import HEAD, World, batch, write_json
 from zkai import cli
+from zkai.model.training import SoftmaxHead
 from zkai.opening import read_state
 from zkai.pipeline import verify_chain
 from zkai.proof.keys import Proof, VerifyingKey
-from zkai.proof.powers import write_development_ptau
+from zkai.proof.phase1 import beacon_keys
+from zkai.proof.powers import write_development_ptau, write_powers
 
 
 class Shell:
@@ -75,6 +77,104 @@ def test_a_state_may_stand_in_the_input_file(shell: Shell, world: World) -> None
     world.genesis.opening.write("s.json")
     command = "prove step.toml --keys step-keys --input batch.json -o q.json --state s.json"
     assert "IN.json has one" in shell(command, status=2)["message"]
+
+
+HEAD_TOML = "[head]\nfeatures = 2\nclasses = 2\ninput_width = 10\n"
+
+
+@pytest.fixture
+def personal(shell: Shell) -> Shell:
+    """A shell whose step and inference share a head that follows the model."""
+    step = 'statement = "training_step"\nbatch = 4\nlearning_rate = 0.125\n\n' + HEAD_TOML
+    (shell.folder / "step.toml").write_text(step)
+    text = (shell.folder / "inference.toml").read_text()
+    text = text.replace('weights = "constant"', '"head.weight" = "state"\n"head.bias" = "state"')
+    (shell.folder / "inference.toml").write_text(f"{text}\n{HEAD_TOML}attach = true\n")
+    rng = np.random.default_rng(4)
+    x, labels = rng.normal(size=(4, 2)), np.array([0, 1, 0, 1])
+    write_json(shell.folder / "batch.json", {"weights": np.eye(2), "x": x, "labels": labels})
+    shell("setup step.toml -o own-step")
+    shell("prove step.toml --keys own-step --input batch.json -o p.json")
+    return shell
+
+
+@pytest.mark.parametrize(("shown", "output"), [("public", "probabilities"), ("argmax", "logits")])
+def test_a_trained_head_answers(personal: Shell, shown: str, output: str) -> None:
+    """The head that a step left behind the model, as the step's commitment has it."""
+    text = Path("inference.toml").read_text().replace('output = "public"', f'output = "{shown}"')
+    Path("inference.toml").write_text(text)
+    personal("setup inference.toml -o own")
+    command = "prove inference.toml --keys own --input input.json -o q.json"
+    answer = personal(f"{command} --state p.opening.json")
+    personal("verify q.json --key own/verifying.json")
+    trained = Proof.from_path("p.json").public
+    for name, signal in (("state", "new_state"), ("user", "user"), ("model", "model")):
+        assert int(answer["public"][name]) == trained[signal][0]
+    assert answer["public"]["step"] == "1"
+    state = read_state("p.opening.json", SoftmaxHead(2, 2, input_width=10))
+    weights = state.values.weights / 2**16
+    features = backbone(np.array(json.loads(Path("input.json").read_text())["x"]))
+    logits = features @ weights[:-1] + weights[-1]
+    found = np.array(answer["outputs"][output])
+    if shown == "argmax":
+        assert found == logits.argmax()
+    else:
+        wanted = np.exp(logits) / np.exp(logits).sum()
+        assert np.abs(found - wanted).max() < 0.03
+
+
+def backbone(x: Any) -> Any:
+    """The conftest's model, in real numbers."""
+    return np.maximum(
+        x @ np.array([[0.5, -1.25], [0.75, 0.5], [-0.25, 1.0]]) + np.array([0.125, -0.5]), 0
+    )
+
+
+def test_a_head_needs_its_state(personal: Shell, world: World) -> None:
+    personal("setup inference.toml -o own")
+    command = "prove inference.toml --keys own --input input.json -o q.json"
+    assert "missing state" in personal(command, status=2)["message"]
+    world.genesis.opening.write("other.json")
+    message = personal(f"{command} --state other.json", status=2)["message"]
+    assert "of another head than the statement's" in message
+    assert not Path("q.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("attach = true", "", "expected attach = true"),
+        ("attach = true", "attach = 1", "expected attach = true"),
+        ("features = 2", "features = 5", r"'y' has shape (1, 2)"),
+        ("input_width = 10", "input_width = 3", "the head takes 3"),
+        ('"head.bias" = "state"', '"head.bias" = "public"', "visibility 'state' takes exactly"),
+    ],
+)
+def test_a_head_that_does_not_fit_is_named(
+    personal: Shell, old: str, new: str, message: str
+) -> None:
+    text = Path("inference.toml").read_text()
+    assert old in text
+    Path("inference.toml").write_text(text.replace(old, new))
+    found = personal("estimate inference.toml", status=2)["message"]
+    assert message in found
+    assert "inference.toml" in found
+
+
+def test_a_head_and_state_come_together(shell: Shell) -> None:
+    text = Path("inference.toml").read_text().replace('"constant"', '"state"')
+    Path("inference.toml").write_text(text)
+    assert "come together" in shell("estimate inference.toml", status=2)["message"]
+
+
+def test_json_may_stand_before_the_command(
+    shell: Shell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = "verify proof.json --key inference-keys/verifying.json"
+    assert cli.main(["--json", *command.split()]) == 0
+    assert json.loads(capsys.readouterr().out)["verified"] is True
+    assert cli.main(["--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"] == "invalid_input"
 
 
 def test_a_chosen_learning_rate_is_the_public_one(shell: Shell) -> None:
@@ -153,7 +253,10 @@ def tiny(shell: Shell) -> None:
 def ceremony(shell: Shell, contributor: str) -> str:
     """Hold a ceremony on powers with a first phase by `contributor`; return verify's command."""
     tiny(shell)
-    write_development_ptau("p.ptau", POWER, contributor)
+    if contributor:
+        write_powers("p.ptau", POWER, contributor, beacon_keys(os.urandom(32)))
+    else:
+        write_development_ptau("p.ptau", POWER)
     shell("setup --ceremony prepare --ptau p.ptau -o q.ptau")
     shell("setup tiny.toml --ceremony init --ptau q.ptau -o 0.zkey")
     told = [
@@ -169,6 +272,10 @@ def test_parties_hold_a_ceremony(shell: Shell) -> None:
     keys = shell(f"{verify} 2.zkey -o keys")
     assert keys["key_status"] == "ceremony"
     assert [c["name"] for c in keys["contributions"]] == ["Ada", ""]
+    assert (keys["phase1"]["power"], keys["phase1"]["contributions"]) == (POWER, 1)
+    again = shell(f"{verify} keys/proving.zkey")
+    assert again["keys"] is None
+    assert [again[k] for k in ("vk_digest", "phase1")] == [keys["vk_digest"], keys["phase1"]]
     shell("prove tiny.toml --keys keys --input tiny.json -o g.json")
     check = "verify g.json --key keys/verifying.json --production"
     answer = shell(f"{check} --vk-digest 0x{'00' * 32} --vk-digest {keys['vk_digest']}")

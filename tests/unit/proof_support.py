@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,7 +15,8 @@ from zkai.circuit.r1cs import Circuit, Witness
 from zkai.encoding import FIELD_MODULUS, Limbs, from_limbs, to_limbs
 from zkai.proof import ceremony, groth16
 from zkai.proof.keys import Keys, Proof
-from zkai.proof.powers import write_development_ptau
+from zkai.proof.phase1 import beacon_keys
+from zkai.proof.powers import write_powers
 from zkai.proof.ptau import prepare
 from zkai.proof.setup import setup
 
@@ -86,11 +88,16 @@ def proof() -> Proof:
     return groth16.prove(circuit(), keys().proving, witness(), STATEMENT)
 
 
+def write_first_phase(path: Path, power: int, name: str) -> None:
+    """Write powers with one contribution that does not say that it is for development."""
+    write_powers(path, power, name, beacon_keys(os.urandom(32)))
+
+
 @functools.cache
 def ptau() -> Path:
     """A prepared .ptau for 16 rows with one recorded contribution."""
     plain, prepared = folder() / "plain.ptau", folder() / "prepared.ptau"
-    write_development_ptau(plain, 4, "first")
+    write_first_phase(plain, 4, "first")
     prepare(plain, prepared)
     return prepared
 

@@ -17,6 +17,7 @@ from proof_support import (
     keys,
     ptau,
     section,
+    write_first_phase,
 )
 from proof_support import copy as copy_with
 
@@ -196,6 +197,7 @@ FORGED_CHAINS: dict[str, tuple[Callable[[Transcript], Transcript], str]] = {
     "no beacon value": (forge_last(beacon=b""), "a beacon needs a value"),
     "a quick beacon": (forge_last(beacon_log_iterations=0), "a beacon needs a value"),
     "an endless beacon": (forge_last(beacon_log_iterations=63), "a beacon needs a value"),
+    "a beacon of hours": (forge_last(beacon_log_iterations=21), r"2\*\*20 iterations, not 2\*\*21"),
     "a party as a beacon": (
         lambda t: replace(
             t,
@@ -243,6 +245,21 @@ def test_a_known_delta_is_refused() -> None:
     assert back.contributions[-1].delta_after == G1_GENERATOR
     with pytest.raises(VerificationError, match="delta that everyone knows"):
         verify_chain(back, G1_GENERATOR)
+
+
+def test_the_work_of_a_chain_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each beacon and each contribution is cheap enough; a thousand beacons together are not."""
+    record, delta = chain()
+    monkeypatch.setattr("zkai.proof.transcript.MAX_BEACON_WORK", 1 << 10)
+    verify_chain(record, delta)
+    monkeypatch.setattr("zkai.proof.transcript.MAX_BEACON_WORK", (1 << 10) - 1)
+    with pytest.raises(VerificationError, match="contribution 3: the beacons of one chain"):
+        verify_chain(record, delta)
+    many = replace(record, contributions=record.contributions[:1] * 1001)
+    with pytest.raises(VerificationError, match="more than 1000 contributions"):
+        verify_chain(many, delta)
+    with pytest.raises(InvalidInput, match="1001 contributions, at most 1000"):
+        Transcript.from_bytes(many.to_bytes(), "x")
 
 
 def test_a_delta_without_knowledge_of_its_secret_is_refused() -> None:
@@ -360,7 +377,7 @@ def test_changed_coefficients_are_refused(tmp_path: Path) -> None:
 def test_another_circuit_or_ptau_is_refused(tmp_path: Path) -> None:
     with pytest.raises(VerificationError, match=r"3 \(IC\)|4 \(coef"):
         ceremony.verify(circuit(6), ptau(), ceremony_files()[3])
-    write_development_ptau(tmp_path / "other", 4, "someone else")
+    write_first_phase(tmp_path / "other", 4, "someone else")
     prepare(tmp_path / "other", tmp_path / "prepared")
     with pytest.raises(VerificationError, match="alpha, beta or gamma"):
         ceremony.verify(circuit(), tmp_path / "prepared", ceremony_files()[3])
@@ -381,6 +398,18 @@ def test_a_first_phase_of_nobody_never_gives_a_ceremonys_key(tmp_path: Path) -> 
         ceremony.finalize(
             circuit(), STATEMENT, tmp_path / "prepared", tmp_path / "1.zkey", tmp_path / "keys"
         )
+
+
+def test_development_powers_never_give_a_ceremonys_key(tmp_path: Path) -> None:
+    write_development_ptau(tmp_path / "plain", 4, "Eve")
+    prepare(tmp_path / "plain", tmp_path / "prepared")
+    ceremony.init(circuit(), STATEMENT, tmp_path / "prepared", tmp_path / "0.zkey")
+    ceremony.contribute(tmp_path / "0.zkey", tmp_path / "1.zkey", "honest")
+    with pytest.raises(VerificationError, match="development powers"):
+        ceremony.finalize(
+            circuit(), STATEMENT, tmp_path / "prepared", tmp_path / "1.zkey", tmp_path / "keys"
+        )
+    assert not (tmp_path / "keys").exists()
 
 
 def test_contributing_to_a_forged_key_is_refused(tmp_path: Path) -> None:

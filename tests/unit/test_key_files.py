@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 import struct
 from collections.abc import Callable
@@ -376,6 +377,19 @@ def test_raising_the_status_changes_the_digest() -> None:
     document = edit(keys().verifying.to_json(), "key_status", "ceremony")
     with pytest.raises(InvalidInput, match="vk_digest: not the digest"):
         VerifyingKey.from_json(document)
+
+
+def test_a_key_file_that_is_cut_while_mapped_is_refused(tmp_path: Path) -> None:
+    """Reading past a file's new end would kill the process."""
+    path = copy_with(keys().proving.path, tmp_path / "cut.zkey", {})
+    zkey = ProvingKey(path).zkey
+    assert len(zkey.g1(A)) == len(keys().proving.zkey.g1(A))
+    os.truncate(path, 4096)
+    for use in (lambda: zkey.g1(A), lambda: zkey.g2(B2), lambda: zkey.coefs, zkey.mark):
+        with pytest.raises(InvalidInput, match="became shorter while in use"):
+            use()
+    with pytest.raises(InvalidInput, match="became shorter while in use"):
+        zkey.file.after(A, 64)
 
 
 def test_status_and_record_must_agree() -> None:

@@ -5,20 +5,27 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from proof_support import circuit, folder, ptau, section
+from proof_support import ceremony_files, circuit, folder, ptau, section, write_first_phase
 from proof_support import copy as copy_with
 
 from zkai import native_keys
+from zkai.circuit.binfile import SectionWriter
 from zkai.encoding import BASE_MODULUS, to_limbs
 from zkai.errors import InvalidInput, VerificationError
 from zkai.proof import ceremony, overread
 from zkai.proof.blake2b import Blake2b
-from zkai.proof.phase1 import first_challenge, read_contributions, verify_phase1
+from zkai.proof.phase1 import (
+    first_challenge,
+    independent,
+    read_contributions,
+    verify_phase1,
+)
 from zkai.proof.points import g1_to_bytes, g2_to_bytes
 from zkai.proof.powers import write_development_ptau
 from zkai.proof.ptau import (
@@ -27,13 +34,17 @@ from zkai.proof.ptau import (
     BETA_G2,
     CONTRIBUTIONS,
     HEADER,
+    MAGIC,
     TAU_G1,
     TAU_G2,
+    VERSION,
     Ptau,
     check_powers,
     prepare,
+    section_points,
 )
 from zkai.proof.randompoint import SeedStream
+from zkai.proof.transcript import BEACON
 
 Q = BASE_MODULUS
 
@@ -160,7 +171,7 @@ def test_init_needs_a_prepared_file_of_the_right_size(tmp_path: Path) -> None:
 
 
 def test_init_takes_a_larger_file(tmp_path: Path) -> None:
-    write_development_ptau(tmp_path / "5", 5, "first")
+    write_first_phase(tmp_path / "5", 5, "first")
     prepare(tmp_path / "5", tmp_path / "5p")
     ceremony.init(circuit(), "power/1", tmp_path / "5p", tmp_path / "0.zkey")
     ceremony.contribute(tmp_path / "0.zkey", tmp_path / "1.zkey", "one")
@@ -220,6 +231,52 @@ def test_a_file_without_contributions_has_no_first_phase(tmp_path: Path) -> None
     write_development_ptau(tmp_path / "x", 2)
     with pytest.raises(VerificationError, match="no contribution"):
         verify_phase1(Ptau(tmp_path / "x"))
+
+
+def test_development_powers_are_recognised(tmp_path: Path) -> None:
+    """Their proofs hold, as anybody's would; their mark cannot be taken off without the secrets."""
+    assert independent(Ptau(ptau()), verify_phase1(Ptau(ptau()))) == verify_phase1(Ptau(ptau()))
+    write_development_ptau(tmp_path / "x", 3, "Eve")
+    file = Ptau(tmp_path / "x")
+    with pytest.raises(VerificationError, match="development powers"):
+        independent(file, verify_phase1(file))
+    start, _ = section(tmp_path / "x", CONTRIBUTIONS)
+    changes = {start + 4 + 448: g1_point(9)}
+    with pytest.raises(VerificationError, match="proof of knowledge of tau"):
+        verify_phase1(Ptau(copy_with(tmp_path / "x", tmp_path / "y", changes)))
+
+
+def test_a_lone_contribution_that_cannot_be_verified_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As beyond 2**22, where the first contribution has nothing to be checked against."""
+    monkeypatch.setattr("zkai.proof.phase1._LARGEST_HASHED_POWER", 3)
+    with pytest.raises(VerificationError, match="cannot be verified"):
+        ceremony.verify(circuit(), ptau(), ceremony_files()[3])
+
+
+def as_beacon(log_iterations: int) -> bytes:
+    """The only contribution's record as a beacon's."""
+    item = read_contributions(Ptau(ptau()))[0]
+    beacon = replace(item, kind=BEACON, beacon=b"v", beacon_log_iterations=log_iterations)
+    return u32(1) + beacon.to_bytes()
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [(10, "do not follow from the beacon"), (21, "a beacon needs"), (63, "needs")],
+)
+def test_a_beacon_of_the_first_phase_is_bounded(log: int, reason: str, tmp_path: Path) -> None:
+    record, source = as_beacon(log), Ptau(folder() / "plain.ptau")
+    kinds = [HEADER, *section_points(4)]
+    sizes = [(kind, source.file.size(kind)) for kind in kinds]
+    path = tmp_path / "beacon.ptau"
+    with SectionWriter(path, MAGIC, VERSION, [*sizes, (CONTRIBUTIONS, len(record))]) as writer:
+        for kind in kinds:
+            writer.write(kind, bytes(source.file.view(kind)))
+        writer.write(CONTRIBUTIONS, record)
+    with pytest.raises(VerificationError, match=reason):
+        verify_phase1(Ptau(path))
 
 
 @pytest.mark.parametrize("offset", [0, 4 + 448 + 768 + 216 + 64, 4 + 448 + 768 + 216 + 68])

@@ -19,7 +19,7 @@ from zkai.proof.foreign import (
     verifying_key_from_snarkjs,
     verifying_key_to_snarkjs,
 )
-from zkai.proof.phase1 import verify_phase1
+from zkai.proof.phase1 import independent, verify_phase1
 from zkai.proof.powers import write_development_ptau
 from zkai.proof.ptau import Ptau, check_powers, prepare
 from zkai.proof.zkey import Zkey
@@ -159,3 +159,15 @@ def test_snarkjs_accepts_our_powers(snarkjs: Path, tmp_path: Path) -> None:
     write_development_ptau(tmp_path / "0.ptau", 3, "one party")
     prepare(tmp_path / "0.ptau", tmp_path / "1.ptau")
     assert "Powers of Tau Ok!" in run(snarkjs, tmp_path, "powersoftau", "verify", "1.ptau")
+
+
+def test_development_powers_count_once_somebody_else_contributed(
+    snarkjs: Path, tmp_path: Path
+) -> None:
+    write_development_ptau(tmp_path / "0.ptau", 3, "one party")
+    run(snarkjs, tmp_path, "powersoftau", "contribute", "0.ptau", "1.ptau", "--name=b", "-e=x")
+    file = Ptau(tmp_path / "1.ptau")
+    check_powers(file)
+    both = verify_phase1(file)
+    assert [c.name for c in both] == ["one party", "b"]
+    assert independent(file, both) == both[1:]

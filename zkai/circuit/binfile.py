@@ -98,15 +98,30 @@ class SectionFile:
     def view(self, kind: int, expected: int | None = None) -> memoryview:
         """Return a read-only view of a section's bytes.
 
-        Raises InvalidInput if the section is missing or its size is not `expected`.
+        Raises InvalidInput if the section is missing, its size is not `expected`, or the file has
+        been cut since it was mapped.
         """
+        self._check_size()
         start, length = self._entry(kind)
         if expected is not None and length != expected:
             raise InvalidInput(f"{self.where(kind)} has {length} bytes, expected {expected}")
         return memoryview(self._map)[start : start + length]
 
+    def _check_size(self) -> None:
+        """Raise InvalidInput if the file is shorter than its mapping: touching the rest kills us.
+
+        A file that is cut while native code reads it still ends the process (SIGBUS). Nothing short
+        of a copy prevents that; write new files and move them into place instead.
+        """
+        # The file's size as of now, by fstat, not the mapping's.
+        if self._map.size() < len(self._map):
+            raise InvalidInput(
+                f"{self.path}: became shorter while in use; do not write to a file that is open"
+            )
+
     def after(self, kind: int, size: int) -> bytes:
         """Return the `size` bytes that follow a section in the file, fewer at its end."""
+        self._check_size()
         start, length = self._entry(kind)
         return bytes(memoryview(self._map)[start + length : start + length + size])
 

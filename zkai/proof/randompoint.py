@@ -161,11 +161,6 @@ def beacon_seed(beacon: bytes, log_iterations: int) -> bytes:
     return beacon
 
 
-def beacon_key(beacon: bytes, log_iterations: int) -> tuple[int, G1, G1]:
-    """Return the scalar d and the points s, d s that a beacon's value selects."""
-    return contribution_key(beacon_seed(beacon, log_iterations))
-
-
 def contribution_key(seed: bytes) -> tuple[int, G1, G1]:
     """Return the scalar d and the points s, d s of a 32-byte seed."""
     stream = SeedStream(seed)

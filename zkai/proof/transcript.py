@@ -32,12 +32,14 @@ from zkai.proof.points import (
     g2_to_bytes,
     g2_uncompressed,
 )
-from zkai.proof.randompoint import beacon_key, hash_to_g2
+from zkai.proof.randompoint import beacon_seed, contribution_key, hash_to_g2
 from zkai.proof.ratio import same_ratio
 
 PARTY, BEACON = 0, 1
-MAX_CONTRIBUTIONS = 10_000
-MIN_BEACON_LOG, MAX_BEACON_LOG = 10, 32
+MAX_CONTRIBUTIONS = 1000
+MIN_BEACON_LOG, MAX_BEACON_LOG = 10, 20
+MAX_BEACON_WORK = 4 << MAX_BEACON_LOG
+"""The most hashes that the beacons of one chain may take: a few seconds."""
 _BODY = 3 * 64 + 128 + 64
 _TAIL = struct.Struct("<II")
 
@@ -237,14 +239,17 @@ def verify_chain(transcript: Transcript, delta1: G1) -> None:
     """
     if not transcript.contributions:
         raise VerificationError("the ceremony has no contribution: its delta is known to everyone")
-    past = Transcript(transcript.circuit_hash)
+    if len(transcript.contributions) > MAX_CONTRIBUTIONS:
+        raise VerificationError(f"the ceremony has more than {MAX_CONTRIBUTIONS} contributions")
+    past = hashlib.blake2b(transcript.circuit_hash)
+    beacons = Beacons()
     delta: G1 = G1_GENERATOR
     for number, contribution in enumerate(transcript.contributions, 1):
         where = f"ceremony contribution {number}"
         _verify_contribution(contribution, past, delta, where)
         if contribution.kind == BEACON:
-            _verify_beacon(contribution, where)
-        past = past.append(contribution)
+            _verify_beacon(contribution, beacons, where)
+        past.update(contribution.public_bytes())
         delta = contribution.delta_after
     if delta is None or delta == G1_GENERATOR:
         raise VerificationError("the ceremony ends at a delta that everyone knows")
@@ -252,8 +257,10 @@ def verify_chain(transcript: Transcript, delta1: G1) -> None:
         raise VerificationError("the ceremony's last contribution does not lead to the key's delta")
 
 
-def _verify_contribution(c: Contribution, past: Transcript, delta: G1, where: str) -> None:
-    if past.challenge(c.g1_s, c.g1_sx) != c.transcript:
+def _verify_contribution(c: Contribution, past: hashlib.blake2b, delta: G1, where: str) -> None:
+    state = past.copy()
+    state.update(g1_uncompressed(c.g1_s) + g1_uncompressed(c.g1_sx))
+    if state.digest() != c.transcript:
         raise VerificationError(f"{where}: its transcript hash does not follow from what precedes")
     challenge = hash_to_g2(c.transcript)
     if not same_ratio((c.g1_s, c.g1_sx), (challenge, c.g2_spx)):
@@ -262,9 +269,37 @@ def _verify_contribution(c: Contribution, past: Transcript, delta: G1, where: st
         raise VerificationError(f"{where}: its delta does not follow from the one before")
 
 
-def _verify_beacon(c: Contribution, where: str) -> None:
-    if not MIN_BEACON_LOG <= c.beacon_log_iterations <= MAX_BEACON_LOG or not c.beacon:
-        raise VerificationError(f"{where}: a beacon needs a value and 2**10 to 2**32 iterations")
-    _, g1_s, g1_sx = beacon_key(c.beacon, c.beacon_log_iterations)
+def _verify_beacon(c: Contribution, beacons: Beacons, where: str) -> None:
+    _, g1_s, g1_sx = contribution_key(beacons.seed(c.beacon, c.beacon_log_iterations, where))
     if (g1_s, g1_sx) != (c.g1_s, c.g1_sx):
         raise VerificationError(f"{where}: its key does not follow from the beacon's value")
+
+
+class Beacons:
+    """Repeats the hashing of a chain's beacons, within bounds: a file must not keep us for hours.
+
+    iden3's tools allow 2**63 iterations; 2**20 a beacon are repeated here.
+    """
+
+    def __init__(self) -> None:
+        self._spent = 0
+
+    def seed(self, value: bytes, log_iterations: int, where: str) -> bytes:
+        """Return what a beacon's value hashes to.
+
+        Raises VerificationError, naming `where`, for a beacon out of bounds.
+        """
+        if not MIN_BEACON_LOG <= log_iterations <= MAX_BEACON_LOG or not value:
+            raise VerificationError(f"{where}: {BEACON_BOUNDS}, not 2**{log_iterations}")
+        self._spent += 1 << log_iterations
+        if self._spent > MAX_BEACON_WORK:
+            raise VerificationError(
+                f"{where}: the beacons of one chain may take {MAX_BEACON_WORK} iterations in all"
+            )
+        return beacon_seed(value, log_iterations)
+
+
+BEACON_BOUNDS = (
+    f"a beacon needs a value of 1 to 255 bytes and 2**{MIN_BEACON_LOG} to 2**{MAX_BEACON_LOG} "
+    "iterations"
+)
