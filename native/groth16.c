@@ -35,14 +35,25 @@ static void combine_range(void *context, size_t begin, size_t end) {
   }
 }
 
+typedef struct {
+  fr_t *out;
+  fr_t step;
+} shifts_job_t;
+
+static void shifts_range(void *context, size_t begin, size_t end) {
+  const shifts_job_t *job = context;
+  for (size_t p = begin; p < end; p++) fr_mul(&job->out[p], &job->out[p], &job->step);
+}
+
 /* out[p] = omega_{2n}^i / n, where p is i with its log_n bits reversed. */
 static void coset_shifts(fr_t *out, unsigned log_n) {
   fr_from_u64(&out[0], (uint64_t)1 << log_n);
   fr_inv(&out[0], &out[0]);
   for (unsigned k = 0; k < log_n; k++) {
     const size_t half = (size_t)1 << k;
-    const fr_t step = ntt_root(k + 2); /* omega_{2n}^(n / 2^(k + 1)) */
-    for (size_t p = 0; p < half; p++) fr_mul(&out[half + p], &out[p], &step);
+    shifts_job_t job = {out + half, ntt_root(k + 2)}; /* omega_{2n}^(n / 2^(k + 1)) */
+    memcpy(job.out, out, half * sizeof *out);
+    zk_parallel_for(half, GRAIN, shifts_range, &job);
   }
 }
 
