@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zkai.calibrated import Inference
+from zkai.calibrated import Inference, attached_head
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import Statement
 from zkai.circuit.statements.genesis import Genesis
@@ -91,7 +91,8 @@ def parse(data: bytes, path: Path) -> Statement:
 
 
 def _inference(top: _Table, folder: Path) -> Statement:
-    top.only("statement", "format", "model", "calibration", "visibility", *_PRECISION)
+    known = ("statement", "format", "model", "calibration", "visibility", "head", "momentum")
+    top.only(*known, *_PRECISION)
     sizes = {name: top.integer(name) for name in _PRECISION if name in top.content}
     config = QuantConfig(**sizes)
     visibility = top.visibility() if "visibility" in top.content else {}
@@ -101,9 +102,23 @@ def _inference(top: _Table, folder: Path) -> Statement:
     if len(calibration) == 1 and len(graph.inputs) == 1:
         (calibration,) = calibration.values()
     try:
+        if "head" in top.content:
+            return attached_head(graph, _attached(top), calibration, visibility, config)
+        top.only(*known[:-2], *_PRECISION)
         return Inference(graph, calibration=calibration, visibility=visibility, config=config)
     except InvalidInput as error:
         raise InvalidInput(f"{top.where} (calibration {samples}): {error}") from error
+
+
+def _attached(top: _Table) -> SoftmaxHead:
+    """Return the head that follows the model. Raises InvalidInput unless `attach` is true."""
+    table = top.table("head")
+    if table.content.get("attach") is not True:
+        raise InvalidInput(
+            f"{table.where}: expected attach = true: the model is a backbone, and the head, with"
+            " the weights of a training state, follows it"
+        )
+    return _head(top, "attach")
 
 
 _PRECISION = ("margin_bits", "activation_bits", "weight_bits")
@@ -138,10 +153,10 @@ _READERS = {
 }
 
 
-def _head(top: _Table) -> SoftmaxHead:
+def _head(top: _Table, *also: str) -> SoftmaxHead:
     table = top.table("head")
     names = [f.name for f in fields(SoftmaxHead) if f.name != "momentum"]
-    table.only(*names)
+    table.only(*names, *also)
     if missing := [n for n in ("features", "classes") if n not in table.content]:
         raise InvalidInput(f"{table.where}: missing {', '.join(missing)}")
     sizes = {name: table.integer(name) for name in names if name in table.content}
@@ -263,7 +278,7 @@ class _Table:
 
     def visibility(self) -> dict[str, str]:
         table = self.table("visibility")
-        options = ("public", "committed", "constant", "argmax")
+        options = ("public", "committed", "constant", "argmax", "state")
         return {name: table.choice(name, options) for name in table.content}
 
 

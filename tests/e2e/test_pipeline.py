@@ -261,13 +261,16 @@ def test_damaged_openings_are_refused_by_field(
         read_state(tmp_path / "o.json", HEAD)
 
 
+SECRET = 17 << 200
+
+
 def test_given_salts_are_used_and_absent_ones_are_fresh(world: World) -> None:
     statement = world.statements["genesis"]
-    given = {**WEIGHTS, "secret": "17", "new_salt": 23, "fork": 5}
+    given = {**WEIGHTS, "secret": str(SECRET), "new_salt": 23, "fork": 5}
     one, two = (complete(statement, given, Destination(), bytes(32)) for _ in range(2))
     assert one.public == two.public
     assert one.opening.state is not None
-    assert (one.opening.state.secret, one.opening.state.salt) == (17, 23)
+    assert (one.opening.state.secret, one.opening.state.salt) == (SECRET, 23)
     one, two = (complete(statement, WEIGHTS, Destination(), bytes(32)) for _ in range(2))
     assert one.public["new_state"] != two.public["new_state"]
     assert one.public["user"] != two.public["user"]
@@ -384,6 +387,28 @@ def test_a_proof_reports_its_stages_and_can_be_cancelled(world: World) -> None:
 
     with pytest.raises(Cancelled):
         pipeline.prove(statement, keys.proving, WEIGHTS, progress=stop)
+
+
+def test_verifying_reports_and_can_be_cancelled(world: World) -> None:
+    seen: list[tuple[str, float]] = []
+    keys = {pair.verifying.statement: pair.verifying for pair in world.keys.values()}
+    history = (world.genesis, *world.steps)
+
+    def note(stage: str, fraction: float) -> None:
+        seen.append((stage, fraction))
+
+    def stop(stage: str, fraction: float) -> None:
+        raise Cancelled
+
+    pipeline.verify(world.genesis, keys["genesis/1"], progress=note)
+    assert seen == [("verify", 0.0), ("verify", 1.0)]
+    seen.clear()
+    pipeline.verify_chain(history, keys, progress=note)
+    assert seen == [("verify the history", place / 3) for place in range(4)]
+    with pytest.raises(Cancelled):
+        pipeline.verify(world.genesis, keys["genesis/1"], progress=stop)
+    with pytest.raises(Cancelled):
+        pipeline.verify_chain(history, keys, progress=stop)
 
 
 def test_keys_without_a_folder_last_as_long_as_the_process(world: World) -> None:

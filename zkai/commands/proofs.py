@@ -32,7 +32,8 @@ development keys.
 _PROVE_HELP = """
 IN.json is an object of named values. Tensors are nested lists of real numbers,
 or of exact integers under NAME_integers; salts and secrets are decimal strings.
-  inference        each input of the model, or "input" if there is one
+  inference        each input of the model, or "input" if there is one;
+                   --state if a head is attached
   genesis          weights (features x classes), bias
   training_step    x, labels; learning_rate if not the statement's;
                    weights and bias, or --state
