@@ -14,7 +14,9 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 FORGE := node_modules/@foundry-rs/forge-linux-amd64/bin/forge
 
+# Options for benchmarks, e.g. make bench NAME=groth16 ARGS="--log2 16 --json"
 NAME =
+ARGS =
 SECONDS = 60
 # Options for pytest, e.g. make test PYTEST="-n 0 tests/unit"
 PYTEST = -n 2 --dist loadfile
@@ -24,6 +26,7 @@ INSTALL_ZKAI := $(PIP_INSTALL) --no-build-isolation
 
 NATIVE := CMakeLists.txt $(wildcard native/*.c native/*.h native/*.inc native/*.cdef native/*.py)
 C_SOURCES := $(wildcard native/*.c native/*.h native/*.inc native/tests/*.c native/tests/*.h)
+BENCHES = $(patsubst bench/%.py,%,$(shell grep -l __main__ bench/[!_]*.py))
 # Files that the wheel copies, beside the Python sources.
 SHIPPED := $(shell find circuits zkai/chain/artifacts -type f 2>/dev/null)
 
@@ -46,7 +49,7 @@ $(STAMPS)/tools: constraints.txt | $(STAMPS)/venv
 	$(PIP_INSTALL) scikit-build-core cffi cmake ninja
 	@touch $@
 
-# The package and what the demo needs. Built again when a C source or a shipped file changes.
+# The package, and what the demo and the README's commands need. Built again when a C source or a shipped file changes.
 $(STAMPS)/demo: pyproject.toml $(NATIVE) $(SHIPPED) $(STAMPS)/tools
 	@echo "== building and installing zkai"
 	$(INSTALL_ZKAI) -e '.[demo]'
@@ -58,7 +61,7 @@ $(STAMPS)/torch: constraints.txt | $(STAMPS)/tools
 	$(PIP_INSTALL) "$$(grep '^torch==' constraints.txt)"
 	@touch $@
 
-$(STAMPS)/dev: pyproject.toml constraints.txt $(STAMPS)/torch $(STAMPS)/demo
+$(STAMPS)/dev: pyproject.toml constraints.txt $(STAMPS)/torch | $(STAMPS)/demo
 	@echo "== installing the development extras"
 	$(INSTALL_ZKAI) -e '.[dev]'
 	@touch $@
@@ -94,8 +97,8 @@ format: $(STAMPS)/dev node_modules/.package-lock.json  ## rewrite sources in the
 	$(if $(wildcard contracts/foundry.toml),cd contracts && ../$(FORGE) fmt)
 
 bench: $(STAMPS)/dev node_modules/.package-lock.json  ## every benchmark, or one: make bench NAME=groth16
-	@for name in $(or $(NAME),$(filter-out __init__ _%,$(patsubst bench/%.py,%,$(wildcard bench/*.py)))); do \
-	  echo "== $$name"; $(BIN)/python -m bench.$$name; done
+	@for name in $(or $(NAME),$(BENCHES)); do \
+	  echo "== $$name"; $(BIN)/python -m bench.$$name $(ARGS); done
 
 contracts: $(STAMPS)/dev node_modules/.package-lock.json  ## recompile the contracts, compare with the shipped artifacts
 	$(BIN)/python contracts/build.py --check
@@ -118,7 +121,7 @@ fuzz: $(STAMPS)/dev  ## mutate the files that the parsers read: make fuzz SECOND
 
 pins: $(STAMPS)/dev  ## write constraints.txt from what is installed now
 	@head -n 4 constraints.txt > constraints.tmp
-	@$(BIN)/python -m pip freeze --all --exclude-editable | grep -vE '^(pip|zkai)==' | grep -v ' @ ' \
+	@$(BIN)/python -m pip freeze --exclude-editable | grep -vE '^(pip|zkai)==' | grep -v ' @ ' \
 	  | sed -E 's/\+cpu$$//' >> constraints.tmp
 	@mv constraints.tmp constraints.txt
 

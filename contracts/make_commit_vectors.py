@@ -310,10 +310,15 @@ def add_input_forgeries(cases: Cases, label: str) -> None:
     cases.add("one input too many", f"InvalidLength({n}, {n + 1})", publics=[*x, 0])
 
 
+def key_of(n: int, c: int) -> CommitKey:
+    """The key of the vectors with `n` public inputs and `c` challenges."""
+    return CommitKey(f"commit/{n}/{c}", n, c, "ceremony" if n == 2 else "development")
+
+
 def vectors(n: int, c: int) -> dict[str, Any]:
     """The key of `n` public inputs and `c` challenges, its valid proofs and their forgeries."""
     label = f"commit/{n}/{c}"
-    key = CommitKey(label, n, c, "ceremony" if n == 2 else "development")
+    key = key_of(n, c)
     publics = [scalar(f"{label}/x/{i}") if i % 3 else i + 1 for i in range(n)]
     cases = Cases(key, key.prove(publics, label), publics)
     add_valid(cases, label)

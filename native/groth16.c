@@ -35,14 +35,25 @@ static void combine_range(void *context, size_t begin, size_t end) {
   }
 }
 
+typedef struct {
+  fr_t *out;
+  fr_t step;
+} shifts_job_t;
+
+static void shifts_range(void *context, size_t begin, size_t end) {
+  const shifts_job_t *job = context;
+  for (size_t p = begin; p < end; p++) fr_mul(&job->out[p], &job->out[p], &job->step);
+}
+
 /* out[p] = omega_{2n}^i / n, where p is i with its log_n bits reversed. */
 static void coset_shifts(fr_t *out, unsigned log_n) {
   fr_from_u64(&out[0], (uint64_t)1 << log_n);
   fr_inv(&out[0], &out[0]);
   for (unsigned k = 0; k < log_n; k++) {
     const size_t half = (size_t)1 << k;
-    const fr_t step = ntt_root(k + 2); /* omega_{2n}^(n / 2^(k + 1)) */
-    for (size_t p = 0; p < half; p++) fr_mul(&out[half + p], &out[p], &step);
+    shifts_job_t job = {out + half, ntt_root(k + 2)}; /* omega_{2n}^(n / 2^(k + 1)) */
+    memcpy(job.out, out, half * sizeof *out);
+    zk_parallel_for(half, GRAIN, shifts_range, &job);
   }
 }
 
@@ -93,9 +104,8 @@ static void g2_from_bytes(g2_t *r, const void *bytes) {
  * G2, `sums1` the products over A, B, L and H in G1 and `sum2` that over B in G2 (all affine,
  * Montgomery form); r and s are the blinding factors, standard form. */
 int ZK_NAME(zk_groth16_assemble)(uint64_t *proof_a, uint64_t *proof_b, uint64_t *proof_c,
-                                 const uint64_t *key1, const uint64_t *key2,
-                                 const uint64_t *sums1, const uint64_t *sum2, const uint64_t *r,
-                                 const uint64_t *s) {
+                                 const uint64_t *key1, const uint64_t *key2, const uint64_t *sums1,
+                                 const uint64_t *sum2, const uint64_t *r, const uint64_t *s) {
   g1_t alpha, beta, delta, a, b1, c, h;
   g2_t beta2, delta2, b2;
   fr_t x, y;

@@ -181,8 +181,10 @@ void G(mul)(G_T *r, const G_T *a, const uint64_t k[4]) {
   G_T table[16], acc = G(infinity)();
   table[0] = acc;
   for (int i = 1; i < 16; i++) G(add)(&table[i], &table[i - 1], a);
-  for (int i = 63; i >= 0; i--) {
-    for (int d = 0; d < 4 && i < 63; d++) G(double)(&acc, &acc);
+  int top = 63;
+  while (top >= 0 && ((k[top / 16] >> (4 * (top % 16))) & 15) == 0) top--;
+  for (int i = top; i >= 0; i--) {
+    for (int d = 0; d < 4 && i < top; d++) G(double)(&acc, &acc);
     G(add)(&acc, &acc, &table[(k[i / 16] >> (4 * (i % 16))) & 15]);
   }
   *r = acc;

@@ -7,6 +7,7 @@
 #include "ntt.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "threads.h"
 
@@ -23,13 +24,25 @@ fr_t ntt_root(unsigned log_n) {
   return root;
 }
 
+typedef struct {
+  fr_t *out;
+  fr_t step;
+} powers_job_t;
+
+static void powers_range(void *context, size_t begin, size_t end) {
+  const powers_job_t *job = context;
+  for (size_t j = begin; j < end; j++) fr_mul(&job->out[j], &job->out[j], &job->step);
+}
+
 void ntt_powers(fr_t *out, const fr_t *first, const fr_t *base, unsigned log_n) {
-  fr_t step = *base;
+  powers_job_t job = {out, *base};
   out[0] = *first;
   for (unsigned k = 0; k < log_n; k++) {
     const size_t half = (size_t)1 << k;
-    for (size_t j = 0; j < half; j++) fr_mul(&out[half + j], &out[j], &step);
-    fr_sqr(&step, &step);
+    job.out = out + half;
+    memcpy(job.out, out, half * sizeof *out);
+    zk_parallel_for(half, GRAIN, powers_range, &job);
+    fr_sqr(&job.step, &job.step);
   }
 }
 

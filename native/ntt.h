@@ -1,5 +1,6 @@
-/* Number-theoretic transforms over Fr on the subgroup of order 2^log_n, with iden3's choice of roots:
- * omega_28 = 5^((r - 1) / 2^28), omega_k = omega_28^(2^(28 - k)). All values in Montgomery form.
+/* Number-theoretic transforms over Fr on the subgroup of order 2^log_n, with iden3's choice of
+ * roots: omega_28 = 5^((r - 1) / 2^28), omega_k = omega_28^(2^(28 - k)). All values in Montgomery
+ * form.
  */
 #ifndef ZK_NTT_H
 #define ZK_NTT_H

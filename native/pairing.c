@@ -268,7 +268,11 @@ static int load_key(groth16_key_t *key, const uint64_t *alpha, const uint64_t *b
   *where = AT_GAMMA;
   if ((status = load_g2(&key->gamma, gamma, 0))) return status;
   *where = AT_DELTA;
-  return load_g2(&key->delta, delta, 0);
+  if ((status = load_g2(&key->delta, delta, 0))) return status;
+  /* A C shifted by points of ic would then prove any inputs. */
+  return fq2_equal(&key->gamma.x, &key->delta.x) & fq2_equal(&key->gamma.y, &key->delta.y)
+             ? ZK_ERR_EQUAL
+             : ZK_OK;
 }
 
 static int load_proof(groth16_proof_t *proof, const uint64_t *a, const uint64_t *b,
@@ -288,7 +292,7 @@ static int combine_inputs(g1_affine_t *inputs, g1_affine_t *points, const uint64
   int status;
   for (size_t i = 0; i <= n; i++) {
     *where = AT_IC + i;
-    if ((status = load_g1(&points[i], ic + 8 * i, 1))) return status;
+    if ((status = load_g1(&points[i], ic + 8 * i, 0))) return status;
   }
   for (size_t i = 0; i < n; i++) {
     *where = AT_IC + n + 1 + i;
@@ -301,8 +305,8 @@ static int combine_inputs(g1_affine_t *inputs, g1_affine_t *points, const uint64
   return ZK_OK;
 }
 
-/* Check one proof. Every point is checked first: canonical, on its curve, in its subgroup, and (but
- * for ic) not infinity; every input is below r. On a fault, *where says which value has it. */
+/* Check one proof. Every point is checked first: canonical, on its curve, in its subgroup and not
+ * infinity; gamma is not delta; every input is below r. On a fault, *where says which value has it. */
 int ZK_NAME(zk_groth16_verify)(const uint64_t *alpha, const uint64_t *beta, const uint64_t *gamma,
                                const uint64_t *delta, const uint64_t *ic, const uint64_t *x,
                                size_t n, const uint64_t *a, const uint64_t *b, const uint64_t *c,

@@ -1,13 +1,13 @@
-/* Vectors of affine points in a .zkey's form (Montgomery, any alignment), for one group: included by
- * points.c with G(name), P(name) (a public name) and LIMBS defined. */
+/* Vectors of affine points in a .zkey's form (Montgomery, any alignment), for one group: included
+ * by points.c with G(name), P(name) (a public name) and LIMBS defined. */
 
 typedef struct {
   const unsigned char *in;
   const unsigned char *minus;
   unsigned char *out;
-  const uint64_t *scalar;
+  const halves_t *halves;
+  int allow_infinity;
   atomic_size_t bad;
-  atomic_int status;
 } G(vector_job_t);
 
 enum { G(BATCH) = 256, G(SIZE) = sizeof(G(affine_t)) };
@@ -36,7 +36,7 @@ static void G(check_range)(void *context, size_t begin, size_t end) {
   G(vector_job_t) *job = context;
   for (size_t i = begin; i < end && i < atomic_load(&job->bad); i++) {
     const G(affine_t) point = G(read)(job->in, i);
-    if (G(check_point)(&point, job->scalar != NULL) == ZK_OK) continue;
+    if (G(check_point)(&point, job->allow_infinity) == ZK_OK) continue;
     size_t first = atomic_load(&job->bad);
     while (i < first && !atomic_compare_exchange_weak(&job->bad, &first, i)) continue;
     return;
@@ -46,13 +46,42 @@ static void G(check_range)(void *context, size_t begin, size_t end) {
 /* Canonical, on the curve, in the subgroup, and infinity only where allowed: the fault of the first
  * bad point and its index in *bad, or ZK_OK. */
 int P(points_check)(const void *points, uint64_t n, int allow_infinity, uint64_t *bad) {
-  static const uint64_t allowed = 1;
-  G(vector_job_t) job = {points, NULL, NULL, allow_infinity ? &allowed : NULL, n, ZK_OK};
+  G(vector_job_t) job = {.in = points, .allow_infinity = allow_infinity, .bad = n};
   zk_parallel_for(n, 64, G(check_range), &job);
   *bad = atomic_load(&job.bad);
   if (*bad == n) return ZK_OK;
   const G(affine_t) point = G(read)(points, *bad);
   return G(check_point)(&point, allow_infinity);
+}
+
+/* sum += digit * base, where table[i] = (2 i + 1) base. */
+static void G(add_digit)(G(t) * sum, const G(t) * table, int digit) {
+  G(t) term = table[(digit < 0 ? -digit : digit) / 2];
+  if (digit < 0) G(neg)(&term, &term);
+  G(add)(sum, sum, &term);
+}
+
+/* r = low * a + high * lambda a, for a point of order r. */
+static void G(multiply_halves)(G(t) * r, const G(t) * a, const halves_t *k) {
+  G(t) table[NAF_MULTIPLES], images[NAF_MULTIPLES], twice, sum = G(infinity)();
+  int top = NAF_BITS - 1;
+  while (top >= 0 && k->low[top] == 0 && k->high[top] == 0) top--;
+  G(double)(&twice, a);
+  table[0] = *a;
+  for (int i = 1; i < NAF_MULTIPLES; i++) G(add)(&table[i], &table[i - 1], &twice);
+  for (int i = 0; i < NAF_MULTIPLES; i++) G(endomorphism)(&images[i], &table[i]);
+  for (int i = top; i >= 0; i--) {
+    if (i < top) G(double)(&sum, &sum);
+    if (k->low[i]) G(add_digit)(&sum, table, k->low[i]);
+    if (k->high[i]) G(add_digit)(&sum, images, k->high[i]);
+  }
+  *r = sum;
+}
+
+static void G(multiply)(G(t) * r, const G(t) * a, const uint64_t k[4]) {
+  halves_t halves;
+  split_scalar(&halves, k);
+  G(multiply_halves)(r, a, &halves);
 }
 
 static void G(scale_range)(void *context, size_t begin, size_t end) {
@@ -64,17 +93,21 @@ static void G(scale_range)(void *context, size_t begin, size_t end) {
     for (size_t i = 0; i < n; i++) {
       const G(affine_t) point = G(read)(job->in, start + i);
       G(from_affine)(&products[i], &point);
-      G(mul)(&products[i], &products[i], job->scalar);
+      G(multiply_halves)(&products[i], &products[i], job->halves);
     }
     G(to_affine_many)(affine, products, n);
     for (size_t i = 0; i < n; i++) G(write)(job->out, start + i, &affine[i]);
   }
 }
 
-/* out[i] = scalar * points[i]. */
+/* out[i] = scalar * points[i], for points of order r and a canonical scalar. */
 int P(points_scale)(void *out, const void *points, uint64_t n, const uint64_t *scalar) {
-  G(vector_job_t) job = {points, NULL, out, scalar, 0, ZK_OK};
+  halves_t halves;
+  G(vector_job_t) job = {.in = points, .out = out, .halves = &halves};
+  if (!fr_is_canonical(scalar)) return ZK_ERR_RANGE;
+  split_scalar(&halves, scalar);
   zk_parallel_for(n, G(BATCH), G(scale_range), &job);
+  memset(&halves, 0, sizeof halves);
   return ZK_OK;
 }
 
@@ -98,7 +131,7 @@ static void G(subtract_range)(void *context, size_t begin, size_t end) {
 
 /* out[i] = points[i] - minus[i]. */
 int P(points_subtract)(void *out, const void *points, const void *minus, uint64_t n) {
-  G(vector_job_t) job = {points, minus, out, NULL, 0, ZK_OK};
+  G(vector_job_t) job = {.in = points, .minus = minus, .out = out};
   zk_parallel_for(n, G(BATCH), G(subtract_range), &job);
   return ZK_OK;
 }
@@ -120,7 +153,7 @@ static void G(encode_range)(void *context, size_t begin, size_t end) {
 }
 
 int P(points_encode)(void *out, const void *points, uint64_t n) {
-  G(vector_job_t) job = {points, NULL, out, NULL, 0, ZK_OK};
+  G(vector_job_t) job = {.in = points, .out = out};
   zk_parallel_for(n, 1024, G(encode_range), &job);
   return ZK_OK;
 }
@@ -182,14 +215,14 @@ static void G(fft_range)(void *context, size_t begin, size_t end) {
     if (j == 0)
       *high = difference;
     else
-      G(mul)(high, &difference, job->powers + 4 * (half + j));
+      G(multiply)(high, &difference, job->powers + 4 * (half + j));
   }
 }
 
 typedef struct {
   unsigned char *out;
   const G(t) * data;
-  const uint64_t *scalar;
+  const halves_t *halves;
   unsigned log_n;
 } G(final_job_t);
 
@@ -200,13 +233,14 @@ static void G(final_range)(void *context, size_t begin, size_t end) {
   for (size_t start = begin; start < end; start += G(BATCH)) {
     const size_t n = end - start < G(BATCH) ? end - start : G(BATCH);
     for (size_t i = 0; i < n; i++)
-      G(mul)(&products[i], &job->data[ntt_bit_reverse(start + i, job->log_n)], job->scalar);
+      G(multiply_halves)(&products[i], &job->data[ntt_bit_reverse(start + i, job->log_n)],
+                         job->halves);
     G(to_affine_many)(affine, products, n);
     for (size_t i = 0; i < n; i++) G(write)(job->out, start + i, &affine[i]);
   }
 }
 
-/* The inverse transform of a vector of points: from [tau^i] P to [L_i(tau)] P. */
+/* The inverse transform of a vector of points of order r: from [tau^i] P to [L_i(tau)] P. */
 int P(points_lagrange)(void *out, const void *points, uint32_t log_n) {
   if (log_n > NTT_MAX_LOG - 1) return ZK_ERR_ARGUMENT;
   const size_t n = (size_t)1 << log_n;
@@ -225,10 +259,12 @@ int P(points_lagrange)(void *out, const void *points, uint32_t log_n) {
   while (job.layer-- > 0) zk_parallel_for(n / 2, 16, G(fft_range), &job);
   fr_t inverse;
   uint64_t scalar[4];
+  halves_t halves;
   fr_from_u64(&inverse, n);
   fr_inv(&inverse, &inverse);
   fr_from_mont(scalar, &inverse);
-  G(final_job_t) final = {out, data, scalar, log_n};
+  split_scalar(&halves, scalar);
+  G(final_job_t) final = {out, data, &halves, log_n};
   zk_parallel_for(n, G(BATCH), G(final_range), &final);
   free(data);
   free(powers);
@@ -260,9 +296,16 @@ static void G(add_scaled)(G(t) * sum, const G(affine_t) * point, const uint64_t 
     G(add_mixed)(sum, sum, &base);
     return;
   }
-  G(t) product;
-  G(from_affine)(&product, &base);
-  G(mul)(&product, &product, coef);
+  G(t) product = G(infinity)();
+  if ((coef[1] | coef[2] | coef[3]) == 0) {
+    for (int i = coef[0] ? 63 - __builtin_clzll(coef[0]) : -1; i >= 0; i--) {
+      G(double)(&product, &product);
+      if ((coef[0] >> i) & 1) G(add_mixed)(&product, &product, &base);
+    }
+  } else {
+    G(from_affine)(&product, &base);
+    G(multiply)(&product, &product, coef);
+  }
   G(add)(sum, sum, &product);
 }
 
@@ -298,12 +341,11 @@ static void G(sparse_task)(void *context, size_t column) {
 
 /* out[c] (+)= sum over the entries k of column c of table[coefs[k]] * points[rows[k]]; `table` in
  * standard form, canonical. */
-int P(points_sparse)(void *out, uint64_t n_columns, const int64_t *indptr,
-                              const uint32_t *rows, const uint32_t *coefs, uint64_t nnz,
-                              const uint64_t *table, uint64_t n_table, const void *points,
-                              uint64_t n_points, int accumulate) {
-  G(sparse_job_t) job = {out, indptr, rows,     coefs,      table, points,
-                         nnz, n_table, n_points, accumulate, ZK_OK};
+int P(points_sparse)(void *out, uint64_t n_columns, const int64_t *indptr, const uint32_t *rows,
+                     const uint32_t *coefs, uint64_t nnz, const uint64_t *table, uint64_t n_table,
+                     const void *points, uint64_t n_points, int accumulate) {
+  G(sparse_job_t)
+  job = {out, indptr, rows, coefs, table, points, nnz, n_table, n_points, accumulate, ZK_OK};
   for (uint64_t i = 0; i < n_table; i++)
     if (!fr_is_canonical(table + 4 * i)) return ZK_ERR_RANGE;
   zk_parallel_tasks(n_columns, G(sparse_task), &job);

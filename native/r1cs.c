@@ -59,23 +59,40 @@ int ZK_NAME(zk_r1cs_rows)(uint64_t *out, const int64_t *indptr, uint64_t n_rows,
                           const uint32_t *wires, const uint32_t *coefs, uint64_t nnz,
                           const uint64_t *table, uint64_t n_table, const uint64_t *witness,
                           uint64_t n_wires) {
-  rows_job_t job = {(fr_t *)out, indptr, wires,   coefs,  (const fr_t *)table,
-                    (const fr_t *)witness, nnz, n_table, n_wires, ZK_OK};
+  rows_job_t job = {(fr_t *)out,           indptr, wires,   coefs,   (const fr_t *)table,
+                    (const fr_t *)witness, nnz,    n_table, n_wires, ZK_OK};
   zk_parallel_for(n_rows, GRAIN, evaluate_range, &job);
   return atomic_load(&job.status);
+}
+
+/* Lower *first to i, if it is higher. */
+static void lower(atomic_size_t *first, size_t i) {
+  size_t found = atomic_load(first);
+  while (i < found && !atomic_compare_exchange_weak(first, &found, i)) continue;
+}
+
+typedef struct {
+  const fr_t *a, *b, *c;
+  atomic_size_t first;
+} unequal_job_t;
+
+static void unequal_range(void *context, size_t begin, size_t end) {
+  unequal_job_t *job = context;
+  for (size_t i = begin; i < end; i++) {
+    fr_t product;
+    fr_mul(&product, &job->a[i], &job->b[i]);
+    if (fr_equal(&product, &job->c[i])) continue;
+    lower(&job->first, i);
+    return;
+  }
 }
 
 /* *row = the first i with a[i] * b[i] != c[i] (Montgomery form), or n if all are equal. */
 int ZK_NAME(zk_r1cs_first_unequal)(uint64_t *row, const uint64_t *a, const uint64_t *b,
                                    const uint64_t *c, uint64_t n) {
-  const fr_t *x = (const fr_t *)a, *y = (const fr_t *)b, *z = (const fr_t *)c;
-  uint64_t i = 0;
-  for (; i < n; i++) {
-    fr_t product;
-    fr_mul(&product, &x[i], &y[i]);
-    if (!fr_equal(&product, &z[i])) break;
-  }
-  *row = i;
+  unequal_job_t job = {(const fr_t *)a, (const fr_t *)b, (const fr_t *)c, n};
+  zk_parallel_for(n, GRAIN, unequal_range, &job);
+  *row = atomic_load(&job.first);
   return ZK_OK;
 }
 
@@ -99,20 +116,35 @@ int ZK_NAME(zk_r1cs_columns)(uint64_t *out, uint64_t n_wires, const int64_t *ind
   return ZK_OK;
 }
 
+typedef struct {
+  uint64_t *out;
+  const uint64_t *values;
+  atomic_size_t first_bad;
+} convert_job_t;
+
+static void to_mont_range(void *context, size_t begin, size_t end) {
+  convert_job_t *job = context;
+  fr_t *out = (fr_t *)job->out;
+  for (size_t i = begin; i < end; i++)
+    if (fr_load(&out[i], job->values + 4 * i) != ZK_OK) lower(&job->first_bad, i);
+}
+
+static void from_mont_range(void *context, size_t begin, size_t end) {
+  const convert_job_t *job = context;
+  const fr_t *values = (const fr_t *)job->values;
+  for (size_t i = begin; i < end; i++) fr_from_mont(job->out + 4 * i, &values[i]);
+}
+
 /* Standard form to Montgomery form; ZK_ERR_RANGE and *bad for the first value at or above r. */
 int ZK_NAME(zk_fr_to_mont)(uint64_t *out, const uint64_t *values, uint64_t n, uint64_t *bad) {
-  fr_t *r = (fr_t *)out;
-  for (uint64_t i = 0; i < n; i++) {
-    if (fr_load(&r[i], values + 4 * i) != ZK_OK) {
-      *bad = i;
-      return ZK_ERR_RANGE;
-    }
-  }
-  return ZK_OK;
+  convert_job_t job = {out, values, n};
+  zk_parallel_for(n, GRAIN, to_mont_range, &job);
+  *bad = atomic_load(&job.first_bad);
+  return *bad == n ? ZK_OK : ZK_ERR_RANGE;
 }
 
 int ZK_NAME(zk_fr_from_mont)(uint64_t *out, const uint64_t *values, uint64_t n) {
-  const fr_t *a = (const fr_t *)values;
-  for (uint64_t i = 0; i < n; i++) fr_from_mont(out + 4 * i, &a[i]);
+  convert_job_t job = {out, values, n};
+  zk_parallel_for(n, GRAIN, from_mont_range, &job);
   return ZK_OK;
 }

@@ -42,7 +42,14 @@ export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 mapfile -t tests < <(grep -lE '(from|import) zkai(\.| import )(native|proof|circuit\.formats)|native' \
   tests/{unit,property}/test_*.py | xargs grep -LE '\b(torch|onnxruntime|zkai\.cli)\b')
 
-echo "== ${#tests[@]} test files under $sanitizers"
+# Mutated files whose bytes C reads in place.
+if [[ $sanitizers != thread ]]; then
+  for target in r1cs wtns zkey foreign-zkey ptau transcript; do
+    tests+=("tests/fuzz/test_fuzz.py::test_mutated_input_is_accepted_or_refused[$target]")
+  done
+fi
+
+echo "== ${#tests[@]} test files and targets under $sanitizers"
 # Without address randomisation the runtimes find their shadow memory on every kernel.
 # -s: a report of a process that is halted would be lost in pytest's capture.
 setarch "$(uname -m)" -R env LD_PRELOAD="$runtime" PYTHONMALLOC=malloc \

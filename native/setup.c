@@ -1,6 +1,6 @@
-/* The field side of key generation: Lagrange polynomials at the secret point, and the scalars of the
- * L points. Its inputs are toxic waste: intermediate copies are wiped, and only divisions by public
- * sizes branch.
+/* The field side of key generation: Lagrange polynomials at the secret point, and the scalars of
+ * the L points. Its inputs are toxic waste: intermediate copies are wiped, and only divisions by
+ * public sizes branch.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -13,6 +13,7 @@ enum zk_status {
   ZK_ERR_EQUATION = 7,  /* well-formed, but the equation does not hold */
   ZK_ERR_FORMAT = 8,    /* bytes that do not follow their file format */
   ZK_ERR_CANCELLED = 9, /* the caller asked to stop */
+  ZK_ERR_EQUAL = 10,    /* two values of a key that must differ */
 };
 
 #endif

@@ -6,6 +6,7 @@ exact integers instead: `x_integers`, `weights_integers`, `update_integers`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,25 +36,46 @@ from zkai.opening import Opening, UserState
 
 ZERO = bytes(32)
 
+MIN_SECRET = 1 << 128
+"""Random secrets are above this but for one in 2**125."""
+
+
+_HEXADECIMAL = re.compile(r"0x([0-9a-fA-F]{40}|[0-9a-fA-F]{64})")
+
 
 @dataclass(frozen=True)
 class Destination:
     """Where and for whom a proof counts; the default is nowhere in particular.
 
-    `ledger` and `recipient` are 32 bytes: a contract's or account's address padded on the left
-    (`zkai.circuit.statements.context.address_word`), or a ledger's id.
+    `ledger` and `recipient` are 32 bytes, or 0x and hexadecimal digits: 40 of an address, which is
+    padded on the left, or 64 of a ledger's id.
+
+    Raises InvalidInput, naming the part, for anything else.
     """
 
     chain_id: int = 0
-    ledger: bytes = ZERO
-    recipient: bytes = ZERO
+    ledger: bytes | str = ZERO
+    recipient: bytes | str = ZERO
+
+    def __post_init__(self) -> None:
+        for name in ("ledger", "recipient"):
+            object.__setattr__(self, name, _word(name, getattr(self, name)))
 
     def context(self, statement: str, fork: int, step: int, vk_digest: bytes) -> int:
         """Return the public signal `context` of a proof for this destination."""
-        context = Context(
-            statement, self.chain_id, self.ledger, fork, step, self.recipient, vk_digest
-        )
+        ledger, recipient = _word("ledger", self.ledger), _word("recipient", self.recipient)
+        context = Context(statement, self.chain_id, ledger, fork, step, recipient, vk_digest)
         return context.signal()
+
+
+def _word(name: str, value: object) -> bytes:
+    if isinstance(value, str) and _HEXADECIMAL.fullmatch(value):
+        return bytes.fromhex(value[2:]).rjust(32, b"\0")
+    if isinstance(value, bytes) and len(value) == 32:
+        return value
+    raise InvalidInput(
+        f"{name}: expected 32 bytes, or 0x and 40 (an address) or 64 hexadecimal digits"
+    )
 
 
 @dataclass(frozen=True, repr=False)
@@ -197,7 +219,7 @@ def _genesis(statement: Genesis, reader: _Reader) -> tuple[UserState, dict[str, 
         "weights": weights.weights,
         "model_salt": salt,
         "fork": reader.element("fork", lambda: 0),
-        "secret": reader.element("secret", new_salt),
+        "secret": _secret(reader),
         "new_salt": reader.element("new_salt", new_salt),
     }
     model = model_id(head, weights.weights, salt)
@@ -219,6 +241,21 @@ def _weights(head: SoftmaxHead, reader: _Reader) -> HeadState:
     if reader.has("bias"):
         bias = as_array(f"{reader.where}: bias", reader.take("bias", "real numbers"))
     return initial_state(head, weights, bias)
+
+
+def _secret(reader: _Reader) -> int:
+    """Return the user's secret, drawn at random unless it is given.
+
+    Raises InvalidInput for one so small that it cannot have been drawn at random: the user's
+    public name is its unsalted hash, which anyone can compare with guesses.
+    """
+    secret = reader.element("secret", new_salt)
+    if secret < MIN_SECRET:
+        raise InvalidInput(
+            f"{reader.where}: secret: below 2**128, so it can be guessed from the user's public"
+            " name; draw one at random (secrets.randbits(253)), or leave it out"
+        )
+    return secret
 
 
 def _old_state(head: SoftmaxHead, reader: _Reader) -> UserState:
@@ -243,7 +280,7 @@ def _old_state(head: SoftmaxHead, reader: _Reader) -> UserState:
         model,
         fork=reader.element("fork", lambda: 0),
         step=0,
-        secret=reader.element("secret", new_salt),
+        secret=_secret(reader),
         salt=reader.element("old_salt", new_salt),
     )
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from zkai.circuit.statements import inference
+from zkai.circuit.statements.bound_head import attach_head
 from zkai.encoding import FIELD_MODULUS
 from zkai.errors import InvalidInput
 from zkai.model.calibrate import QuantConfig
 from zkai.model.fixed_point import FloatArray
-from zkai.model.graph import Graph
+from zkai.model.graph import AveragePool, Graph, Relu, Reshape, Transpose
 from zkai.model.quant_graph import QuantGraph
 from zkai.model.quantize import dequantize, quantize
-from zkai.model.training import SoftmaxHead
+from zkai.model.training import SoftmaxHead, initial_state
 
 Samples = npt.ArrayLike | Mapping[str, npt.ArrayLike]
 
@@ -40,6 +42,8 @@ class Inference(inference.Inference):
         config: QuantConfig | None = None,
         head: SoftmaxHead | None = None,
     ) -> None:
+        if config is not None and not isinstance(config, QuantConfig):
+            raise InvalidInput(f"config: expected a QuantConfig, got {type(config).__name__}")
         if isinstance(graph, QuantGraph):
             if calibration is not None or config is not None:
                 raise InvalidInput("calibration: an integer model has its scales already")
@@ -50,7 +54,7 @@ class Inference(inference.Inference):
             integers, source = quantize(graph, calibration, config), graph
         else:
             raise InvalidInput(f"graph: expected a Graph of zkai.load, got {type(graph).__name__}")
-        super().__init__(integers, dict(visibility or {}), head)
+        super().__init__(integers, {} if visibility is None else visibility, head)
         object.__setattr__(self, "source", source)
         object.__setattr__(self, "calibration", calibration)
 
@@ -76,3 +80,41 @@ class Inference(inference.Inference):
             else:
                 results[name] = integers.astype(np.float64)
         return results
+
+
+def attached_head(
+    backbone: Graph,
+    head: SoftmaxHead,
+    calibration: Samples,
+    visibility: Mapping[str, str],
+    config: QuantConfig | None = None,
+) -> Inference:
+    """Return the inference of a backbone, quantised for a head, that the head follows.
+
+    The backbone's one output, (rows, features), gets the head's input scale. The head's weights
+    are a training state's, opened from its commitment and given to `prove`; those in the graph are
+    zeros. The output is "probabilities", or "logits" where only its largest entry is shown.
+
+    Raises InvalidInput if the backbone has no such output, its values do not fit the head's input
+    width, or for whatever Inference refuses.
+    """
+    chosen = config or QuantConfig()
+    scales = {**chosen.scale_bits, _scaled_tensor(backbone): head.input_scale_bits}
+    integers = quantize(backbone, calibration, replace(chosen, scale_bits=scales))
+    shown = {visibility.get(name) for name in ("output", "logits")}
+    zeros = initial_state(head, np.zeros((head.features, head.classes)))
+    personal = attach_head(integers, head, zeros, probabilities="argmax" not in shown)
+    seen = {"head.weight": "state", "head.bias": "state", **visibility}
+    return Inference(personal, visibility=seen, head=head)
+
+
+_KEEP_SCALE = (AveragePool, Relu, Reshape, Transpose)
+
+
+def _scaled_tensor(graph: Graph) -> str:
+    """Return the tensor whose scale is the output's: the one before operators that keep it."""
+    makers = {node.output: node for node in graph.nodes}
+    name = graph.outputs[0]
+    while name in makers and isinstance(makers[name].op, _KEEP_SCALE):
+        name = makers[name].inputs[0]
+    return name

@@ -52,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
         prog="zkai", description=DESCRIPTION, epilog=EPILOG, formatter_class=HelpFormatter
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
+    top.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     models.add_commands(commands)
     proofs.add_commands(commands)

@@ -161,11 +161,26 @@ def parse_json(data: bytes, **hooks: Any) -> Any:
         sys.setrecursionlimit(limit)
 
 
+def as_path(value: object, what: str = "path") -> Path:
+    """Return a path given as text or as a path object.
+
+    Raises InvalidInput, naming `what`, for anything else: `open` would take an integer for a file
+    descriptor, and close it.
+    """
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else value
+    if not isinstance(text, str):
+        raise InvalidInput(f"{what}: expected a path, got {type(value).__name__}")
+    if "\0" in text:
+        raise InvalidInput(f"{what}: a path holds no null character")
+    return Path(text)
+
+
 def read_capped(path: Path | str, max_bytes: int) -> bytes:
     """Return a file's bytes.
 
     Raises InvalidInput, naming the file, if it is missing, unreadable or larger than `max_bytes`.
     """
+    path = as_path(path)
     try:
         with open(path, "rb") as file:
             data = file.read(max_bytes + 1)
@@ -181,7 +196,7 @@ def write_atomic(path: Path | str, data: bytes, mode: int = 0o644) -> None:
 
     Raises InvalidInput, naming the file, if its folder cannot be written.
     """
-    target = Path(path)
+    target = as_path(path)
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:

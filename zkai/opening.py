@@ -23,7 +23,14 @@ import numpy as np
 
 from zkai.circuit.statements.base import STEP_BITS
 from zkai.circuit.statements.commitments import architecture, state_commitment, user_commitment
-from zkai.encoding import FIELD_MODULUS, load_json, parse_decimal, read_capped, write_atomic
+from zkai.encoding import (
+    FIELD_MODULUS,
+    as_path,
+    load_json,
+    parse_decimal,
+    read_capped,
+    write_atomic,
+)
 from zkai.errors import InvalidInput
 from zkai.model.fixed_point import IntArray
 from zkai.model.training import HeadState, SoftmaxHead, check_state
@@ -144,7 +151,7 @@ class Opening:
         Raises InvalidInput if `path` exists, since it may hold the only copy of another salt, or
         cannot be written.
         """
-        if os.path.lexists(path):
+        if os.path.lexists(as_path(path)):
             raise InvalidInput(
                 f"{path}: exists, and may hold the only copy of a salt or a state; move it, or name"
                 " another file"

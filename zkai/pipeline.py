@@ -10,11 +10,12 @@ verify(proof, keys.verifying)                       None, or VerificationError
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -22,18 +23,22 @@ from typing import Any
 
 from zkai.assignment import Destination, complete
 from zkai.calibrated import Inference
+from zkai.circuit.r1cs import Circuit
 from zkai.circuit.statements import inference
+from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import Statement
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.training_step import TrainingStep
+from zkai.encoding import as_path
 from zkai.errors import InvalidInput, VerificationError
 from zkai.model.error_bound import quantization_report
 from zkai.model.training import SoftmaxHead
 from zkai.opening import Opening
 from zkai.proof import ceremony, groth16
 from zkai.proof import setup as development
-from zkai.proof.estimate import Estimate, TensorFacts
-from zkai.proof.estimate import estimate as estimate_circuit
+from zkai.proof.estimate import Estimate, TensorFacts, sizes_of
+from zkai.proof.estimate import estimate as estimate_sizes
+from zkai.proof.foreign import import_zkey
 from zkai.proof.keys import (
     PROVING_FILE,
     VERIFYING_FILE,
@@ -44,6 +49,7 @@ from zkai.proof.keys import (
 )
 from zkai.proof.ptau import Ptau, prepare
 from zkai.proof.scalars import Progress, no_progress
+from zkai.sizing import rough_sizes
 
 ProgressCallback = Progress
 
@@ -51,15 +57,16 @@ ProgressCallback = Progress
 def estimate(statement: Statement, *, progress: ProgressCallback | None = None) -> Estimate:
     """Return what a statement costs: size, time and memory on this machine, gas, precision.
 
-    Builds the circuit, makes no key. For an inference with calibration samples the integers'
-    error against float is measured on them.
+    Builds the circuit, unless it is too large for that, and makes no key. For an inference with
+    calibration samples the integers' error against float is measured on them.
 
-    Raises InvalidInput if the statement's circuit cannot be built.
+    Raises InvalidInput if the statement's circuit cannot be built or is too large to be proven.
     """
-    report = progress or no_progress
+    check_statement(statement)
+    report = reporter(progress)
     report("build the circuit", 0.0)
     start = time.perf_counter()
-    circuit = statement.build()
+    sizes = rough_sizes(statement) or sizes_of(statement.build())
     build_s = time.perf_counter() - start
     report("build the circuit", 1.0)
     quantization = None
@@ -69,13 +76,45 @@ def estimate(statement: Statement, *, progress: ProgressCallback | None = None) 
         found = quantization_report(statement.source, statement.graph, statement.calibration)
         quantization = found.describe()
         report("quantisation error", 1.0)
-    return estimate_circuit(
-        circuit,
+    return estimate_sizes(
+        sizes,
         statement.version,
         build_s=build_s,
         tensors=_tensor_facts(statement),
         quantization=quantization,
     )
+
+
+def reporter(progress: object) -> Progress:
+    """Return what reports progress, to nobody if `progress` is None.
+
+    Raises InvalidInput, naming the type, for what cannot be called.
+    """
+    if progress is None:
+        return no_progress
+    if not callable(progress):
+        raise InvalidInput(f"progress: expected a callable, got {type(progress).__name__}")
+    return progress
+
+
+def check_statement(statement: object) -> None:
+    """Return None for a statement. Raises InvalidInput naming the type of anything else."""
+    if isinstance(statement, type) or not isinstance(statement, Statement):
+        raise InvalidInput(f"expected a statement, got {type(statement).__name__}")
+
+
+def _build(statement: Statement, report: Progress) -> Circuit:
+    """Return the statement's circuit.
+
+    Raises InvalidInput, before any work, if it is far too large to be proven.
+    """
+    check_statement(statement)
+    report("build the circuit", 0.0)
+    if (sizes := rough_sizes(statement)) is not None:
+        estimate_sizes(sizes, statement.version)
+    circuit = statement.build()
+    report("build the circuit", 1.0)
+    return circuit
 
 
 def _tensor_facts(statement: Statement) -> list[TensorFacts]:
@@ -95,9 +134,6 @@ def _tensor_facts(statement: Statement) -> list[TensorFacts]:
         TensorFacts("gradient", head.shape, head.gradient_scale_bits, widths["G"]),
     ]
     return facts if isinstance(statement, TrainingStep) else facts[:1]
-
-
-_temporary_folders: list[tempfile.TemporaryDirectory[str]] = []
 
 
 @dataclass(frozen=True)
@@ -126,11 +162,13 @@ def setup(
     Raises InvalidInput if the folder holds anything, cannot be written, or the circuit is too
     large for the powers.
     """
+    check_statement(statement)
+    reporter(progress)
     if folder is None:
-        temporary = tempfile.TemporaryDirectory(prefix="zkai-keys-")
-        _temporary_folders.append(temporary)
-        return _make_keys(statement, Path(temporary.name), ptau, progress)
-    target = Path(folder)
+        temporary = tempfile.mkdtemp(prefix="zkai-keys-")
+        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+        return _make_keys(statement, Path(temporary), ptau, progress)
+    target = as_path(folder, "folder")
     with new_folder(target) as partial:
         _make_keys(statement, partial, ptau, progress)
     return Keys.from_path(target)
@@ -139,13 +177,10 @@ def setup(
 def _make_keys(
     statement: Statement, folder: Path, ptau: Path | str | None, progress: Progress | None
 ) -> Keys:
-    report = progress or no_progress
-    report("build the circuit", 0.0)
-    circuit = statement.build()
-    report("build the circuit", 1.0)
+    circuit = _build(statement, reporter(progress))
     if ptau is None:
         return development.setup(circuit, statement.version, folder, progress)
-    initial, prepared = folder / "initial.zkey", Path(ptau)
+    initial, prepared = folder / "initial.zkey", as_path(ptau, "ptau")
     if not Ptau(prepared).prepared:
         prepared = folder / "prepared.ptau"
         prepare(ptau, prepared, progress)
@@ -157,6 +192,26 @@ def _make_keys(
     verifying = proving.verifying_key(circuit.public)
     verifying.write(folder / VERIFYING_FILE)
     return Keys(proving, verifying)
+
+
+def import_key(
+    statement: Statement,
+    zkey: Path | str,
+    folder: Path | str,
+    *,
+    progress: ProgressCallback | None = None,
+) -> Keys:
+    """Return the DEVELOPMENT keys that an existing .zkey of the statement's circuit makes.
+
+    Every point is checked, and the coefficients against the circuit.
+
+    Raises InvalidInput for a malformed key, a key of another circuit, or a folder as in `setup`.
+    """
+    check_statement(statement)
+    with new_folder(as_path(folder, "folder")) as partial:
+        circuit = _build(statement, reporter(progress))
+        import_zkey(circuit, statement.version, zkey, partial, progress)
+    return Keys.from_path(folder)
 
 
 @contextmanager
@@ -200,8 +255,14 @@ def prove(
     Raises InvalidInput, naming the value, tensor or file, for values that the statement cannot
     take or a key of another circuit; VerificationError, naming the node, if a constraint fails.
     """
-    key = proving_key if isinstance(proving_key, ProvingKey) else ProvingKey(proving_key)
-    circuit = statement.build()
+    check_statement(statement)
+    report = reporter(progress)
+    if destination is not None:
+        _check_type("destination", destination, Destination)
+    key = proving_key
+    if not isinstance(key, ProvingKey):
+        key = ProvingKey(as_path(key, "proving key"))
+    circuit = _build(statement, report)
     if (key.statement, key.circuit_digest) != (statement.version, circuit.digest):
         raise InvalidInput(
             f"{key.path}: a key of {key.statement} for another circuit; run `setup` again for this"
@@ -209,7 +270,6 @@ def prove(
         )
     vk_digest = key.verifying_key(circuit.public).digest
     assignment = complete(statement, values, destination or Destination(), vk_digest)
-    report = progress or no_progress
     report("witness", 0.0)
     witness = circuit.solve(statement.assign(assignment.values))
     report("witness", 1.0)
@@ -235,25 +295,37 @@ def verify(
     *,
     verifier: str = "native",
     production: bool = False,
+    trusted_digests: Collection[bytes | str] = (),
     destination: Destination | None = None,
+    progress: ProgressCallback | None = None,
 ) -> None:
     """Return None if `proof` holds under `verifying_key`.
 
     `verifier` is "native" or "py-ecc", an independent implementation. `production` refuses
-    development keys. With `destination`, the proof must be for it: chain, ledger and recipient.
+    development keys and needs `trusted_digests`: the digests, from `zkai setup --ceremony verify`,
+    of the keys that may be used. With `destination`, the proof must be for it: chain, ledger and
+    recipient.
 
     Raises VerificationError with the reason; InvalidInput for a malformed key.
     """
+    report = reporter(progress)
     key = verifying_key
     if not isinstance(key, VerifyingKey):
-        key = VerifyingKey.from_path(key)
+        key = VerifyingKey.from_path(as_path(key, "verifying key"))
     if not isinstance(proof, Proof):
         raise InvalidInput(
             f"expected a Proof, got {type(proof).__name__}; Proof.from_path reads one"
         )
-    groth16.verify(proof, key, verifier, production)
+    report("verify", 0.0)
+    groth16.verify(proof, key, verifier, production, trusted_digests)
     if destination is not None:
         check_destination(proof, destination)
+    report("verify", 1.0)
+
+
+def _check_type(what: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise InvalidInput(f"{what}: expected a {kind.__name__}, got {type(value).__name__}")
 
 
 def check_destination(proof: Proof, destination: Destination) -> None:
@@ -261,6 +333,7 @@ def check_destination(proof: Proof, destination: Destination) -> None:
 
     Raises VerificationError otherwise: the proof was made for somewhere or somebody else.
     """
+    _check_type("destination", destination, Destination)
     fork, step = (proof.public.get(name, (0,))[0] for name in ("fork", "step"))
     wanted = destination.context(proof.statement, fork, step, proof.vk_digest)
     if proof.public.get("context") != (wanted,):
@@ -274,7 +347,9 @@ def verify_chain(
     keys: Mapping[str, VerifyingKey],
     *,
     production: bool = False,
+    trusted_digests: Collection[bytes | str] = (),
     destination: Destination | None = None,
+    progress: ProgressCallback | None = None,
 ) -> None:
     """Return None if the proofs are one fork's history from its genesis on, without a gap.
 
@@ -282,23 +357,49 @@ def verify_chain(
     each old state is the last new state; user, model and fork never change. Step numbers are part
     of the states, so the states' links leave no room for a gap.
 
-    Raises VerificationError naming the proof's place and what is wrong.
+    Raises VerificationError naming the proof's place and what is wrong; InvalidInput for what is
+    no proof.
     """
+    report = reporter(progress)
+    _check_type("proofs", proofs, Iterable)
+    _check_type("keys", keys, Mapping)
+    history = list(proofs)
     last: Proof | None = None
-    for place, proof in enumerate(proofs):
+    for place, proof in enumerate(history):
+        _check_type(f"proof {place}", proof, Proof)
+        report("verify the history", place / len(history))
         try:
             if proof.statement not in keys:
                 raise VerificationError(f"no key was given for {proof.statement}")
-            verify(proof, keys[proof.statement], production=production, destination=destination)
+            verify(
+                proof,
+                keys[proof.statement],
+                production=production,
+                trusted_digests=trusted_digests,
+                destination=destination,
+            )
             _check_link(last, proof)
         except VerificationError as error:
             raise VerificationError(f"proof {place} ({proof.statement}): {error}") from error
         last = proof
     if last is None:
         raise VerificationError("the history is empty; it starts with a genesis proof")
+    report("verify the history", 1.0)
+
+
+_LINKS = {
+    Genesis.version: ("user", "model", "fork", "new_state"),
+    TrainingStep.version: ("user", "model", "fork", "old_state", "new_state"),
+    ApplyAggregate.version: ("user", "model", "fork", "old_state", "new_state"),
+}
+"""The statements that a history consists of, and the public signals that link them."""
 
 
 def _check_link(last: Proof | None, proof: Proof) -> None:
+    if proof.statement not in _LINKS:
+        raise VerificationError(f"a history consists of {', '.join(_LINKS)}")
+    if missing := [name for name in _LINKS[proof.statement] if name not in proof.public]:
+        raise VerificationError(f"it has no public signal {missing[0]}")
     if last is None:
         if proof.statement != Genesis.version:
             raise VerificationError(f"a history starts with {Genesis.version}")

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zkai.calibrated import Inference
+from zkai.calibrated import Inference, attached_head
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import Statement
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.training_step import TrainingStep
-from zkai.encoding import read_capped
+from zkai.encoding import as_path, read_capped
 from zkai.errors import InvalidInput
 from zkai.model.calibrate import QuantConfig
 from zkai.model.export import load as load_model
@@ -61,7 +61,7 @@ def load(path: Path | str) -> Statement:
     Raises InvalidInput, naming the file and the key, for a missing, oversized or malformed file,
     an unknown key, a wrong type, and whatever the statement itself refuses.
     """
-    return parse(read_capped(path, MAX_FILE_BYTES), Path(path))
+    return parse(read_capped(path, MAX_FILE_BYTES), as_path(path))
 
 
 def parse(data: bytes, path: Path) -> Statement:
@@ -91,7 +91,8 @@ def parse(data: bytes, path: Path) -> Statement:
 
 
 def _inference(top: _Table, folder: Path) -> Statement:
-    top.only("statement", "format", "model", "calibration", "visibility", *_PRECISION)
+    known = ("statement", "format", "model", "calibration", "visibility", "head", "momentum")
+    top.only(*known, *_PRECISION)
     sizes = {name: top.integer(name) for name in _PRECISION if name in top.content}
     config = QuantConfig(**sizes)
     visibility = top.visibility() if "visibility" in top.content else {}
@@ -101,9 +102,23 @@ def _inference(top: _Table, folder: Path) -> Statement:
     if len(calibration) == 1 and len(graph.inputs) == 1:
         (calibration,) = calibration.values()
     try:
+        if "head" in top.content:
+            return attached_head(graph, _attached(top), calibration, visibility, config)
+        top.only(*known[:-2], *_PRECISION)
         return Inference(graph, calibration=calibration, visibility=visibility, config=config)
     except InvalidInput as error:
         raise InvalidInput(f"{top.where} (calibration {samples}): {error}") from error
+
+
+def _attached(top: _Table) -> SoftmaxHead:
+    """Return the head that follows the model. Raises InvalidInput unless `attach` is true."""
+    table = top.table("head")
+    if table.content.get("attach") is not True:
+        raise InvalidInput(
+            f"{table.where}: expected attach = true: the model is a backbone, and the head, with"
+            " the weights of a training state, follows it"
+        )
+    return _head(top, "attach")
 
 
 _PRECISION = ("margin_bits", "activation_bits", "weight_bits")
@@ -138,10 +153,10 @@ _READERS = {
 }
 
 
-def _head(top: _Table) -> SoftmaxHead:
+def _head(top: _Table, *also: str) -> SoftmaxHead:
     table = top.table("head")
     names = [f.name for f in fields(SoftmaxHead) if f.name != "momentum"]
-    table.only(*names)
+    table.only(*names, *also)
     if missing := [n for n in ("features", "classes") if n not in table.content]:
         raise InvalidInput(f"{table.where}: missing {', '.join(missing)}")
     sizes = {name: table.integer(name) for name in names if name in table.content}
@@ -167,9 +182,8 @@ def read_samples(path: Path) -> dict[str, npt.NDArray[Any]]:
     """
     data = read_capped(path, MAX_SAMPLE_BYTES)
     try:
-        entries = zipfile.ZipFile(io.BytesIO(data)).infolist()
-        if len(entries) > MAX_ARRAYS or sum(e.file_size for e in entries) > MAX_SAMPLE_BYTES:
-            raise InvalidInput(f"{path}: unpacks to more than {MAX_SAMPLE_BYTES} bytes")
+        with zipfile.ZipFile(io.BytesIO(data)) as file:
+            _check_members(file, path)
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except _BROKEN_ARCHIVE as e:
@@ -180,6 +194,25 @@ def read_samples(path: Path) -> dict[str, npt.NDArray[Any]]:
         if array.dtype.kind not in "fiub":
             raise InvalidInput(f"{path}: array {name!r} has dtype {array.dtype}, not numbers")
     return arrays
+
+
+def _check_members(file: zipfile.ZipFile, path: Path) -> None:
+    """Return None if every member is an array that its own bytes fill: numpy believes headers."""
+    entries = file.infolist()
+    if len(entries) > MAX_ARRAYS or sum(e.file_size for e in entries) > MAX_SAMPLE_BYTES:
+        raise InvalidInput(f"{path}: unpacks to more than {MAX_SAMPLE_BYTES} bytes")
+    for entry in entries:
+        with file.open(entry) as member:
+            if member.read(len(_NPY_MAGIC)) != _NPY_MAGIC:
+                raise InvalidInput(f"{path}: {entry.filename!r} is not a saved array")
+            if member.read(2) != b"\1\0":
+                raise InvalidInput(f"{path}: {entry.filename!r} is no plain numeric array")
+            shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+            if dtype.hasobject or math.prod(shape) * dtype.itemsize > entry.file_size:
+                raise InvalidInput(f"{path}: {entry.filename!r} claims more than it holds")
+
+
+_NPY_MAGIC = b"\x93NUMPY"
 
 
 @dataclass(frozen=True)
@@ -245,7 +278,7 @@ class _Table:
 
     def visibility(self) -> dict[str, str]:
         table = self.table("visibility")
-        options = ("public", "committed", "constant", "argmax")
+        options = ("public", "committed", "constant", "argmax", "state")
         return {name: table.choice(name, options) for name in table.content}
 
 

@@ -152,11 +152,18 @@ def server(answer: Callable[[str], bytes | int]) -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as http:
+    with serving(Handler) as port:
+        yield f"http://user:hunter2@127.0.0.1:{port}/v3/api-key-9f"
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """A local HTTP server's port."""
+    with HTTPServer(("127.0.0.1", 0), handler) as http:
         thread = threading.Thread(target=http.serve_forever, args=(0.01,))
         thread.start()
         try:
-            yield f"http://user:hunter2@127.0.0.1:{http.server_port}/v3/api-key-9f"
+            yield http.server_port
         finally:
             http.shutdown()
             thread.join()
@@ -195,6 +202,37 @@ def test_a_broken_server_is_named_and_its_url_kept_secret(name: str) -> None:
     assert "127.0.0.1" in str(caught.value)
     for secret in ("hunter2", "api-key"):
         assert secret not in f"{caught.value} {caught.value!r}"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_not_followed(status: int) -> None:
+    """urllib would take the URL's password along to wherever a redirect leads."""
+    seen: list[str | None] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers["Authorization"])
+            self.send_response(200)
+            self.end_headers()
+
+        do_POST = do_GET
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with serving(Elsewhere) as other:
+
+        class Here(Elsewhere):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(status)
+                self.send_header("Location", f"http://127.0.0.1:{other}/")
+                self.end_headers()
+
+        with serving(Here) as port, pytest.raises(ToolError) as caught:
+            RpcChain(f"http://user:hunter2@127.0.0.1:{port}/")
+    assert f"eth_chainId was answered with a redirect (HTTP {status})" in str(caught.value)
+    assert seen == []
 
 
 def test_deep_answers_do_not_crash_under_a_high_recursion_limit() -> None:

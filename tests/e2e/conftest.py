@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from zkai.circuit.statements.base import Statement
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.model.export import load
+from zkai.model.graph import Graph
 from zkai.model.training import SoftmaxHead
 from zkai.pipeline import OpenedProof
 from zkai.proof.keys import Keys
@@ -72,6 +75,29 @@ def linear_model() -> bytes:
     data: bytes = model.SerializeToString()
     onnx.checker.check_model(model)
     return data
+
+
+def mlp_graph(features: int, hidden: int, classes: int) -> Graph:
+    """A graph of two linear layers with a ReLU between them."""
+    rng = np.random.default_rng(3)
+    shapes = {"u": (features, hidden), "v": (hidden, classes)}
+    weights = [
+        numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name)
+        for name, shape in shapes.items()
+    ]
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "u"], ["a"]),
+            helper.make_node("Relu", ["a"], ["h"]),
+            helper.make_node("MatMul", ["h", "v"], ["y"]),
+        ],
+        "mlp",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, features])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, classes])],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    return load(model.SerializeToString())
 
 
 def samples() -> Any:
@@ -153,3 +179,17 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write arrays and numbers as an input file."""
     plain = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in values.items()}
     path.write_text(json.dumps(plain))
+
+
+def tree(desk: Path) -> dict[str, str]:
+    """Every file below the desk, with a digest of its content."""
+    found = {}
+    for path in sorted(desk.rglob("*")):
+        content = path.read_bytes() if path.is_file() else b""
+        found[str(path.relative_to(desk))] = hashlib.sha256(content).hexdigest()
+    return found
+
+
+def assert_names(pattern: str, message: str) -> None:
+    """Hold a message against the pattern of what it must name."""
+    assert re.search(pattern, message, re.S), f"{message!r} does not say {pattern!r}"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,8 @@ import numpy as np
 import pytest
 
 import zkai
-from tests.e2e.conftest import HEAD, RATE, WEIGHTS, World, batch, samples
-from zkai import pipeline
+from tests.e2e.conftest import HEAD, RATE, WEIGHTS, World, batch, mlp_graph, samples
+from zkai import pipeline, sizing
 from zkai.assignment import Destination, complete
 from zkai.calibrated import Inference
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
@@ -24,6 +27,7 @@ from zkai.errors import InvalidInput, VerificationError
 from zkai.model.quantize import head_graph, predict, quantize_inputs
 from zkai.model.training import SoftmaxHead, sgd_step
 from zkai.opening import read_state
+from zkai.proof.estimate import sizes_of
 from zkai.proof.keys import Keys, Proof
 
 # Inference ------------------------------------------------------------------------------------
@@ -70,7 +74,8 @@ def test_production_refuses_a_development_key(world: World) -> None:
 
 def test_a_proof_is_for_its_destination_alone(world: World) -> None:
     statement, keys = world.statements["inference"], world.keys["inference"]
-    here = Destination(1, address_word("0x" + "11" * 20), address_word("0x" + "22" * 20))
+    here = Destination(1, "0x" + "11" * 20, address_word("0x" + "22" * 20))
+    assert here.ledger == address_word("0x" + "11" * 20)
     proof = pipeline.prove(statement, keys.proving, {"x": samples()[1:2]}, destination=here)
     pipeline.verify(proof, keys.verifying, destination=here)
     for elsewhere in (
@@ -256,13 +261,16 @@ def test_damaged_openings_are_refused_by_field(
         read_state(tmp_path / "o.json", HEAD)
 
 
+SECRET = 17 << 200
+
+
 def test_given_salts_are_used_and_absent_ones_are_fresh(world: World) -> None:
     statement = world.statements["genesis"]
-    given = {**WEIGHTS, "secret": "17", "new_salt": 23, "fork": 5}
+    given = {**WEIGHTS, "secret": str(SECRET), "new_salt": 23, "fork": 5}
     one, two = (complete(statement, given, Destination(), bytes(32)) for _ in range(2))
     assert one.public == two.public
     assert one.opening.state is not None
-    assert (one.opening.state.secret, one.opening.state.salt) == (17, 23)
+    assert (one.opening.state.secret, one.opening.state.salt) == (SECRET, 23)
     one, two = (complete(statement, WEIGHTS, Destination(), bytes(32)) for _ in range(2))
     assert one.public["new_state"] != two.public["new_state"]
     assert one.public["user"] != two.public["user"]
@@ -288,6 +296,43 @@ def test_estimates_hold_against_what_was_made(world: World, name: str) -> None:
     assert min(estimate.prove_s, estimate.setup_s, estimate.verify_s, estimate.memory_bytes) > 0
     json.dumps(estimate.to_json(), allow_nan=False)
     assert f"{estimate.constraints:,}" in str(estimate)
+
+
+@pytest.mark.parametrize(("batch_rows", "steps"), [(32, 1), (16, 3)])
+def test_a_large_step_s_size_is_extrapolated(batch_rows: int, steps: int) -> None:
+    statement = TrainingStep(SoftmaxHead(16, 4), batch=batch_rows, steps=steps)
+    found, true = sizing._extrapolated(statement), sizes_of(statement.build())
+    for name in ("constraints", "wires", "entries", "key_entries"):
+        assert 0.9 < getattr(found, name) / getattr(true, name) < 1.15, name
+    assert found.circuit_digest is None
+
+
+def test_a_large_inference_s_size_is_counted() -> None:
+    for weights in ("constant", "committed"):
+        statement = Inference(
+            mlp_graph(32, 16, 4),
+            calibration=np.random.default_rng(1).normal(size=(10, 32)),
+            visibility={"input": "committed", "weights": weights},
+        )
+        found, true = sizing._counted(statement), sizes_of(statement.build())
+        for name in ("constraints", "wires", "entries"):
+            assert 0.5 < getattr(found, name) / getattr(true, name) < 2, (weights, name)
+        assert found.public == true.public
+
+
+def test_what_cannot_be_built_is_estimated_and_refused_at_once(tmp_path: Path) -> None:
+    large = TrainingStep(SoftmaxHead(64, 10), batch=4000)
+    estimate = pipeline.estimate(large)
+    assert not estimate.exact
+    assert estimate.circuit_digest is None
+    assert estimate.constraints > 5_000_000
+    assert "too large to be built for an estimate" in str(estimate)
+    assert pipeline.estimate(TrainingStep(HEAD, batch=4)).exact
+    absurd = TrainingStep(SoftmaxHead(64, 10), batch=1 << 18)
+    for work in (pipeline.estimate, lambda s: pipeline.setup(s, tmp_path / "keys")):
+        with pytest.raises(InvalidInput, match=r"about [\d,]+ constraints, at most 2\*\*27"):
+            work(absurd)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_inference_s_estimate_reports_its_error(world: World) -> None:
@@ -331,7 +376,8 @@ def test_a_proof_reports_its_stages_and_can_be_cancelled(world: World) -> None:
     seen: list[tuple[str, float]] = []
     statement, keys = world.statements["genesis"], world.keys["genesis"]
     pipeline.prove(statement, keys.proving, WEIGHTS, progress=lambda s, f: seen.append((s, f)))
-    assert seen[0] == ("witness", 0.0)
+    assert seen[0] == ("build the circuit", 0.0)
+    assert ("witness", 1.0) in seen
     assert seen[-1] == ("prove", 1.0)
     assert all(0 <= fraction <= 1 for _, fraction in seen)
 
@@ -341,6 +387,28 @@ def test_a_proof_reports_its_stages_and_can_be_cancelled(world: World) -> None:
 
     with pytest.raises(Cancelled):
         pipeline.prove(statement, keys.proving, WEIGHTS, progress=stop)
+
+
+def test_verifying_reports_and_can_be_cancelled(world: World) -> None:
+    seen: list[tuple[str, float]] = []
+    keys = {pair.verifying.statement: pair.verifying for pair in world.keys.values()}
+    history = (world.genesis, *world.steps)
+
+    def note(stage: str, fraction: float) -> None:
+        seen.append((stage, fraction))
+
+    def stop(stage: str, fraction: float) -> None:
+        raise Cancelled
+
+    pipeline.verify(world.genesis, keys["genesis/1"], progress=note)
+    assert seen == [("verify", 0.0), ("verify", 1.0)]
+    seen.clear()
+    pipeline.verify_chain(history, keys, progress=note)
+    assert seen == [("verify the history", place / 3) for place in range(4)]
+    with pytest.raises(Cancelled):
+        pipeline.verify(world.genesis, keys["genesis/1"], progress=stop)
+    with pytest.raises(Cancelled):
+        pipeline.verify_chain(history, keys, progress=stop)
 
 
 def test_keys_without_a_folder_last_as_long_as_the_process(world: World) -> None:
@@ -361,6 +429,26 @@ def test_keys_of_a_folder_are_read_back(world: World) -> None:
         "proving.zkey",
         "verifying.json",
     ]
+
+
+def test_an_empty_folder_takes_keys_and_a_full_one_does_not(world: World, tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    pipeline.setup(world.statements["genesis"], tmp_path / "keys")
+    before = (tmp_path / "keys" / "verifying.json").read_bytes()
+    with pytest.raises(InvalidInput, match="holds files already"):
+        pipeline.setup(world.statements["genesis"], tmp_path / "keys")
+    assert (tmp_path / "keys" / "verifying.json").read_bytes() == before
+
+
+def test_keys_in_no_folder_are_gone_when_the_process_is(tmp_path: Path) -> None:
+    program = (
+        "import zkai, pathlib\n"
+        "keys = zkai.setup(zkai.Genesis(zkai.SoftmaxHead(2, 2)))\n"
+        "assert pathlib.Path(keys.proving.path).exists()\n"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONWARNINGS": "error"}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_public_names_tell_the_same_story(world: World) -> None:

@@ -99,6 +99,19 @@ def zkey(folder: Path) -> Target:
     return Target("zkey", (seeds(folder)["zkey"],), write_and_use)
 
 
+def foreign_zkey(folder: Path) -> Target:
+    """Bring in somebody's .zkey: every point and coefficient is checked."""
+    from zkai.proof.foreign import import_zkey
+
+    def write_and_use(scratch: Path, data: bytes) -> None:
+        path = scratch / "foreign.zkey"
+        path.unlink(missing_ok=True)
+        path.write_bytes(data)
+        import_zkey(small_circuit(), STATEMENT, path, scratch / "imported")
+
+    return Target("foreign-zkey", (seeds(folder)["zkey"],), write_and_use)
+
+
 class _Mapped:
     """A proving key that is let go of at the end of a run."""
 
@@ -158,11 +171,15 @@ def transcript(folder: Path) -> Target:
 
 
 def verifying_key(folder: Path) -> Target:
-    """Read a verifying key and check a good proof with it, as `zkai verify` does."""
+    """Read a verifying key and check a good proof with it: only the very same key may pass."""
     proof = Proof.from_json(json.loads(seeds(folder)["proof"]))
+    good = VerifyingKey.from_json(json.loads(seeds(folder)["verifying"]))
 
     def use(path: Path) -> None:
-        groth16.verify(proof, VerifyingKey.from_path(path))
+        read = VerifyingKey.from_path(path)
+        groth16.verify(proof, read)
+        if read != good:
+            raise AssertionError(f"a proof verifies under a changed key: {read}")
 
     return Target("verifying-key", (seeds(folder)["verifying"],), at_path("json", use), json=True)
 
@@ -297,6 +314,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "r1cs": r1cs,
     "wtns": wtns,
     "zkey": zkey,
+    "foreign-zkey": foreign_zkey,
     "ptau": ptau,
     "transcript": transcript,
     "verifying-key": verifying_key,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.fuzz.harness import Finding, Target, fuzz
 from tests.fuzz.targets import TARGETS, load_target
 from zkai.errors import InvalidInput
+from zkai.statement_file import read_samples
 
 RUNS = 1500
 
@@ -29,6 +31,15 @@ def test_other_exceptions_are_found(tmp_path: Path) -> None:
         fuzz(Target("fragile", (b"magic12345",), fragile), tmp_path, seed=1, runs=2000)
     assert caught.value.data.startswith(b"magic")
     assert len(caught.value.data) <= 6
+
+
+def test_an_archive_of_other_files_is_refused(tmp_path: Path) -> None:
+    """Found by the fuzzer: numpy hands out a member without .npy's magic as bytes."""
+    path = tmp_path / "samples.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", b"not an array")
+    with pytest.raises(InvalidInput, match=r"samples\.npz: 'x(\.npy)?' is not a saved array"):
+        read_samples(path)
 
 
 def test_a_seed_must_be_valid(tmp_path: Path) -> None:

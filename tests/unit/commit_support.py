@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from proof_support import write_first_phase
 
 from zkai import native
 from zkai.circuit.builder import Builder
@@ -24,7 +25,6 @@ from zkai.proof.commit.keyfile import partition
 from zkai.proof.commit.keys import CommitKeys, CommitProof
 from zkai.proof.commit.setup import setup
 from zkai.proof.points import G1, g1_words
-from zkai.proof.powers import write_development_ptau
 from zkai.proof.ptau import prepare
 from zkai.proof.ratio import g1_from_words
 from zkai.proof.scalars import no_progress, random_scalar
@@ -162,7 +162,7 @@ def committed(used: CommitKeys, v: int, x: Sequence[int], t: int) -> G1:
 def the_ceremony() -> ceremony.Ceremony:
     """The ceremony of the circuit on a .ptau with one recorded contribution."""
     plain, prepared = folder() / "plain.ptau", folder() / "prepared.ptau"
-    write_development_ptau(plain, 4, "first")
+    write_first_phase(plain, 4, "first")
     prepare(plain, prepared)
     return ceremony.Ceremony(circuit(), STATEMENT, prepared)
 

@@ -31,7 +31,9 @@ from zkai.proof.commit import argument, ceremony, keyfile
 from zkai.proof.commit.keyfile import K1, K2, CommitHeader, CommitKeyFile, commit_key_writer
 from zkai.proof.commit.keys import SLOTS, CommitKeys, CommitProof, CommitVerifyingKey
 from zkai.proof.points import G1_GENERATOR, G2_GENERATOR
-from zkai.proof.randompoint import beacon_key
+from zkai.proof.powers import write_development_ptau
+from zkai.proof.ptau import prepare
+from zkai.proof.randompoint import beacon_seed, contribution_key, slot_seed
 from zkai.proof.ratio import g1_multiply, g2_multiply
 from zkai.proof.scalars import no_progress
 from zkai.proof.transcript import Transcript
@@ -79,7 +81,9 @@ def test_a_ceremonys_keys_prove_for_production() -> None:
     used = ceremony_keys()
     made = argument.prove(circuit(), used.proving, begin(), STATEMENT)
     for verifier in ("native", "py-ecc"):
-        argument.verify(made, used.verifying, verifier, production=True)
+        argument.verify(
+            made, used.verifying, verifier, production=True, trusted_digests=[used.verifying.digest]
+        )
     record = used.verifying.ceremony
     assert record is not None
     assert [entry.name for entry in record.transcript.contributions] == [
@@ -89,6 +93,54 @@ def test_a_ceremonys_keys_prove_for_production() -> None:
     assert CommitKeys.from_path(folder() / "ceremony").verifying == used.verifying
 
 
+def test_production_needs_a_digest_that_the_verifier_trusts() -> None:
+    used = ceremony_keys()
+    made = argument.prove(circuit(), used.proving, begin(), STATEMENT)
+    argument.verify(made, used.verifying)
+    with pytest.raises(InvalidInput, match="name the digest"):
+        argument.verify(made, used.verifying, production=True)
+    for production in (False, True):
+        with pytest.raises(VerificationError, match="not one that you trust"):
+            argument.verify(
+                made, used.verifying, production=production, trusted_digests=[bytes(32)]
+            )
+    with pytest.raises(VerificationError, match="development key"):
+        digests = [keys().verifying.digest]
+        argument.verify(proof(), keys().verifying, production=True, trusted_digests=digests)
+
+
+def test_a_relabelled_development_key_is_refused() -> None:
+    relabelled = replace(keys().verifying, key_status="ceremony")
+    borrowed = replace(relabelled, ceremony=ceremony_keys().verifying.ceremony)
+    claimed = replace(proof(), key_status="ceremony", vk_digest=relabelled.digest)
+    for key, reason in ((relabelled, "records none"), (borrowed, "not lead to the key's delta")):
+        for verifier in ("native", "py-ecc"):
+            for _ in range(2):
+                with pytest.raises(VerificationError, match=reason):
+                    argument.verify(claimed, key, verifier)
+        with pytest.raises(VerificationError, match=reason):
+            key.check_production()
+
+
+def test_a_key_file_claims_a_ceremony_exactly_if_it_records_one() -> None:
+    used = ceremony_keys().verifying
+    with pytest.raises(InvalidInput, match="claims a ceremony but records none"):
+        CommitVerifyingKey.from_json(replace(used, ceremony=None).to_json())
+    with pytest.raises(InvalidInput, match="a development key has no record"):
+        CommitVerifyingKey.from_json(replace(keys().verifying, ceremony=used.ceremony).to_json())
+
+
+def test_development_powers_make_no_ceremonys_key(tmp_path: Path) -> None:
+    plain, prepared = tmp_path / "plain.ptau", tmp_path / "prepared.ptau"
+    write_development_ptau(plain, 4, "alone")
+    prepare(plain, prepared)
+    run = replace(the_ceremony(), ptau=prepared)
+    ceremony.init(run, tmp_path / "0.zkck")
+    ceremony.contribute(run, tmp_path / "0.zkck", tmp_path / "1.zkck", "first")
+    with pytest.raises(VerificationError, match="development powers"):
+        ceremony.verify(run, tmp_path / "1.zkck")
+
+
 def test_every_step_verifies_but_the_first() -> None:
     for path in ceremony_files()[1:]:
         ceremony.verify(the_ceremony(), path)
@@ -96,7 +148,8 @@ def test_every_step_verifies_but_the_first() -> None:
 
 
 def test_the_beacon_gives_two_different_secrets() -> None:
-    first, second = (beacon_key(b"public value", 10, slot)[0] for slot in SLOTS)
+    seed = beacon_seed(b"public value", 10)
+    first, second = (contribution_key(slot_seed(seed, slot))[0] for slot in SLOTS)
     assert first != second
     header = CommitKeyFile(ceremony_files()[2]).header
     after = CommitKeyFile(ceremony_files()[3]).header

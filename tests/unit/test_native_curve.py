@@ -406,6 +406,22 @@ def test_verify_names_the_bad_point(kernel: str, name: str) -> None:
         assert "subgroup" in fault_of(outside).reason
 
 
+def test_verify_refuses_gamma_as_delta_and_infinity_in_ic(kernel: str) -> None:
+    case = groth16_case(3)
+    fault = native.groth16_verify(**{**case, "delta": case["gamma"]})
+    assert fault == native.VerifyFault("key: delta", "gamma and delta are the same point")
+    # Negated it is another point, whose x alone is the same.
+    minus = native.g2_mul(case["gamma"], rows([R - 1]))
+    fault = native.groth16_verify(**{**case, "delta": minus})
+    assert fault is not None
+    assert fault.where == "proof"
+    case["ic"] = case["ic"].copy()
+    case["ic"][2] = 0
+    fault = native.groth16_verify(**case)
+    assert fault is not None
+    assert (fault.where, "infinity" in fault.reason) == ("key: ic[2]", True)
+
+
 def test_verify_names_the_bad_point_of_ic(kernel: str) -> None:
     case = groth16_case(3)
     case["ic"] = case["ic"].copy()

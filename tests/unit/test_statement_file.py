@@ -119,7 +119,7 @@ def test_samples_that_need_pickle_run_nothing(tmp_path: Path) -> None:
             return (Path.touch, (tmp_path / "ran",))
 
     np.savez(tmp_path / "s.npz", input=np.array([Trap()], dtype=object))
-    with pytest.raises(InvalidInput, match=r"s\.npz: not an \.npz file of numeric arrays"):
+    with pytest.raises(InvalidInput, match=r"s\.npz: 'input\.npy' claims more than it holds"):
         statement_file.read_samples(tmp_path / "s.npz")
     assert not (tmp_path / "ran").exists()
 
@@ -155,4 +155,16 @@ def test_an_archive_that_unpacks_to_too_much_is_refused_unread(
         archive.writestr("input.npy", buffer.getvalue())
     assert (tmp_path / "s.npz").stat().st_size < 1 << 16
     with pytest.raises(InvalidInput, match=r"s\.npz: unpacks to more than"):
+        statement_file.read_samples(tmp_path / "s.npz")
+
+
+@pytest.mark.parametrize("shape", ["(1099511627776,)", "(2, -3)", "(9,)", "'a'"])
+def test_a_header_that_claims_more_than_the_file_holds_is_refused(
+    shape: str, tmp_path: Path
+) -> None:
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    content = b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header.encode() + bytes(64)
+    with zipfile.ZipFile(tmp_path / "s.npz", "w") as archive:
+        archive.writestr("input.npy", content)
+    with pytest.raises(InvalidInput, match=r"s\.npz: "):
         statement_file.read_samples(tmp_path / "s.npz")

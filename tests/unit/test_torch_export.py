@@ -116,6 +116,22 @@ def test_unusable_arguments() -> None:
         export(mlp(), torch.randn(1, 5))
 
 
+def test_progress_is_reported_and_can_cancel(tmp_path: Path) -> None:
+    net, seen = nn.Linear(3, 2).eval(), []
+    export(net, torch.zeros(1, 3), progress=lambda stage, done: seen.append((stage, done)))
+    assert seen == [("export", 0.0), ("export", 0.5), ("export", 1.0)]
+
+    def stop(stage: str, done: float) -> None:
+        if done == 1.0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export(net, torch.zeros(1, 3), path=tmp_path / "m.onnx", progress=stop)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InvalidInput, match="progress: expected a callable, got int"):
+        export(net, torch.zeros(1, 3), progress=3)  # type: ignore[arg-type]
+
+
 def test_weights_that_are_not_numbers() -> None:
     module = mlp()
     with torch.no_grad():

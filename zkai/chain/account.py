@@ -82,6 +82,6 @@ def _local_account(secret: bytes) -> Any:
         from eth_account import Account
     except ImportError as error:
         raise ToolError(
-            "signing transactions needs eth-account: pip install 'zkai[chain]'"
+            "signing transactions needs eth-account: pip install eth-account"
         ) from error
     return Account.from_key(secret)

@@ -34,7 +34,7 @@ class EmbeddedChain:
         try:
             import pyrevm
         except ImportError as error:
-            raise ToolError("the embedded EVM needs pyrevm: pip install 'zkai[chain]'") from error
+            raise ToolError("the embedded EVM needs pyrevm: pip install pyrevm") from error
         env = pyrevm.Env(cfg=pyrevm.CfgEnv(chain_id=chain_id))
         self._evm: Any = pyrevm.EVM(env=env, gas_limit=TRANSACTION_GAS_CAP, spec_id="CANCUN")
         self._chain_id = chain_id

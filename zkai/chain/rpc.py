@@ -29,6 +29,13 @@ _HEX = re.compile(r"0x([0-9a-fA-F]{2})*")
 _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
 
 
+class _RefuseRedirect(urllib.request.HTTPRedirectHandler):
+    """Answers a redirect as the error that it is: urllib would send our headers after it."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
 class RpcError(ToolError):
     """The node answered with an error; `data` is the revert's where it is one."""
 
@@ -79,6 +86,7 @@ class RpcChain:
             login = f"{parts.username}:{parts.password or ''}"
             token = base64.b64encode(urllib.parse.unquote(login).encode()).decode()
             self._headers["Authorization"] = f"Basic {token}"
+        self._opener = urllib.request.build_opener(_RefuseRedirect)
         self._key = key
         self._timeout_s = timeout_s
         self._receipt_timeout_s = receipt_timeout_s
@@ -238,10 +246,15 @@ class RpcChain:
             headers=self._headers,
         )
         try:
-            with urllib.request.urlopen(request, timeout=self._timeout_s) as answer:  # noqa: S310
+            with self._opener.open(request, timeout=self._timeout_s) as answer:
                 data = answer.read(_MAX_ANSWER_BYTES + 1)
         except urllib.error.HTTPError as error:
             error.close()
+            if 300 <= error.code < 400:
+                raise ToolError(
+                    f"{self._where}: {method} was answered with a redirect (HTTP {error.code}),"
+                    " which is not followed; give the URL that it leads to"
+                ) from None
             raise ToolError(
                 f"{self._where}: {method} was answered with HTTP {error.code}"
             ) from None

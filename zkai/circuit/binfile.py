@@ -19,6 +19,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
+from zkai.encoding import as_path
 from zkai.errors import InvalidInput
 
 Words = npt.NDArray[np.uint64]
@@ -38,7 +39,7 @@ class SectionFile:
 
         Raises InvalidInput, naming the file and section, if it is not exactly such a file.
         """
-        self.path = Path(path)
+        self.path = as_path(path)
         self._names = names
         self._map = _map_file(self.path)
         self._table = self._read_table(magic, version)
@@ -101,12 +102,32 @@ class SectionFile:
     def view(self, kind: int, expected: int | None = None) -> memoryview:
         """Return a read-only view of a section's bytes.
 
-        Raises InvalidInput if the section is missing or its size is not `expected`.
+        Raises InvalidInput if the section is missing, its size is not `expected`, or the file has
+        been cut since it was mapped.
         """
+        self._check_size()
         start, length = self._entry(kind)
         if expected is not None and length != expected:
             raise InvalidInput(f"{self.where(kind)} has {length} bytes, expected {expected}")
         return memoryview(self._map)[start : start + length]
+
+    def _check_size(self) -> None:
+        """Raise InvalidInput if the file is shorter than its mapping: touching the rest kills us.
+
+        A file that is cut while native code reads it still ends the process (SIGBUS). Nothing short
+        of a copy prevents that; write new files and move them into place instead.
+        """
+        # The file's size as of now, by fstat, not the mapping's.
+        if self._map.size() < len(self._map):
+            raise InvalidInput(
+                f"{self.path}: became shorter while in use; do not write to a file that is open"
+            )
+
+    def after(self, kind: int, size: int) -> bytes:
+        """Return the `size` bytes that follow a section in the file, fewer at its end."""
+        self._check_size()
+        start, length = self._entry(kind)
+        return bytes(memoryview(self._map)[start + length : start + length + size])
 
     def words(self, kind: int, rows: int, columns: int) -> Words:
         """Return a section as a (rows, columns) array of 64-bit words, in place where aligned.
@@ -150,7 +171,7 @@ class SectionWriter:
         align: Iterable[int] = (),
         mode: int = 0o644,
     ) -> None:
-        self.path = Path(path)
+        self.path = as_path(path)
         self._mode = mode
         self._temporary = ""
         layout, self._table, total = _plan(list(sections), frozenset(align))

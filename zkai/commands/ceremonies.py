@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,11 @@ A ceremony's key is sound if one of its parties was honest:
   init        STATEMENT.toml --ptau PREPARED.ptau -o 0.zkey
   contribute  --zkey 0.zkey -o 1.zkey --name NAME   each party in its turn
   beacon      --zkey 1.zkey -o 2.zkey --beacon HEX  public randomness, last
-  verify      STATEMENT.toml --ptau PREPARED.ptau --zkey 2.zkey -o KEYS/"""
+  verify      STATEMENT.toml --ptau PREPARED.ptau --zkey 2.zkey -o KEYS/
+verify checks the whole ceremony and prints the key's digest, which is what
+`zkai verify --production` is told to trust. Anyone can repeat it, without -o,
+on KEYS/proving.zkey. What a key file records by itself does not replace it:
+one party can run every step under several names."""
 
 # What each action needs beside --out, and what it may have.
 _NEEDS: dict[str, tuple[str, ...]] = {
@@ -41,7 +47,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the ceremony's actions take."""
     group = parser.add_argument_group("ceremonies")
     group.add_argument("--ceremony", choices=ACTIONS, help="take a step of a ceremony")
-    group.add_argument("--zkey", metavar="FILE", type=Path, help="the key that the step takes")
     group.add_argument("--name", help="who contributes, at most 64 bytes; public")
     group.add_argument("--beacon", metavar="HEX", help="the beacon's value, 1 to 255 bytes")
     group.add_argument(
@@ -54,7 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def refuse_options(options: argparse.Namespace) -> None:
     """Return None if no option of a ceremony was given. Raises InvalidInput naming it."""
-    for name in _OPTIONS:
+    for name in ("name", "beacon", "iterations"):
         if getattr(options, name) is not None:
             raise InvalidInput(f"--{name} belongs to a ceremony: name its step with --ceremony")
 
@@ -62,7 +67,7 @@ def refuse_options(options: argparse.Namespace) -> None:
 def run(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     """Take one step of a ceremony."""
     action: str = options.ceremony
-    needs = (*_NEEDS[action], "out")
+    needs = _NEEDS[action] if action == "verify" else (*_NEEDS[action], "out")
     for name in needs:
         if getattr(options, name) is None:
             what = "a STATEMENT.toml" if name == "statement" else f"--{name}"
@@ -120,28 +125,54 @@ def _contributed(
 
 def _verify(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     statement = statement_file.load(options.statement)
-    with console.progress() as progress, pipeline.new_folder(options.out) as folder:
+    with console.progress() as progress, _folder(options.out) as folder:
         keys = ceremony.finalize(
             statement.build(), statement.version, options.ptau, options.zkey, folder, progress
         )
     record = keys.verifying.ceremony
     assert record is not None
+    phase1 = {
+        "power": record.phase1_power,
+        "contributions": record.phase1_contributions,
+        "digest": record.phase1_digest.hex(),
+    }
     contributions = [
         {"name": c.name, "digest": c.digest.hex()} for c in record.transcript.contributions
     ]
     digest = hex32(keys.verifying.digest)
-    console.say(f"{options.out}: ceremony key {digest}")
+    console.say(f"{options.out or options.zkey}: ceremony key {digest}")
+    console.say(
+        f"phase 1: {phase1['contributions']} contributions, 2**{phase1['power']}, "
+        f"digest {phase1['digest']}"
+    )
     rows = [(c["name"] or "(no name)", c["digest"]) for c in contributions]
     console.table("contributions", ("name", "digest"), rows)
+    console.say(
+        "compare phase 1 with its ceremony's publication and each digest with its contributor's; "
+        f"then trust this key: zkai verify --production --vk-digest {digest}"
+    )
+    out: Path | None = options.out
     return {
         "action": "verify",
-        "keys": str(options.out),
-        "verifying_key": str(options.out / "verifying.json"),
+        "keys": None if out is None else str(out),
+        "verifying_key": None if out is None else str(out / "verifying.json"),
         "statement": statement.version,
         "vk_digest": digest,
         "key_status": keys.verifying.key_status,
+        "phase1": phase1,
         "contributions": contributions,
     }
+
+
+@contextmanager
+def _folder(out: Path | None) -> Iterator[Path]:
+    """Give the folder for the keys; without one, a folder that is gone afterwards."""
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="zkai-ceremony-") as folder:
+            yield Path(folder)
+    else:
+        with pipeline.new_folder(out) as partial:
+            yield partial
 
 
 _STEPS: dict[str, Callable[[argparse.Namespace, Console], Mapping[str, Any]]] = {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zkai.commands.console import Console
 from zkai.commands.options import Commands, HelpFormatter, add_command
 from zkai.encoding import hex32, write_atomic
-from zkai.errors import InvalidInput
+from zkai.errors import InvalidInput, VerificationError
 from zkai.proof.keys import Proof, VerifyingKey
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
         )
     if options.rpc is None and (options.contract is not None or options.send):
         raise InvalidInput("--contract and --send need --rpc: the embedded EVM starts empty")
+    _check_labels(proof, vk)
     chain = _chain(options, signing=options.send or options.rpc is None)
     if options.contract is None:
         address = deploy(vk, chain).address
@@ -149,6 +150,17 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
         "key_status": vk.key_status,
         "embedded": options.rpc is None,
     }
+
+
+def _check_labels(proof: Proof, vk: VerifyingKey) -> None:
+    """A contract reads neither name nor status of a proof: hold them against the key's here."""
+    for name, of_proof, of_key in (
+        ("statement", proof.statement, vk.statement),
+        ("circuit", proof.circuit_digest, vk.circuit_digest),
+        ("key status", proof.key_status, vk.key_status),
+    ):
+        if of_proof != of_key:
+            raise VerificationError(f"the proof was made for another {name} than the verifying key")
 
 
 def _chain(options: argparse.Namespace, signing: bool) -> Chain:

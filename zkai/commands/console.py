@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from zkai.pipeline import ProgressCallback
+from zkai.proof.scalars import Progress as ProgressCallback
 
 
 class Console:
@@ -52,7 +52,7 @@ class Console:
 
     @contextmanager
     def progress(self) -> Iterator[ProgressCallback]:
-        """Yield a progress callback that draws one bar a stage; silent unless on a terminal."""
+        """Yield a progress callback that draws one bar a work; silent unless on a terminal."""
         bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -64,9 +64,13 @@ class Console:
         tasks: dict[str, TaskID] = {}
 
         def update(stage: str, fraction: float) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=1.0)
-            bars.update(tasks[stage], completed=min(max(fraction, 0.0), 1.0))
+            # "prove: H" at 0.5 is half of "prove", at its part H.
+            work = stage.partition(":")[0]
+            if work not in tasks:
+                for task in tasks.values():
+                    bars.update(task, completed=1.0)
+                tasks[work] = bars.add_task(stage, total=1.0)
+            bars.update(tasks[work], description=stage, completed=min(max(fraction, 0.0), 1.0))
 
         with bars:
             yield update

@@ -11,6 +11,7 @@ from typing import Any
 
 from zkai import pipeline, statement_file
 from zkai.commands.console import Console
+from zkai.commands.files import check_target
 from zkai.commands.options import Commands, add_command
 from zkai.errors import InvalidInput
 from zkai.model.export import export
@@ -47,11 +48,10 @@ def add_commands(commands: Commands) -> None:
 
 def run_export(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     """Export the user's module, and write the ONNX file once torch and ours agree on it."""
+    check_target(options.out)
     module, example = _user_module(options.source)
     with console.progress() as progress:
-        progress("export", 0.0)
-        graph = export(module.eval(), example, path=options.out)
-        progress("export", 1.0)
+        graph = export(module.eval(), example, path=options.out, progress=progress)
     console.say(f"{options.out}: {len(graph.nodes)} operators; torch, onnxruntime and zkai agree")
     return {"model": str(options.out), "operators": len(graph.nodes)}
 

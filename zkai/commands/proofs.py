@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from zkai import pipeline, statement_file
-from zkai.assignment import Destination
+from zkai.assignment import ZERO, Destination
 from zkai.calibrated import Inference
 from zkai.commands import ceremonies
 from zkai.commands.console import Console
@@ -23,8 +22,9 @@ from zkai.proof.keys import Keys, Proof, VerifyingKey
 
 _SETUP_HELP = f"""
 Without --ceremony this makes DEVELOPMENT keys: whoever runs it could forge
-proofs under them. With --ptau the powers of tau come from that file; the keys
-stay development keys.
+proofs under them. With --ptau the powers of tau come from that file; with
+--zkey the whole key does, after each of its points was checked. Both stay
+development keys.
 
 {ceremonies.HELP}
 """
@@ -32,20 +32,29 @@ stay development keys.
 _PROVE_HELP = """
 IN.json is an object of named values. Tensors are nested lists of real numbers,
 or of exact integers under NAME_integers; salts and secrets are decimal strings.
-  inference        each input of the model, or "input" if there is one
+  inference        each input of the model, or "input" if there is one;
+                   --state if a head is attached
   genesis          weights (features x classes), bias
   training_step    x, labels; learning_rate if not the statement's;
                    weights and bias, or --state
   apply_aggregate  update; --state
 Salts that IN.json does not give are drawn from the operating system. They,
 the user's secret and the new state go to the opening file, which only you can
-read and must not lose.
+read and must not lose. A secret that you give must be random: the user's public
+name is its hash, and tells a guessable one. Below 2^128 it is refused.
 """
 
 _VERIFY_HELP = """
 The public values are printed: a valid proof of something else is still valid,
 so compare them with what you expect. With --ledger, --chain-id or --recipient
 the proof must be for that destination.
+
+--production refuses development keys and needs --vk-digest. A key file's own
+record proves that its delta has the recorded contributions; it cannot prove
+who they were, or that nobody knows the key's other secrets. So name the digest
+of the key that you trust: rerun `zkai setup STATEMENT --ceremony verify --ptau
+FILE --zkey FILE`, which checks everything and prints it, or get the digest
+from somebody who did.
 """
 
 
@@ -57,6 +66,7 @@ def add_commands(commands: Commands) -> None:
     setup.add_argument("statement", metavar="STATEMENT.toml", type=Path, nargs="?")
     setup.add_argument("-o", "--out", metavar="KEYS/", type=Path, help="what to write")
     setup.add_argument("--ptau", metavar="FILE", type=Path, help="powers of tau")
+    setup.add_argument("--zkey", metavar="FILE", type=Path, help="a key to import or go on from")
     ceremonies.add_options(setup)
     prove = add_command(
         commands, "prove", run_prove, "prove a statement on private data", _PROVE_HELP
@@ -83,7 +93,18 @@ def add_commands(commands: Commands) -> None:
     verify.add_argument(
         "--verifier", choices=VERIFIERS, default="native", help="which implementation (native)"
     )
-    verify.add_argument("--production", action="store_true", help="refuse development keys")
+    verify.add_argument(
+        "--production",
+        action="store_true",
+        help="refuse development keys; needs --vk-digest",
+    )
+    verify.add_argument(
+        "--vk-digest",
+        metavar="HEX",
+        action="append",
+        default=[],
+        help="digest of a key that you trust; may be repeated",
+    )
     _add_destination(verify)
 
 
@@ -96,20 +117,7 @@ def _add_destination(parser: argparse.ArgumentParser) -> None:
 def _destination(options: argparse.Namespace) -> Destination | None:
     if (options.chain_id, options.ledger, options.recipient) == (None, None, None):
         return None
-    return Destination(
-        chain_id=options.chain_id or 0,
-        ledger=_word("--ledger", options.ledger),
-        recipient=_word("--recipient", options.recipient),
-    )
-
-
-def _word(name: str, text: str | None) -> bytes:
-    """Return an address or an id as 32 bytes, padded on the left."""
-    if text is None:
-        return bytes(32)
-    if not re.fullmatch(r"0x([0-9a-fA-F]{40}|[0-9a-fA-F]{64})", text):
-        raise InvalidInput(f"{name}: expected 0x and 40 (an address) or 64 hexadecimal digits")
-    return bytes.fromhex(text[2:]).rjust(32, b"\0")
+    return Destination(options.chain_id or 0, options.ledger or ZERO, options.recipient or ZERO)
 
 
 def run_setup(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
@@ -117,11 +125,16 @@ def run_setup(options: argparse.Namespace, console: Console) -> Mapping[str, Any
     if options.ceremony is not None:
         return ceremonies.run(options, console)
     ceremonies.refuse_options(options)
+    if options.ptau is not None and options.zkey is not None:
+        raise InvalidInput("setup: give --ptau or --zkey, not both")
     if options.statement is None or options.out is None:
         raise InvalidInput("setup: name a STATEMENT.toml and, with -o, a folder for the keys")
     statement = statement_file.load(options.statement)
     with console.progress() as progress:
-        keys = pipeline.setup(statement, options.out, ptau=options.ptau, progress=progress)
+        if options.zkey is not None:
+            keys = pipeline.import_key(statement, options.zkey, options.out, progress=progress)
+        else:
+            keys = pipeline.setup(statement, options.out, ptau=options.ptau, progress=progress)
     console.say(
         f"{options.out}: {keys.verifying.key_status} key {hex32(keys.verifying.digest)}\n"
         "whoever made a development key can forge proofs under it; --ceremony makes real ones"
@@ -204,6 +217,7 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
         key,
         verifier=options.verifier,
         production=options.production,
+        trusted_digests=options.vk_digest,
         destination=_destination(options),
     )
     facts = proof_facts(proof)

@@ -64,7 +64,7 @@ def load_setting() -> Setting:
         from sklearn.datasets import load_digits
         from sklearn.neural_network import MLPClassifier
     except ImportError as error:
-        raise ToolError("the demo needs scikit-learn: pip install 'zkai[demo]'") from error
+        raise ToolError("the demo needs scikit-learn: pip install scikit-learn") from error
     pixels, labels = load_digits(return_X_y=True)
     pixels, labels = pixels / 16.0, labels.astype(np.int64)
     public, public_labels = pixels[:PUBLIC_SAMPLES], labels[:PUBLIC_SAMPLES]

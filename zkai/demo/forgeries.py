@@ -159,7 +159,6 @@ class Cheat:
                 lambda: verify(
                     replace(step, key_status=CEREMONY, vk_digest=relabelled.digest),
                     relabelled,
-                    production=True,
                 ),
                 "ceremony",
                 honest,

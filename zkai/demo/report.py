@@ -159,7 +159,7 @@ def _svg(draw: Callable[[Any, Mapping[str, Any]], None], summary: Any, prefix: s
         from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ToolError("the report needs matplotlib: pip install 'zkai[demo]'") from error
+        raise ToolError("the report needs matplotlib: pip install matplotlib") from error
     style: Any = {
         "svg.fonttype": "path",
         "svg.hashsalt": prefix,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import onnx.inliner
 import onnx.shape_inference
 from onnx import AttributeProto, TensorProto, numpy_helper
 
-from zkai.encoding import read_capped, write_atomic
+from zkai.encoding import as_path, read_capped, write_atomic
 from zkai.errors import InvalidInput, ToolError
 from zkai.model.error_bound import error_bounds
 from zkai.model.fold import fold
@@ -62,11 +62,17 @@ def load(
     files, or has an unresolved dynamic shape, a NaN or an infinity in a weight, naming it; and
     one InvalidInput naming every node that is not supported, its operator and its place.
     """
+    if input_shapes is not None and not isinstance(input_shapes, Mapping):
+        raise InvalidInput(
+            "input_shapes: expected a mapping of names to shapes, got"
+            f" {type(input_shapes).__name__}"
+        )
     if isinstance(source, bytes):
         where, data = "model", source
         if len(data) > MAX_FILE_BYTES:
             raise InvalidInput(f"{where}: larger than the {MAX_FILE_BYTES} bytes a model may have")
     else:
+        source = as_path(source, "model")
         where, data = str(source), read_capped(source, MAX_FILE_BYTES)
     model = _read(where, _parse(where, data), input_shapes or {})
     return fold(lower(model, OPERATORS))
@@ -182,6 +188,12 @@ def _tensor(where: str, tensor: TensorProto, name: str) -> Array:
 
 
 def _input_shape(where: str, value: onnx.ValueInfoProto, wanted: Sequence[int] | None) -> Shape:
+    if wanted is not None and not (
+        isinstance(wanted, Sequence) and all(isinstance(size, int) for size in wanted)
+    ):
+        raise InvalidInput(
+            f"input_shapes: {value.name!r}: expected a tuple of integers, got {wanted!r}"
+        )
     kind = value.type.tensor_type
     if not value.type.HasField("tensor_type") or kind.elem_type not in _NUMBERS:
         raise InvalidInput(f"{where}: the input {value.name!r} is not a tensor of numbers")
@@ -285,6 +297,7 @@ def export(
     path: str | Path | None = None,
     opset: int = 18,
     check: bool = True,
+    progress: Callable[[str, float], None] | None = None,
 ) -> Graph:
     """Return a torch module's graph, through ONNX, checked by running it.
 
@@ -293,34 +306,43 @@ def export(
     become the graph's. `path` also writes the ONNX file. With `check`, the module, the ONNX file
     in onnxruntime and our float forward must agree within FLOAT_TOLERANCE of the largest output,
     and our integer forward must stay within the bound that `error_bounds` proves for this input.
+    `progress` gets the stage and the fraction done; it may raise to cancel, before any file is
+    written.
 
     Raises ToolError if torch, onnxscript or onnxruntime is not installed; InvalidInput if the
     module cannot be exported, has an unsupported operator, is in training mode, or a check fails.
     """
-    torch = _import("torch", "torch")
-    _import("onnxscript", "torch")
+    if progress is not None and not callable(progress):
+        raise InvalidInput(f"progress: expected a callable, got {type(progress).__name__}")
+    report = progress or (lambda stage, fraction: None)
+    target = None if path is None else as_path(path)
+    report("export", 0.0)
+    torch = _import("torch")
+    _import("onnxscript")
     if not isinstance(module, torch.nn.Module):
         raise InvalidInput(f"export: expected a torch.nn.Module, got {type(module).__name__}")
     if any(part.training for part in module.modules()):
         raise InvalidInput("export: the module is in training mode; call module.eval() first")
     arrays, tensors = _example(torch, example_input)
     data = _to_onnx(torch, module, tensors, opset)
+    report("export", 0.5)
     graph = load(data)
     if check:
         _check_export(torch, module, tensors, arrays, data, graph)
-    if path is not None:
-        write_atomic(path, data)
+    report("export", 1.0)
+    if target is not None:
+        write_atomic(target, data)
     return graph
 
 
-def _import(name: str, extra: str) -> Any:
+def _import(name: str) -> Any:
     import importlib
 
     try:
         return importlib.import_module(name)
     except ImportError as error:
         raise ToolError(
-            f"{name} is not installed; install zkai with its extra: pip install 'zkai[{extra}]'"
+            f"{name} is not installed; exporting needs: pip install torch onnxruntime onnxscript"
         ) from error
 
 
@@ -376,7 +398,7 @@ def _check_export(
     data: bytes,
     graph: Graph,
 ) -> None:
-    runtime = _import("onnxruntime", "torch")
+    runtime = _import("onnxruntime")
     with torch.no_grad():
         result = module(*tensors)
     results = result if isinstance(result, tuple | list) else (result,)

@@ -33,7 +33,7 @@ from zkai.proof.keys import (
     key_mark,
     with_ceremony,
 )
-from zkai.proof.phase1 import verify_phase1
+from zkai.proof.phase1 import independent, verify_phase1
 from zkai.proof.points import G1, G1_GENERATOR, G2, G2_GENERATOR
 from zkai.proof.ptau import Ptau, check_powers, combine, random_coefficients, same_ratio_g1
 from zkai.proof.randompoint import beacon_seed, contribution_key, hash_to_g2, slot_seed
@@ -43,6 +43,7 @@ from zkai.proof.scalars import Progress, no_progress
 from zkai.proof.setup import domain_log, make_folder
 from zkai.proof.transcript import (
     BEACON,
+    BEACON_BOUNDS,
     MAX_BEACON_LOG,
     MIN_BEACON_LOG,
     PARTY,
@@ -115,7 +116,7 @@ def beacon(
 
     The secret is derived from SHA-256 iterated 2**log_iterations times, which anyone can repeat.
 
-    Raises InvalidInput unless the value has 1..255 bytes and 10 <= log_iterations <= 32.
+    Raises InvalidInput unless the value has 1..255 bytes and 10 <= log_iterations <= 20.
     """
     return _apply(source, target, *public_party(value, log_iterations, name), progress)
 
@@ -123,10 +124,10 @@ def beacon(
 def public_party(value: bytes, log_iterations: int, name: str) -> tuple[bytes, Contribution]:
     """Return a beacon's seed and a record that names it.
 
-    Raises InvalidInput unless the value has 1..255 bytes and 10 <= log_iterations <= 32.
+    Raises InvalidInput unless the value has 1..255 bytes and 10 <= log_iterations <= 20.
     """
     if not 1 <= len(value) <= 255 or not MIN_BEACON_LOG <= log_iterations <= MAX_BEACON_LOG:
-        raise InvalidInput("a beacon needs 1 to 255 bytes and 2**10 to 2**32 iterations")
+        raise InvalidInput(f"{BEACON_BOUNDS}, not 2**{log_iterations}")
     record = Contribution(None, None, None, None, b"", BEACON, name, value, log_iterations)
     return beacon_seed(value, log_iterations), record
 
@@ -218,7 +219,8 @@ def verify(
 ) -> CeremonyRecord:
     """Check a whole ceremony and return its record for the verifying key.
 
-    The .ptau: every point, its powers, its chain of contributions. The key: A, B, IC, alpha, beta,
+    The .ptau: every point, its powers, its chain of contributions, one of them verifiable and not
+    by `write_development_ptau`. The key: A, B, IC, alpha, beta,
     gamma and coefficients equal to those made afresh from circuit and .ptau; L and H those, divided
     by delta (random linear combinations over every point); delta the same in G1 and G2, not the
     generator, and the end of a chain of proven contributions.
@@ -228,7 +230,7 @@ def verify(
     report = progress or no_progress
     ptau = Ptau(ptau_path)
     check_powers(ptau, min(domain_log(circuit), ptau.power), report)
-    phase1 = verify_phase1(ptau)
+    phase1 = independent(ptau, verify_phase1(ptau))
     zkey = Zkey(zkey_path)
     check_points(zkey, report)
     transcript = Transcript.from_bytes(

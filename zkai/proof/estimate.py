@@ -1,6 +1,7 @@
 """What a statement costs, before any key is made.
 
-Counts and sizes come from the circuit itself and are exact. Seconds and memory are models: this
+Counts and sizes come from the circuit itself and are exact, or, where it is too large to be built
+for an estimate, from smaller ones. Seconds and memory are models: this
 machine's speed, measured by one small multi-scalar product, times the work that the prover's parts
 take for such a circuit. Gas is a formula that the chain's tests hold against measurement.
 """
@@ -19,8 +20,8 @@ import numpy as np
 from zkai import native
 from zkai.circuit.r1cs import Circuit
 from zkai.encoding import Limbs, hex32
-from zkai.proof.setup import count_coefs, domain_log
-from zkai.proof.zkey import COEF
+from zkai.errors import InvalidInput
+from zkai.proof.zkey import COEF, MAX_LOG_DOMAIN
 
 PROOF_BYTES = 256
 """A, B and C as the EVM takes them."""
@@ -54,11 +55,47 @@ class TensorFacts:
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """How large a circuit is: rows, wires (`field_wires` hold full-size values), public signals,
+    nonzero entries of A, B and C (`key_entries`: of A and B), rows by place.
+
+    `circuit_digest` is None where the sizes are extrapolated and no circuit was built.
+    """
+
+    constraints: int
+    wires: int
+    field_wires: int
+    public: int
+    entries: int
+    key_entries: int
+    by_place: Mapping[str, int] = field(default_factory=dict)
+    circuit_digest: str | None = None
+
+
+def sizes_of(circuit: Circuit) -> Sizes:
+    """Return a circuit's exact sizes."""
+    in_key = len(circuit.a.wires) + len(circuit.b.wires)
+    return Sizes(
+        constraints=circuit.n_constraints,
+        wires=circuit.n_wires,
+        field_wires=int(np.count_nonzero(circuit.is_field)),
+        public=circuit.n_public,
+        entries=in_key + len(circuit.c.wires),
+        key_entries=in_key,
+        by_place=circuit.counts(),
+        circuit_digest=hex32(circuit.digest),
+    )
+
+
+@dataclass(frozen=True)
 class Estimate:
-    """What a statement costs. `exact` counts, then measured models (see the module)."""
+    """What a statement costs: counts, `exact` unless the circuit is too large to be built for an
+    estimate, then measured models (see the module).
+    """
 
     statement: str
-    circuit_digest: str
+    exact: bool
+    circuit_digest: str | None
     constraints: int
     wires: int
     public_inputs: int
@@ -81,12 +118,14 @@ class Estimate:
         return asdict(self)
 
     def __str__(self) -> str:
+        counted = "exact" if self.exact else "about: too large to be built for an estimate"
         lines = [
             f"{self.statement}",
-            f"  constraints      {self.constraints:>14,}   exact",
-            f"  wires            {self.wires:>14,}   exact",
+            f"  constraints      {self.constraints:>14,}   {counted}",
+            f"  wires            {self.wires:>14,}   {counted}",
             f"  public inputs    {self.public_inputs:>14,}   exact",
-            f"  proving key      {_bytes(self.proving_key_bytes):>14}   within 1 kB",
+            f"  proving key      {_bytes(self.proving_key_bytes):>14}"
+            f"   {'within 1 kB' if self.exact else 'about'}",
             f"  proof            {_bytes(self.proof_bytes):>14}   exact",
             f"  setup            {self.setup_s:>12.2f} s   about, on this machine",
             f"  prove            {self.prove_s:>12.2f} s   about, on this machine",
@@ -95,7 +134,8 @@ class Estimate:
             f"  memory           {_bytes(self.memory_bytes):>14}   about, to prove",
             f"  gas              {self.gas:>14,}   at most, a whole transaction",
         ]
-        lines += ["", "most constraints come from"]
+        if self.constraints_by_place:
+            lines += ["", "most constraints come from"]
         for place, count in list(self.constraints_by_place.items())[:8]:
             lines.append(f"  {count:>10,}   {place}")
         if self.tensors:
@@ -124,56 +164,63 @@ def _quantization_lines(report: Mapping[str, Any] | None) -> list[str]:
 
 
 def estimate(
-    circuit: Circuit,
+    sizes: Sizes,
     statement: str,
     *,
     build_s: float = 0.0,
     tensors: Sequence[TensorFacts] = (),
     quantization: Mapping[str, Any] | None = None,
 ) -> Estimate:
-    """Return what proving `circuit` costs.
+    """Return what proving a circuit of the given sizes costs.
 
-    Raises InvalidInput if the circuit is empty or larger than the field's roots of unity allow.
+    Raises InvalidInput if the circuit is larger than the field's roots of unity allow.
     """
-    domain = 1 << domain_log(circuit)
-    entries = sum(len(m.wires) for m in (circuit.a, circuit.b, circuit.c))
-    field_wires = int(np.count_nonzero(circuit.is_field))
-    work = _PROVE_PER_DOMAIN * domain + _PROVE_PER_FIELD_WIRE * field_wires
-    work += _PROVE_PER_INTEGER_WIRE * (circuit.n_wires - field_wires)
-    setup_work = _SETUP_PER_DOMAIN * domain + _SETUP_PER_WIRE * circuit.n_wires
+    domain = _domain(sizes)
+    work = _PROVE_PER_DOMAIN * domain + _PROVE_PER_FIELD_WIRE * sizes.field_wires
+    work += _PROVE_PER_INTEGER_WIRE * (sizes.wires - sizes.field_wires)
+    setup_work = _SETUP_PER_DOMAIN * domain + _SETUP_PER_WIRE * sizes.wires
     point_s = seconds_per_point()
     rate = point_s / (1 + _THREAD_EFFICIENCY * (native.threads() - 1))
     return Estimate(
         statement=statement,
-        circuit_digest=hex32(circuit.digest),
-        constraints=circuit.n_constraints,
-        wires=circuit.n_wires,
-        public_inputs=circuit.n_public,
+        exact=sizes.circuit_digest is not None,
+        circuit_digest=sizes.circuit_digest,
+        constraints=sizes.constraints,
+        wires=sizes.wires,
+        public_inputs=sizes.public,
         domain_size=domain,
         proof_bytes=PROOF_BYTES,
-        proving_key_bytes=proving_key_bytes(circuit),
-        verifying_key_bytes=_VK_BYTES + _VK_BYTES_PER_INPUT * circuit.n_public,
+        proving_key_bytes=proving_key_bytes(sizes),
+        verifying_key_bytes=_VK_BYTES + _VK_BYTES_PER_INPUT * sizes.public,
         build_s=build_s,
         setup_s=_FIXED_S + rate * setup_work,
         prove_s=_FIXED_S + rate * work,
         verify_s=point_s * _VERIFY_POINTS,
         memory_bytes=_BASE_BYTES
         + _BYTES_PER_DOMAIN * domain
-        + _BYTES_PER_WIRE * circuit.n_wires
-        + _BYTES_PER_ENTRY * entries,
-        gas=GAS_BASE + GAS_PER_INPUT * circuit.n_public,
-        constraints_by_place=circuit.counts(),
+        + _BYTES_PER_WIRE * sizes.wires
+        + _BYTES_PER_ENTRY * sizes.entries,
+        gas=GAS_BASE + GAS_PER_INPUT * sizes.public,
+        constraints_by_place=sizes.by_place,
         tensors=tuple(tensors),
         quantization=quantization,
     )
 
 
-def proving_key_bytes(circuit: Circuit) -> int:
-    """Return the size of the circuit's .zkey: points of 64 bytes in G1 and 128 in G2, and rows."""
-    n_private = circuit.n_wires - circuit.n_public - 1
-    points = 64 * (circuit.n_public + 1 + 2 * circuit.n_wires + n_private)
-    points += 128 * circuit.n_wires + 64 * (1 << domain_log(circuit))
-    return _ZKEY_BYTES + points + COEF.itemsize * count_coefs(circuit)
+def _domain(sizes: Sizes) -> int:
+    log = (sizes.constraints + sizes.public).bit_length()
+    if log > MAX_LOG_DOMAIN:
+        raise InvalidInput(
+            f"about {sizes.constraints:,} constraints, at most 2**{MAX_LOG_DOMAIN} can be proven at"
+            " once; use a smaller batch, fewer steps or a smaller model"
+        )
+    return 1 << log
+
+
+def proving_key_bytes(sizes: Sizes) -> int:
+    """Return the size of a .zkey: points of 64 bytes in G1 and 128 in G2, and coefficients."""
+    points = 64 * (3 * sizes.wires) + 128 * sizes.wires + 64 * _domain(sizes)
+    return _ZKEY_BYTES + points + COEF.itemsize * (sizes.key_entries + sizes.public + 1)
 
 
 @lru_cache(maxsize=1)

@@ -70,6 +70,11 @@ def import_zkey(
     ):
         if not same_ratio((G1_GENERATOR, g1), (G2_GENERATOR, g2)):
             raise InvalidInput(f"{zkey.file.where(HEADER)}: {name} differs between G1 and G2")
+    if header.delta2 == header.gamma2 or header.delta1 == G1_GENERATOR:
+        raise InvalidInput(
+            f"{zkey.file.where(HEADER)}: delta is the generator or gamma: no contribution yet, "
+            "so anyone can forge proofs; run `zkai setup --ceremony contribute` on it first"
+        )
     make_folder(folder)
     path = Path(folder) / PROVING_FILE
     copy_zkey(zkey, path, key_mark(statement, circuit.digest, DEVELOPMENT))

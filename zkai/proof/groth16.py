@@ -6,7 +6,7 @@ C = sum over private w_i L_i + sum h_i H_i + s A + r B - r s delta.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from zkai.circuit.r1cs import Circuit, Witness
 from zkai.encoding import BASE_MODULUS, FIELD_MODULUS, Limbs, to_limbs
 from zkai.errors import InvalidInput, VerificationError
 from zkai.proof import refusals
-from zkai.proof.keys import KeyDocument, Proof, ProvingKey, VerifyingKey
+from zkai.proof.keys import CEREMONY, KeyDocument, Proof, ProvingKey, VerifyingKey
 from zkai.proof.points import (
     G1,
     G1_GENERATOR,
@@ -77,7 +77,7 @@ def prove(
         g1_from_words(c),
     )
     try:
-        verify(proof, verifying)
+        _verify_under(proof, verifying, _verify_native)
     except VerificationError as error:
         raise InvalidInput(
             f"{proving_key.path}: the proof made with this key does not verify; "
@@ -166,34 +166,62 @@ def native_values(circuit: Circuit, witness: Witness) -> dict[str, tuple[int, ..
     return values
 
 
+UNTRUSTED = (
+    "production: name the digest of the key that you trust (--vk-digest, or trusted_digests). "
+    "A key file's own record cannot show who made its powers of tau: rerun `zkai setup STATEMENT "
+    "--ceremony verify --ptau FILE --zkey FILE`, which prints the digest, or get the digest from "
+    "somebody who did"
+)
+
+
 def verify(
-    proof: Proof, key: VerifyingKey, verifier: str = "native", production: bool = False
+    proof: Proof,
+    key: VerifyingKey,
+    verifier: str = "native",
+    production: bool = False,
+    trusted_digests: Collection[bytes | str] = (),
 ) -> None:
     """Return None if `proof` holds under `key`.
 
     Checks that proof and key name the same statement, circuit and key; that every public value is
     below r; that A, B, C are canonical, on their curves, in their subgroups and not infinity; and
-    e(A, B) = e(alpha, beta) e(IC(x), gamma) e(C, delta). With `production`, also that the key comes
-    from a ceremony whose chain of contributions verifies.
+    e(A, B) = e(alpha, beta) e(IC(x), gamma) e(C, delta). A key that claims a ceremony must record
+    one whose chain of contributions verifies. If there are `trusted_digests`, the key's must be one
+    of them. `production` refuses development keys and needs trusted digests: a record proves that
+    delta has the recorded contributions, not that several parties made the key.
 
-    Raises VerificationError with the reason, InvalidInput for a malformed key or an unknown
-    verifier.
+    Raises VerificationError with the reason, InvalidInput for a malformed key, an unknown verifier
+    or `production` without a trusted digest.
     """
-    check_verifier(verifier)
-    if production:
-        key.check_production()
-    check_names(proof, key)
-    values = proof.public_values(key)
-    if verifier == "py-ecc":
-        verify_with_py_ecc(proof, key, values)
-    else:
-        _verify_native(proof, key, values)
+    check_policy(key, verifier, production, trusted_digests)
+    _verify_under(proof, key, verify_with_py_ecc if verifier == "py-ecc" else _verify_native)
 
 
-def check_verifier(verifier: str) -> None:
-    """Return None for a verifier's name. Raises InvalidInput for any other text."""
+def check_policy(
+    key: KeyDocument, verifier: str, production: bool, trusted_digests: Collection[bytes | str]
+) -> None:
+    """Return None if a verifier of that name may use the key: its provenance, and who trusts it.
+
+    Raises as `verify` does.
+    """
     if verifier not in VERIFIERS:
         raise InvalidInput(f"unknown verifier {verifier!r}: expected {' or '.join(VERIFIERS)}")
+    if production or key.key_status == CEREMONY:
+        key.check_production()
+    if production and not trusted_digests:
+        raise InvalidInput(UNTRUSTED)
+    if trusted_digests:
+        key.check_trusted(trusted_digests)
+
+
+def _verify_under(
+    proof: Proof,
+    key: VerifyingKey,
+    check: Callable[[Proof, VerifyingKey, list[int]], None],
+) -> None:
+    """Verify a proof under a key whose provenance is not the question."""
+    check_names(proof, key)
+    check(proof, key, proof.public_values(key))
 
 
 def check_names(proof: Proof, key: KeyDocument) -> None:

@@ -22,6 +22,7 @@ from zkai.circuit.r1cs import Circuit, Csr
 from zkai.encoding import Limbs, to_limbs
 from zkai.errors import InvalidInput
 from zkai.native import Int64s
+from zkai.proof import overread
 from zkai.proof.points import (
     G1_GENERATOR,
     G2_GENERATOR,
@@ -189,20 +190,18 @@ def hash_points(state: hashlib.blake2b, group: str, points: Words) -> None:
 def _hash_vanishing(state: hashlib.blake2b, domain_size: int, ptau: Ptau) -> None:
     """Hash [tau^i (tau^n - 1)] for i < n - 1.
 
-    iden3's tool goes in steps of 2**14 and takes whole steps: domains beyond 2**14 also hash i =
-    n - 1, and for the largest domain of a file that reads past the section, into the next one.
+    iden3's tools go in steps of 2**14 and take whole steps: a larger domain also hashes i = n - 1,
+    or, where the file ends before tau^(2n - 1), what `overread` says.
     """
     state.update(struct.pack(">I", domain_size - 1))
     step = min(domain_size - 1, _HASH_CHUNK)
     for start in range(0, domain_size - 1, step):
-        stop = min(start + step, len_tau(ptau) - domain_size)
+        stop = min(start + step, (2 << ptau.power) - 1 - domain_size)
         upper = ptau.range(TAU_G1, start + domain_size, stop + domain_size)
         lower = ptau.range(TAU_G1, start, stop)
         state.update(
             native_keys.points_encode("g1", native_keys.points_subtract("g1", upper, lower))
         )
-
-
-def len_tau(ptau: Ptau) -> int:
-    """Return the number of points of section 2."""
-    return int(2 << ptau.power) - 1
+        if stop < start + step:
+            last = bytes(ptau.file.view(TAU_G1)[64 * stop : 64 * stop + 64])
+            state.update(overread.hash_input(ptau.file.after(TAU_G1, 64), last))

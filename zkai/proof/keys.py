@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from zkai.circuit.binfile import SectionFile
 from zkai.circuit.r1cs import PublicSignal
-from zkai.encoding import hex32, keccak256, parse_hex32, word
+from zkai.encoding import as_path, hex32, keccak256, parse_hex32, word
 from zkai.errors import InvalidInput, VerificationError
 from zkai.proof.jsonform import (
     Document,
@@ -51,6 +51,8 @@ class KeyDocument(Document):
     """The format of the proofs, which starts every digest."""
     G2_POINTS: ClassVar[tuple[str, ...]]
     """The fields that hold points of G2, in the digest's order."""
+    SLOTS: ClassVar[Mapping[str, bytes]]
+    """The fields of G2 that a ceremony makes, and their names in its transcript."""
 
     statement: str
     circuit_digest: bytes
@@ -95,10 +97,15 @@ class KeyDocument(Document):
         check_g2([getattr(self, name) for name in self.G2_POINTS], f"verifying key: {names}")
         check_g1(self.ic, "verifying key: ic")
 
-    def check_ceremony(self) -> CeremonyRecord:
-        """Return the record of the ceremony; its chain is for `check_production` to verify.
+    def check_production(self) -> None:
+        """Return None if the key records a ceremony whose chain of contributions verifies.
 
-        Raises VerificationError for development keys and missing or empty records.
+        This shows that every delta was made by the recorded contributions, and no more: who they
+        were, that the key is this circuit's and who made tau, alpha and beta is for the ceremony's
+        `verify`, which needs circuit and .ptau. Whoever accepts proofs must know the key's digest
+        from there: see `check_trusted`.
+
+        Raises VerificationError for development keys and for a chain that does not hold.
         """
         if self.key_status != CEREMONY:
             raise VerificationError(
@@ -109,7 +116,26 @@ class KeyDocument(Document):
             raise VerificationError("the key claims a ceremony but records none")
         if self.ceremony.phase1_contributions < 1:
             raise VerificationError("the ceremony's first phase had no contribution")
-        return self.ceremony
+        _ = self._chain_holds
+
+    @cached_property
+    def _chain_holds(self) -> bool:
+        """True; raises VerificationError, again at each use, if the chain does not hold."""
+        assert self.ceremony is not None
+        deltas = [getattr(self, name) for name in self.SLOTS]
+        verify_chain_g2(self.ceremony.transcript, deltas, list(self.SLOTS.values()))
+        return True
+
+    def check_trusted(self, digests: Collection[bytes | str]) -> None:
+        """Return None if the key's digest is one of `digests`: 32 bytes, or "0x" and 64 digits.
+
+        Raises InvalidInput for what is no digest, VerificationError if the key's is not listed.
+        """
+        known = [_digest(value, f"trusted digest {i}") for i, value in enumerate(digests)]
+        if self.digest not in known:
+            raise VerificationError(
+                f"the key's digest {hex32(self.digest)} is not one that you trust"
+            )
 
     def extra_json(self) -> dict[str, Any]:
         """Return the fields that only this format has, besides its points."""
@@ -143,7 +169,8 @@ class KeyDocument(Document):
         """Parse `to_json`'s form and check every point.
 
         Raises InvalidInput, naming the field, for unknown formats and statuses, malformed or
-        non-canonical values, points off the curve, and a vk_digest that is not the key's.
+        non-canonical values, points off the curve, a vk_digest that is not the key's, a ceremony
+        that is claimed without a record or recorded without being claimed.
         """
         cls.expect_document(value, (*_FIELDS, *cls.EXTRA_FIELDS, *cls.G2_POINTS), where)
         key = cls(
@@ -162,7 +189,16 @@ class KeyDocument(Document):
         key.check()
         if parse_hex32(value["vk_digest"], f"{where}.vk_digest") != key.digest:
             raise InvalidInput(f"{where}.vk_digest: not the digest of this key")
+        if key.key_status == CEREMONY and key.ceremony is None:
+            raise InvalidInput(f"{where}.ceremony: the key claims a ceremony but records none")
+        if key.key_status == DEVELOPMENT and key.ceremony is not None:
+            raise InvalidInput(f"{where}.ceremony: a development key has no record of a ceremony")
         return key
+
+
+def _digest(value: object, where: str) -> bytes:
+    """Return a digest given as 32 bytes or as text. Raises InvalidInput otherwise."""
+    return value if isinstance(value, bytes) and len(value) == 32 else parse_hex32(value, where)
 
 
 @dataclass(frozen=True)
@@ -175,6 +211,7 @@ class VerifyingKey(KeyDocument):
     FORMAT: ClassVar[str] = FORMAT
     PROOFS: ClassVar[str] = PROOF_FORMAT
     G2_POINTS: ClassVar[tuple[str, ...]] = ("beta", "gamma", "delta")
+    SLOTS: ClassVar[Mapping[str, bytes]] = {"delta": ONE_DELTA[0]}
 
     gamma: G2
     delta: G2
@@ -187,21 +224,17 @@ class VerifyingKey(KeyDocument):
     def check(self) -> None:
         """Return None if the key is well formed: sizes, curve, subgroup, no point at infinity.
 
+        gamma and delta must differ: a C shifted by IC's points would prove any public values.
+
         Raises InvalidInput naming the point.
         """
         super().check()
         if super().n_public != self.n_public:
             raise InvalidInput("verifying key: `public` and `ic` disagree on the number of signals")
-
-    def check_production(self) -> None:
-        """Return None if the key comes from a ceremony whose chain of contributions verifies.
-
-        This shows that delta was made by the recorded contributions. That the key is this
-        circuit's over the named phase 1 is for `ceremony.verify`, which needs the circuit.
-
-        Raises VerificationError for development keys and for a chain that does not hold.
-        """
-        verify_chain_g2(self.check_ceremony().transcript, (self.delta,), ONE_DELTA)
+        if self.gamma == self.delta:
+            raise InvalidInput(
+                "verifying key: gamma and delta are the same point, so anyone can forge proofs"
+            )
 
 
 class MarkedKey:
@@ -266,9 +299,10 @@ class Keys:
 
         Raises InvalidInput if a file is missing or malformed, or if the two do not belong together.
         """
+        folder = as_path(folder)
         keys = Keys(
-            ProvingKey(Path(folder) / PROVING_FILE),
-            VerifyingKey.from_path(Path(folder) / VERIFYING_FILE),
+            ProvingKey(folder / PROVING_FILE),
+            VerifyingKey.from_path(folder / VERIFYING_FILE),
         )
         check_pair(keys.proving.zkey, keys.verifying, str(folder))
         return keys

@@ -7,6 +7,7 @@ G1 and x S in G2, where S is hashed from the challenge before it, as in Bowe, Ga
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import struct
 from dataclasses import dataclass
@@ -38,14 +39,13 @@ from zkai.proof.ptau import (
     group_of,
     section_points,
 )
-from zkai.proof.randompoint import SeedStream, beacon_seed, hash_to_g2
+from zkai.proof.randompoint import SeedStream, hash_to_g2
 from zkai.proof.ratio import g1_multiply, same_ratio
 from zkai.proof.transcript import (
     BEACON,
-    MAX_BEACON_LOG,
     MAX_CONTRIBUTIONS,
-    MIN_BEACON_LOG,
     PARTY,
+    Beacons,
     parse_parameters,
     tail_bytes,
 )
@@ -170,12 +170,13 @@ def verify_phase1(ptau: Ptau) -> tuple[PowersContribution, ...]:
             f"{ptau.path}: its first phase has no contribution: whoever made it knows its secrets"
         )
     challenge = first_challenge(ptau.ceremony_power)
+    beacons = Beacons()
     before = (G1_GENERATOR, G2_GENERATOR, G1_GENERATOR, G1_GENERATOR, G2_GENERATOR)
     for number, item in enumerate(contributions, 1):
         where = f"{ptau.path}: phase 1 contribution {number}"
         _verify_contribution(item, before, challenge, where)
         if item.kind == BEACON:
-            _verify_beacon(item, where)
+            _verify_beacon(item, beacons, where)
         before = (item.tau_g1, item.tau_g2, item.alpha_g1, item.beta_g1, item.beta_g2)  # type: ignore[assignment]
         challenge = item.next_challenge
     _verify_end(ptau, contributions[-1])
@@ -223,11 +224,44 @@ def beacon_keys(seed: bytes) -> list[tuple[int, G1, G1]]:
     return [(x, s, g1_multiply(s, x)) for x, s in zip(secrets, points, strict=True)]
 
 
-def _verify_beacon(item: PowersContribution, where: str) -> None:
-    log = item.beacon_log_iterations
-    if not MIN_BEACON_LOG <= log <= MAX_BEACON_LOG or not item.beacon:
-        raise VerificationError(f"{where}: a beacon needs a value and 2**10 to 2**32 iterations")
-    expected = beacon_keys(beacon_seed(item.beacon, log))
+@functools.cache
+def development_points() -> tuple[G1, G1, G1]:
+    """Return the s of tau, alpha and beta that mark a contribution as made for development.
+
+    A contribution's proofs of knowledge and all challenges after it are bound to its s, so nobody
+    who does not know the secrets can take the mark off.
+    """
+    stream = SeedStream(hashlib.sha256(b"zkai/development-powers/1").digest())
+    return stream.g1(), stream.g1(), stream.g1()
+
+
+def independent(
+    ptau: Ptau, contributions: tuple[PowersContribution, ...]
+) -> tuple[PowersContribution, ...]:
+    """Return the contributions that stand for a first phase: verified and not for development.
+
+    Raises VerificationError if there is none.
+    """
+    verified = contributions if first_challenge(ptau.ceremony_power) else contributions[1:]
+    if not verified:
+        raise VerificationError(
+            f"{ptau.path}: the only contribution to its first phase cannot be verified, since a "
+            f"ceremony beyond 2**{_LARGEST_HASHED_POWER} has no start to hash; use a .ptau with "
+            "more contributions"
+        )
+    mark = development_points()
+    result = tuple(c for c in verified if tuple(p.g1_s for p in c.proofs) != mark)
+    if not result:
+        raise VerificationError(
+            f"{ptau.path}: development powers: one program knew their secrets; use a .ptau of a "
+            "public ceremony, or have others contribute to this one first (snarkjs powersoftau "
+            "contribute)"
+        )
+    return result
+
+
+def _verify_beacon(item: PowersContribution, beacons: Beacons, where: str) -> None:
+    expected = beacon_keys(beacons.seed(item.beacon, item.beacon_log_iterations, where))
     if [(s, sx) for _, s, sx in expected] != [(p.g1_s, p.g1_sx) for p in item.proofs]:
         raise VerificationError(f"{where}: its keys do not follow from the beacon's value")
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from zkai import native_keys
 from zkai.circuit.binfile import SectionWriter
-from zkai.encoding import BASE_MODULUS, Limbs, to_limbs
+from zkai.encoding import BASE_MODULUS, FIELD_MODULUS, Limbs, to_limbs
 from zkai.errors import InvalidInput
 from zkai.proof.blake2b import Blake2b
 from zkai.proof.phase1 import (
     KeyProof,
     PowersContribution,
-    beacon_keys,
+    development_points,
     first_challenge,
     key_challenge,
 )
@@ -35,28 +35,47 @@ from zkai.proof.ptau import (
     group_of,
     section_points,
 )
+from zkai.proof.randompoint import SeedStream
 from zkai.proof.ratio import g1_multiply, g2_multiply
 
 MAX_DEVELOPMENT_POWER = 20
 MAX_RECORDED_POWER = 12
 
+Keys = list[tuple[int, G1, G1]]
+
 
 def write_development_ptau(path: Path | str, power: int, contributor: str = "") -> None:
     """Write an unprepared .ptau of one party, which knew tau, alpha and beta for a moment.
 
-    Without `contributor` the file records no contribution, and no key made from it ever counts as
-    a ceremony's. With it, the file is the one after that party's contribution to an empty file:
-    a first phase of one (its hashes are slow here, so up to 2**12).
+    Without `contributor` the file records no contribution. With it, the file is the one after that
+    party's contribution to an empty file: a first phase of one (its hashes are slow here, so up to
+    2**12). The contribution is marked, by `development_points`: no key counts as a ceremony's
+    unless others contributed after it.
 
     Raises InvalidInput for a power out of range, or if the file cannot be written.
+    """
+    write_powers(path, power, contributor, _development_keys())
+
+
+def _development_keys() -> Keys:
+    stream = SeedStream(secrets.token_bytes(32))
+    values = [stream.element(FIELD_MODULUS) for _ in range(3)]
+    points = development_points()
+    return [(x, s, g1_multiply(s, x)) for x, s in zip(values, points, strict=True)]
+
+
+def write_powers(path: Path | str, power: int, contributor: str, keys: Keys) -> None:
+    """Write what `write_development_ptau` does from given secrets (x, s, x s), without its mark.
+
+    `keys` is for tau, alpha and beta; whoever chose them can forge proofs.
+
+    Raises InvalidInput as `write_development_ptau` does.
     """
     largest = MAX_RECORDED_POWER if contributor else MAX_DEVELOPMENT_POWER
     if not 1 <= power <= largest or len(contributor.encode()) > 64:
         raise InvalidInput(
             f"a development .ptau needs 1 <= power <= {largest} and a name of at most 64 bytes"
         )
-    seed = secrets.token_bytes(32)
-    keys = beacon_keys(seed)
     tau, alpha, beta = (to_limbs([x]) for x, _, _ in keys)
     one = to_limbs([1])
     firsts = {TAU_G1: one, TAU_G2: one, ALPHA_G1: alpha, BETA_G1: beta, BETA_G2: beta}
@@ -88,7 +107,7 @@ def _write(path: Path | str, power: int, points: dict[int, Limbs], record: bytes
 
 
 def _contribution(
-    keys: list[tuple[int, G1, G1]], points: dict[int, Limbs], power: int, name: str
+    keys: Keys, points: dict[int, Limbs], power: int, name: str
 ) -> PowersContribution:
     """Return the record of a contribution to an empty file."""
     challenge = first_challenge(power)

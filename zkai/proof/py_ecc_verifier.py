@@ -26,6 +26,8 @@ def verify_with_py_ecc(proof: Proof, key: VerifyingKey, values: Sequence[int]) -
     """
     curve = _curve()
     alpha, beta, gamma, delta = _key_points(curve, key, ("beta", "gamma", "delta"))
+    if curve.eq(gamma, delta):
+        raise InvalidInput("verifying key: gamma and delta are the same point")
     ic = _key_ic(curve, key, len(values) + 1)
     _check_range(curve, key, values)
     a = _proof_point(curve, _g1, proof.a, "A")
@@ -45,8 +47,9 @@ def verify_commit_with_py_ecc(
     curve = _curve()
     alpha, beta, delta1, delta2 = _key_points(curve, key, ("beta", "delta1", "delta2"))
     ic = _key_ic(curve, key, len(key.challenges) + 2)
-    if any(curve.eq(x, y) for x, y in ((delta1, delta2), (delta1, curve.G2), (delta2, curve.G2))):
-        raise InvalidInput("verifying key: its deltas are equal, or the generator")
+    pairs = ((delta1, delta2), (delta1, curve.G2), (delta2, curve.G2))
+    if any(curve.eq(x, y) or curve.eq(x, curve.neg(y)) for x, y in pairs):
+        raise InvalidInput("verifying key: its deltas are equal, or the generator, up to sign")
     if len(values) != key.n_public:
         raise VerificationError(f"{len(values)} public values, the key has {key.n_public}")
     _check_range(curve, key, values)
@@ -97,7 +100,7 @@ def _curve() -> Any:
     try:
         import py_ecc.optimized_bn128 as curve
     except ImportError as error:
-        raise ToolError("the py-ecc verifier needs py-ecc: pip install 'zkai[py-ecc]'") from error
+        raise ToolError("the py-ecc verifier needs py-ecc: pip install py-ecc") from error
     finally:
         # The import raises the limit for the whole process, past what the stack can hold.
         sys.setrecursionlimit(limit)

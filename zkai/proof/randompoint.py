@@ -163,11 +163,6 @@ def beacon_seed(beacon: bytes, log_iterations: int) -> bytes:
     return beacon
 
 
-def beacon_key(beacon: bytes, log_iterations: int, slot: bytes = b"") -> tuple[int, G1, G1]:
-    """Return the scalar d and the points s, d s that a beacon's value selects for a slot."""
-    return contribution_key(slot_seed(beacon_seed(beacon, log_iterations), slot))
-
-
 def slot_seed(seed: bytes, slot: bytes) -> bytes:
     """Return the seed of one of several secrets; the seed itself where the slot has no name."""
     return hashlib.sha256(slot + seed).digest() if slot else seed

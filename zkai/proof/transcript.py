@@ -34,12 +34,14 @@ from zkai.proof.points import (
     g2_to_bytes,
     g2_uncompressed,
 )
-from zkai.proof.randompoint import beacon_key, hash_to_g2
+from zkai.proof.randompoint import beacon_seed, contribution_key, hash_to_g2, slot_seed
 from zkai.proof.ratio import same_ratio
 
 PARTY, BEACON = 0, 1
-MAX_CONTRIBUTIONS = 10_000
-MIN_BEACON_LOG, MAX_BEACON_LOG = 10, 32
+MAX_CONTRIBUTIONS = 1000
+MIN_BEACON_LOG, MAX_BEACON_LOG = 10, 20
+MAX_BEACON_WORK = 4 << MAX_BEACON_LOG
+"""The most hashes that the beacons of one chain may take: a few seconds."""
 _BODY = 3 * 64 + 128 + 64
 _TAIL = struct.Struct("<II")
 
@@ -262,9 +264,12 @@ def verify_chains(transcript: Transcript, deltas: Sequence[G1], slots: Sequence[
     entries = transcript.contributions
     if not entries:
         raise VerificationError("the ceremony has no contribution: its delta is known to everyone")
+    if len(entries) > MAX_CONTRIBUTIONS:
+        raise VerificationError(f"the ceremony has more than {MAX_CONTRIBUTIONS} contributions")
     if len(entries) % len(slots):
         raise VerificationError("the ceremony's last contribution does not cover every delta")
-    past = Transcript(transcript.circuit_hash)
+    past = hashlib.blake2b(transcript.circuit_hash)
+    beacons = Beacons()
     ends: list[G1] = [G1_GENERATOR] * len(slots)
     for index, entry in enumerate(entries):
         number, slot = divmod(index, len(slots))
@@ -272,7 +277,9 @@ def verify_chains(transcript: Transcript, deltas: Sequence[G1], slots: Sequence[
         if entry.label() != entries[number * len(slots)].label():
             raise VerificationError(f"{where}: its parts are of different parties")
         _verify_contribution(entry, past, ends[slot], slots[slot], where)
-        past = past.append(entry)
+        if entry.kind == BEACON:
+            _verify_beacon(entry, beacons, slots[slot], where)
+        past.update(entry.public_bytes())
         ends[slot] = entry.delta_after
     if fault := known_deltas(ends):
         raise VerificationError(f"the ceremony ends {fault}")
@@ -296,22 +303,55 @@ _GENERATORS_X: tuple[Any, ...] = (G1_GENERATOR[0], G2_GENERATOR[0])
 
 
 def _verify_contribution(
-    c: Contribution, past: Transcript, delta: G1, slot: bytes, where: str
+    c: Contribution, past: hashlib.blake2b, delta: G1, slot: bytes, where: str
 ) -> None:
-    if past.challenge(c.g1_s, c.g1_sx, slot) != c.transcript:
+    state = past.copy()
+    state.update(slot + g1_uncompressed(c.g1_s) + g1_uncompressed(c.g1_sx))
+    if state.digest() != c.transcript:
         raise VerificationError(f"{where}: its transcript hash does not follow from what precedes")
     challenge = hash_to_g2(c.transcript)
     if not same_ratio((c.g1_s, c.g1_sx), (challenge, c.g2_spx)):
         raise VerificationError(f"{where}: its proof of knowledge does not hold")
     if not same_ratio((delta, c.delta_after), (challenge, c.g2_spx)):
         raise VerificationError(f"{where}: its delta does not follow from the one before")
-    if c.kind == BEACON:
-        _verify_beacon(c, slot, where)
 
 
-def _verify_beacon(c: Contribution, slot: bytes, where: str) -> None:
-    if not MIN_BEACON_LOG <= c.beacon_log_iterations <= MAX_BEACON_LOG or not c.beacon:
-        raise VerificationError(f"{where}: a beacon needs a value and 2**10 to 2**32 iterations")
-    _, g1_s, g1_sx = beacon_key(c.beacon, c.beacon_log_iterations, slot)
+def _verify_beacon(c: Contribution, beacons: Beacons, slot: bytes, where: str) -> None:
+    seed = beacons.seed(c.beacon, c.beacon_log_iterations, where)
+    _, g1_s, g1_sx = contribution_key(slot_seed(seed, slot))
     if (g1_s, g1_sx) != (c.g1_s, c.g1_sx):
         raise VerificationError(f"{where}: its key does not follow from the beacon's value")
+
+
+class Beacons:
+    """Repeats the hashing of a chain's beacons, within bounds: a file must not keep us for hours.
+
+    iden3's tools allow 2**63 iterations; 2**20 a beacon are repeated here.
+    """
+
+    def __init__(self) -> None:
+        self._spent = 0
+        self._seeds: dict[tuple[bytes, int], bytes] = {}
+
+    def seed(self, value: bytes, log_iterations: int, where: str) -> bytes:
+        """Return what a beacon's value hashes to.
+
+        Raises VerificationError, naming `where`, for a beacon out of bounds.
+        """
+        if not MIN_BEACON_LOG <= log_iterations <= MAX_BEACON_LOG or not value:
+            raise VerificationError(f"{where}: {BEACON_BOUNDS}, not 2**{log_iterations}")
+        if (value, log_iterations) in self._seeds:
+            return self._seeds[value, log_iterations]
+        self._spent += 1 << log_iterations
+        if self._spent > MAX_BEACON_WORK:
+            raise VerificationError(
+                f"{where}: the beacons of one chain may take {MAX_BEACON_WORK} iterations in all"
+            )
+        seed = self._seeds[value, log_iterations] = beacon_seed(value, log_iterations)
+        return seed
+
+
+BEACON_BOUNDS = (
+    f"a beacon needs a value of 1 to 255 bytes and 2**{MIN_BEACON_LOG} to 2**{MAX_BEACON_LOG} "
+    "iterations"
+)

@@ -179,9 +179,11 @@ class Zkey(KeyFile):
         )
         for kind, size in point_sections(self.header).items():
             self.file.view(kind, size)
-        self.coefs = self._coefs()
+        _ = self.coefs
 
-    def _coefs(self) -> npt.NDArray[Any]:
+    @property
+    def coefs(self) -> npt.NDArray[Any]:
+        """The entries of section 4, in place. Raises InvalidInput if its size is not theirs."""
         data = self.file.view(COEFS)
         where = self.file.where(COEFS)
         if len(data) < 4:

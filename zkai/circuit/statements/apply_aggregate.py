@@ -23,6 +23,7 @@ from zkai.circuit.statements.base import (
     PublicValues,
     bind_context,
     check_format,
+    check_head,
     check_names,
     describe_format,
     field_element,
@@ -52,6 +53,7 @@ class ApplyAggregate:
 
     def __post_init__(self) -> None:
         check_format(VERSION, self.format)
+        check_head(VERSION, self.head)
 
     def build(self) -> Circuit:
         """Return the statement's circuit; equal statements share one."""

@@ -13,6 +13,7 @@ from zkai.circuit.r1cs import Circuit
 from zkai.circuit.tensor import Field, Ints
 from zkai.encoding import FIELD_MODULUS, canonical_json, keccak256
 from zkai.errors import InvalidInput
+from zkai.model.training import SoftmaxHead
 
 STEP_BITS = 32
 """A fork's step numbers are below 2**32."""
@@ -124,6 +125,12 @@ def field_element(where: str, name: str, value: Any) -> int:
     if not 0 <= int(value) < FIELD_MODULUS:
         raise InvalidInput(f"{where}: {name} must be in [0, r), r the order of BN254's groups")
     return int(value)
+
+
+def check_head(where: str, head: object) -> None:
+    """Return None for a head. Raises InvalidInput naming the type of anything else."""
+    if not isinstance(head, SoftmaxHead):
+        raise InvalidInput(f"{where}: head: expected a SoftmaxHead, got {type(head).__name__}")
 
 
 def bind_context(builder: Builder, context: Field) -> None:

@@ -26,6 +26,7 @@ from zkai.circuit.statements.base import (
     PublicValues,
     bind_context,
     check_format,
+    check_head,
     check_names,
     describe_format,
     field_element,
@@ -75,6 +76,8 @@ class Inference:
 
     def __post_init__(self) -> None:
         check_format(VERSION, self.format)
+        if self.head is not None:
+            check_head(VERSION, self.head)
         chosen = resolve(self.graph, self.visibility)
         object.__setattr__(self, "visibility", MappingProxyType(chosen))
         if bool(self.parameters("state")) != (self.head is not None):

@@ -28,6 +28,7 @@ from zkai.circuit.statements.base import (
     PublicValues,
     bind_context,
     check_format,
+    check_head,
     check_names,
     describe_format,
     field_element,
@@ -66,6 +67,7 @@ class TrainingStep:
     version: ClassVar[str] = VERSION
 
     def __post_init__(self) -> None:
+        check_head(VERSION, self.head)
         integer(VERSION, "batch", self.batch, 1, MAX_ROWS)
         integer(VERSION, "steps", self.steps, 1, MAX_STEPS)
         if self.loss != "softmax":

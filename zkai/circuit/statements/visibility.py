@@ -28,8 +28,13 @@ def kinds(graph: QuantGraph) -> dict[str, str]:
 def resolve(graph: QuantGraph, visibility: Mapping[str, str]) -> dict[str, str]:
     """Return each tensor's visibility: its own, else its kind's, else the default.
 
-    Raises InvalidInput for an unknown name or choice.
+    Raises InvalidInput for an unknown name or choice, and for the largest entry of a tensor that
+    has only one.
     """
+    if not isinstance(visibility, Mapping):
+        raise InvalidInput(
+            f"visibility: expected a mapping of names to choices, got {type(visibility).__name__}"
+        )
     kind_of = kinds(graph)
     for name, choice in visibility.items():
         kind = kind_of.get(name, name)
@@ -42,10 +47,16 @@ def resolve(graph: QuantGraph, visibility: Mapping[str, str]) -> dict[str, str]:
             raise InvalidInput(
                 f"visibility: {name} cannot be {choice!r}; choose from {', '.join(CHOICES[kind])}"
             )
-    return {
+    chosen = {
         name: visibility.get(name, visibility.get(kind, CHOICES[kind][0]))
         for name, kind in kind_of.items()
     }
+    for name, choice in chosen.items():
+        if choice == "argmax" and not graph.tensors[name].shape:
+            raise InvalidInput(
+                f"visibility: {name} cannot be 'argmax': it is a single number, without a shape"
+            )
+    return chosen
 
 
 def signal_name(graph: QuantGraph, name: str) -> str:

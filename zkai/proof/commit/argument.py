@@ -8,6 +8,8 @@ docs/decisions/0007-commitment-round.md argues why this is sound and zero-knowle
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 import numpy as np
 
 from zkai import native, native_keys
@@ -19,9 +21,9 @@ from zkai.proof.commit.keyfile import K1, K2, Sizes, partition
 from zkai.proof.commit.keys import CommitProof, CommitProvingKey, CommitVerifyingKey
 from zkai.proof.groth16 import (
     check_names,
+    check_policy,
     check_range,
     check_secrets,
-    check_verifier,
     checked_row,
     native_values,
     points_rows,
@@ -76,7 +78,7 @@ def prove(
         d=d,
     )
     try:
-        verify(proof, verifying)
+        _verify_under(proof, verifying, _verify_native)
     except VerificationError as error:
         raise InvalidInput(
             f"{proving_key.path}: the proof made with this key does not verify; "
@@ -158,26 +160,33 @@ def verify(
     key: CommitVerifyingKey,
     verifier: str = "native",
     production: bool = False,
+    trusted_digests: Collection[bytes | str] = (),
 ) -> None:
     """Return None if `proof` holds under `key`.
 
     Checks that proof and key name the same statement, circuit and key; that every public value is
     below r; that A, B, C, D are canonical, on their curves, in their subgroups and not infinity;
-    and, with y and the challenges recomputed, the equation of `CommitVerifyingKey`. With
-    `production`, also that the key comes from a ceremony whose chain of contributions verifies.
+    and, with y and the challenges recomputed, the equation of `CommitVerifyingKey`. A key that
+    claims a ceremony must record one whose chain of contributions verifies. If there are
+    `trusted_digests`, the key's must be one of them. `production` refuses development keys and
+    needs trusted digests: a record proves that the deltas have the recorded contributions, not that
+    several parties made the key.
 
-    Raises VerificationError with the reason, InvalidInput for a malformed key or an unknown
-    verifier.
+    Raises VerificationError with the reason, InvalidInput for a malformed key, an unknown verifier
+    or `production` without a trusted digest.
     """
-    check_verifier(verifier)
-    if production:
-        key.check_production()
+    check_policy(key, verifier, production, trusted_digests)
+    _verify_under(proof, key, verify_commit_with_py_ecc if verifier == "py-ecc" else _verify_native)
+
+
+def _verify_under(
+    proof: CommitProof,
+    key: CommitVerifyingKey,
+    check: Callable[[CommitProof, CommitVerifyingKey, list[int]], None],
+) -> None:
+    """Verify a proof under a key whose provenance is not the question."""
     check_names(proof, key)
-    values = proof.public_values(key)
-    if verifier == "py-ecc":
-        verify_commit_with_py_ecc(proof, key, values)
-    else:
-        _verify_native(proof, key, values)
+    check(proof, key, proof.public_values(key))
 
 
 def _verify_native(proof: CommitProof, key: CommitVerifyingKey, values: list[int]) -> None:

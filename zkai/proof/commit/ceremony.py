@@ -49,7 +49,7 @@ from zkai.proof.commit.keys import (
 )
 from zkai.proof.initial import hash_points, ptau_log, write_points
 from zkai.proof.keys import CEREMONY, DEVELOPMENT, key_mark, with_ceremony
-from zkai.proof.phase1 import verify_phase1
+from zkai.proof.phase1 import independent, verify_phase1
 from zkai.proof.points import G1_GENERATOR, G2_GENERATOR
 from zkai.proof.ptau import ALPHA_G1, BETA_G1, BETA_G2, Ptau, check_powers
 from zkai.proof.ratio import g2_multiply, same_ratio
@@ -117,7 +117,7 @@ def beacon(
     SHA-256 iterated 2**log_iterations times gives a seed, and the seed one secret for each delta.
 
     Raises as `contribute` does, and InvalidInput unless the value has 1..255 bytes and
-    10 <= log_iterations <= 32.
+    10 <= log_iterations <= 20.
     """
     return _apply(ceremony, source, target, *public_party(value, log_iterations, name), progress)
 
@@ -164,7 +164,8 @@ def verify(
 ) -> CeremonyRecord:
     """Check a whole ceremony and return its record for the verifying key.
 
-    The .ptau: every point, its powers, its chain of contributions. The proving key, all of it: the
+    The .ptau: every point, its powers, its chain of contributions, one of them verifiable and not
+    by `write_development_ptau`. The proving key, all of it: the
     partition's sizes, alpha, beta, IC, A and B equal to those made afresh from circuit and .ptau;
     K1 those of round 1 divided by delta1, K2 those of round 2 and H divided by delta2; the deltas
     the same in G1 and G2, trivial in no way, and each the end of a chain of proven contributions.
@@ -174,7 +175,7 @@ def verify(
     report = progress or no_progress
     lint_rounds(ceremony.circuit)
     ptau = _checked_ptau(ceremony, report)
-    phase1 = verify_phase1(ptau)
+    phase1 = independent(ptau, verify_phase1(ptau))
     transcript = _verify_key(ceremony, ptau, CommitKeyFile(source), True, report)
     report("verify ceremony", 1.0)
     return CeremonyRecord(ptau.power, len(phase1), phase1[-1].next_challenge, transcript)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from zkai.circuit.r1cs import Circuit
-from zkai.encoding import word
+from zkai.encoding import as_path, word
 from zkai.errors import InvalidInput
 from zkai.proof.commit.challenges import PROOF_FORMAT, challenge_seed, challenges, folded
 from zkai.proof.commit.keyfile import CommitKeyFile
 from zkai.proof.jsonform import expect_text
 from zkai.proof.keys import KeyDocument, MarkedKey, Proof, points_ic
 from zkai.proof.points import G1, G2
-from zkai.proof.record import verify_chain_g2
 from zkai.proof.transcript import known_deltas
 from zkai.proof.zkey import IC
 
@@ -37,6 +37,7 @@ class CommitVerifyingKey(KeyDocument):
     PROOFS: ClassVar[str] = PROOF_FORMAT
     G2_POINTS: ClassVar[tuple[str, ...]] = ("beta", "delta1", "delta2")
     EXTRA_FIELDS: ClassVar[tuple[str, ...]] = ("challenges",)
+    SLOTS: ClassVar[Mapping[str, bytes]] = dict(zip(("delta1", "delta2"), SLOTS, strict=True))
 
     delta1: G2
     delta2: G2
@@ -61,16 +62,6 @@ class CommitVerifyingKey(KeyDocument):
             raise InvalidInput("verifying key: `challenges` and `ic` disagree on their number")
         if fault := known_deltas((self.delta1, self.delta2)):
             raise InvalidInput(f"verifying key: it ends {fault}")
-
-    def check_production(self) -> None:
-        """Return None if the key comes from a ceremony whose chain of contributions verifies.
-
-        This shows that both deltas were made by the recorded contributions. That the whole key is
-        this circuit's is for `zkai.proof.commit.ceremony.verify`, which needs circuit and key.
-
-        Raises VerificationError for development keys and for a chain that does not hold.
-        """
-        verify_chain_g2(self.check_ceremony().transcript, (self.delta1, self.delta2), SLOTS)
 
     def public_wires(self, values: list[int], d: G1) -> list[int]:
         """Return y and the challenges that the public values and the commitment D give.
@@ -146,9 +137,10 @@ class CommitKeys:
 
         Raises InvalidInput if a file is missing or malformed, or if the two do not belong together.
         """
+        folder = as_path(folder)
         keys = CommitKeys(
-            CommitProvingKey(Path(folder) / PROVING_FILE),
-            CommitVerifyingKey.from_path(Path(folder) / VERIFYING_FILE),
+            CommitProvingKey(folder / PROVING_FILE),
+            CommitVerifyingKey.from_path(folder / VERIFYING_FILE),
         )
         points = verifying_points(keys.proving.file)
         if points != {name: getattr(keys.verifying, name) for name in points}:
