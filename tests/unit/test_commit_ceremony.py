@@ -104,8 +104,8 @@ def test_production_needs_a_digest_that_the_verifier_trusts() -> None:
             argument.verify(
                 made, used.verifying, production=production, trusted_digests=[bytes(32)]
             )
+    digests = [keys().verifying.digest]
     with pytest.raises(VerificationError, match="development key"):
-        digests = [keys().verifying.digest]
         argument.verify(proof(), keys().verifying, production=True, trusted_digests=digests)
 
 
