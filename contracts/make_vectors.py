@@ -1,6 +1,6 @@
 """Groth16 keys, proofs and forgeries that the Python, C and Solidity verifiers must agree on.
 
-    python contracts/make_vectors.py            writes contracts/vectors/groth16_N.json
+    python contracts/make_vectors.py            writes contracts/vectors/*.json
     python contracts/make_vectors.py --check    compares them with what stands there
 
 Whoever knows a setup's secrets proves anything: with the scalars alpha, beta, gamma, delta and
@@ -257,14 +257,56 @@ def vectors(n: int) -> dict[str, Any]:
     return {"key": key.to_json(), "cases": cases.rows}
 
 
+def malformed_keys() -> list[dict[str, Any]]:
+    """Keys that every verifier refuses, first a good one, each with a proof of its inputs.
+
+    Where the secrets are known the proof's equation holds, so only the key's own check refuses it.
+    """
+    label = "groth16/malformed"
+    publics = [scalar(f"{label}/x/{i}") for i in range(2)]
+    rows = []
+
+    def add(name: str, key: Key, words: Words | None = None, good: bool = False) -> None:
+        row = {
+            "name": name,
+            "success": good,
+            "key": [hex(w) for w in words or key.words()],
+            "proof": [hex(w) for w in key.prove(publics, label)],
+            "publics": [hex(w) for w in publics],
+        }
+        rows.append(row)
+
+    good = Key(label, 2)
+    words = good.words()
+    add("well formed", good, good=True)
+    same = Key(label, 2)
+    same.delta = same.gamma
+    add("gamma is delta", same)
+    infinite = Key(label, 2)
+    infinite.ic[1] = 0
+    at_infinity = [*good.words()[:20], 0, 0, *good.words()[22:]]
+    add("ic[1] at infinity", infinite, at_infinity)
+    for name, start in (("alpha", 4), ("beta", 6), ("gamma", 10), ("delta", 14), ("ic[2]", 22)):
+        off = list(words)
+        off[start + 1] ^= 1
+        add(f"{name} off its curve", good, off)
+    for name, start in (("beta", 6), ("gamma", 10), ("delta", 14)):
+        outside = [*words[:start], *outside_subgroup(), *words[start + 4 :]]
+        add(f"{name} outside the subgroup", good, outside)
+        add(f"{name} at infinity", good, [*words[:start], 0, 0, 0, 0, *words[start + 4 :]])
+    return rows
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
     check = parser.parse_args().check
     stale = []
-    for n in COUNTS:
-        path = FOLDER / f"groth16_{n}.json"
-        text = json.dumps(vectors(n), indent=1) + "\n"
+    made: dict[str, Any] = {f"groth16_{n}.json": vectors(n) for n in COUNTS}
+    made["malformed_keys.json"] = malformed_keys()
+    for name, value in made.items():
+        path = FOLDER / name
+        text = json.dumps(value, indent=1) + "\n"
         if check and (not path.exists() or path.read_text() != text):
             stale.append(str(path))
         elif not check:

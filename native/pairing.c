@@ -306,7 +306,8 @@ static int combine_inputs(g1_affine_t *inputs, g1_affine_t *points, const uint64
 }
 
 /* Check one proof. Every point is checked first: canonical, on its curve, in its subgroup and not
- * infinity; gamma is not delta; every input is below r. On a fault, *where says which value has it. */
+ * infinity; gamma is not delta; every input is below r. On a fault, *where says which value has it.
+ */
 int ZK_NAME(zk_groth16_verify)(const uint64_t *alpha, const uint64_t *beta, const uint64_t *gamma,
                                const uint64_t *delta, const uint64_t *ic, const uint64_t *x,
                                size_t n, const uint64_t *a, const uint64_t *b, const uint64_t *c,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from zkai.circuit.statements.bound_head import attach_head
 from zkai.encoding import FIELD_MODULUS
 from zkai.errors import InvalidInput
 from zkai.model.calibrate import QuantConfig
-from zkai.model.fixed_point import FloatArray
+from zkai.model.fixed_point import FloatArray, IntArray
 from zkai.model.graph import AveragePool, Graph, Relu, Reshape, Transpose
 from zkai.model.quant_graph import QuantGraph
 from zkai.model.quantize import dequantize, quantize
@@ -65,6 +66,8 @@ class Inference(inference.Inference):
         """Return the public outputs of a proof as real numbers, by tensor name.
 
         A committed output is left out; of an argmax output, the indices are returned.
+
+        Raises InvalidInput, naming the output, if these are not a proof's values of this statement.
         """
         results = {}
         for name in self.graph.outputs:
@@ -72,14 +75,26 @@ class Inference(inference.Inference):
             signal = "output" if len(self.graph.outputs) == 1 else f"output.{name}"
             if choice == "committed":
                 continue
-            signed = [v - FIELD_MODULUS if v > FIELD_MODULUS // 2 else v for v in public[signal]]
-            integers = np.array(signed, dtype=np.int64)
+            shape = self.graph.tensors[name].shape
+            size = prod(shape if choice == "public" else shape[:-1])
+            integers = _signed(public, signal, size)
             if choice == "public":
-                shape = self.graph.tensors[name].shape
                 results[name] = dequantize(self.graph, name, integers.reshape(shape))
             else:
                 results[name] = integers.astype(np.float64)
         return results
+
+
+def _signed(public: Mapping[str, tuple[int, ...]], signal: str, size: int) -> IntArray:
+    """Return a public signal's `size` integers, of which those above r / 2 are negative."""
+    values = public.get(signal) if isinstance(public, Mapping) else None
+    if not isinstance(values, tuple) or len(values) != size:
+        raise InvalidInput(f"{signal}: expected the public values of a proof of this statement")
+    signed = [v - FIELD_MODULUS if v > FIELD_MODULUS // 2 else v for v in values]
+    try:
+        return np.array(signed, dtype=np.int64)
+    except OverflowError as error:
+        raise InvalidInput(f"{signal}: holds a number that no tensor has") from error
 
 
 def attached_head(

@@ -316,6 +316,8 @@ def verify(
         raise InvalidInput(
             f"expected a Proof, got {type(proof).__name__}; Proof.from_path reads one"
         )
+    _check_type("verifier", verifier, str)
+    _check_type("production", production, bool)
     report("verify", 0.0)
     groth16.verify(proof, key, verifier, production, trusted_digests)
     if destination is not None:

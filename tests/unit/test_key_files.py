@@ -413,6 +413,7 @@ CEREMONY_EDITS: list[tuple[str, Any, str]] = [
     ("ceremony.phase1.digest", "00", "digest"),
     ("ceremony.circuit_hash", "zz", "circuit_hash"),
     ("ceremony.contributions", {}, "contributions"),
+    ("ceremony.contributions", [{}] * 1001, "at most 1000"),
     ("ceremony.contributions.0.kind", "robot", "kind"),
     ("ceremony.contributions.0.name", "n" * 300, "name"),
     ("ceremony.contributions.0.beacon_log_iterations", 64, "beacon_log_iterations"),

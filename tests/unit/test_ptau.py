@@ -250,9 +250,10 @@ def test_a_lone_contribution_that_cannot_be_verified_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As beyond 2**22, where the first contribution has nothing to be checked against."""
+    last = ceremony_files()[3]
     monkeypatch.setattr("zkai.proof.phase1._LARGEST_HASHED_POWER", 3)
     with pytest.raises(VerificationError, match="cannot be verified"):
-        ceremony.verify(circuit(), ptau(), ceremony_files()[3])
+        ceremony.verify(circuit(), ptau(), last)
 
 
 def as_beacon(log_iterations: int) -> bytes:

@@ -223,6 +223,11 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
     facts = proof_facts(proof)
     grade = "proven (ceremony key)" if key.key_status == "ceremony" else "proven (development key)"
     console.say(f"{options.proof}: {proof.statement} verified, {grade}")
+    if key.key_status == "ceremony" and not options.vk_digest:
+        console.say(
+            "the ceremony is what the key file records, and one party could have made all of it: "
+            "--vk-digest names the key that you trust"
+        )
     for name, values in proof.public.items():
         console.say(f"  {name:<14} {_shown(values)}")
     return {"verified": True, "verifier": options.verifier, "grade": grade, **facts}

@@ -59,6 +59,11 @@ class QuantConfig:
         }
         for name, (low, high) in ranges.items():
             _check_integer(name, getattr(self, name), low, high)
+        if not isinstance(self.scale_bits, Mapping):
+            raise InvalidInput(
+                "scale_bits: expected a mapping of tensors to bits, got"
+                f" {type(self.scale_bits).__name__}"
+            )
         for tensor, bits in self.scale_bits.items():
             _check_integer(f"scale_bits[{tensor!r}]", bits, 0, MAX_SCALE_BITS)
 

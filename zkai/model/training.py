@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -317,12 +318,16 @@ def apply_update(head: SoftmaxHead, state: HeadState, update: IntArray) -> HeadS
     return HeadState(weights, state.velocity)
 
 
+def _is_finite(number: float) -> bool:
+    return isinstance(number, int) or math.isfinite(number)
+
+
 def learning_rate(head: SoftmaxHead, rate: float, batch: int) -> int:
     """Return the integer c with rate / batch = c * 2**-rate_shift exactly.
 
     Raises InvalidInput, proposing the nearest rates that are exact, if there is none in range.
     """
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not np.isfinite(rate):
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not _is_finite(rate):
         raise InvalidInput(f"learning rate: expected a finite number, got {rate!r}")
     if batch < 1:
         raise InvalidInput(f"a batch needs at least 1 row, got {batch}")

@@ -45,7 +45,9 @@ class CeremonyRecord:
                 raise InvalidInput(f"{where}.phase1.{name}: expected a small integer")
         listed = value["contributions"]
         if not isinstance(listed, list) or len(listed) > MAX_CONTRIBUTIONS:
-            raise InvalidInput(f"{where}.contributions: expected a list")
+            raise InvalidInput(
+                f"{where}.contributions: expected a list of at most {MAX_CONTRIBUTIONS}"
+            )
         contributions = tuple(
             Contribution.from_json(item, f"{where}.contributions[{i}]")
             for i, item in enumerate(listed)

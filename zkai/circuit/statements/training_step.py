@@ -70,7 +70,7 @@ class TrainingStep:
         check_head(VERSION, self.head)
         integer(VERSION, "batch", self.batch, 1, MAX_ROWS)
         integer(VERSION, "steps", self.steps, 1, MAX_STEPS)
-        if self.loss != "softmax":
+        if not isinstance(self.loss, str) or self.loss != "softmax":
             raise InvalidInput(f"{VERSION}: loss must be 'softmax', got {self.loss!r}")
         if self.learning_rate is not None:
             training.learning_rate(self.head, self.learning_rate, self.batch)

@@ -43,7 +43,7 @@ def resolve(graph: QuantGraph, visibility: Mapping[str, str]) -> dict[str, str]:
                 f"visibility: unknown tensor {name!r}; the model has {', '.join(kind_of)}, and"
                 " input, output or weights stand for all of a kind"
             )
-        if choice not in CHOICES[kind]:
+        if not isinstance(choice, str) or choice not in CHOICES[kind]:
             raise InvalidInput(
                 f"visibility: {name} cannot be {choice!r}; choose from {', '.join(CHOICES[kind])}"
             )
