@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from math import prod
 
-from zkai.circuit.statements.base import Statement
+from zkai.circuit.statements.base import PLAIN, Statement
 from zkai.circuit.statements.inference import STATE_SIGNALS, Inference
 from zkai.circuit.statements.training_step import TrainingStep
+from zkai.errors import InvalidInput
 from zkai.model.quant_graph import Conv, MatMul, QuantNode, Relu, Sigmoid, Softmax
 from zkai.proof.estimate import Sizes, sizes_of
 
@@ -22,7 +23,15 @@ _ROWS_PER_SOFTMAX_ENTRY, _ROWS_PER_COMMITTED_BIT = 110, 1.2
 
 
 def rough_sizes(statement: Statement) -> Sizes | None:
-    """Return a large statement's approximate sizes, or None if it can well be built."""
+    """Return a large statement's approximate sizes, or None if it can well be built.
+
+    Raises InvalidInput for a statement with a commitment round, which is counted otherwise.
+    """
+    if isinstance(statement, TrainingStep | Inference) and statement.format != PLAIN:
+        raise InvalidInput(
+            f"{statement.version}: this is for plain Groth16; zkai.proof.commit makes keys and "
+            f"proofs of the format {statement.format}"
+        )
     if isinstance(statement, TrainingStep):
         cells = prod(statement.head.shape)
         rows = statement.batch * statement.steps

@@ -99,15 +99,16 @@ class KeyCase:
     proof: list[int]
     publics: list[int]
 
-    def points(self) -> tuple[Any, Any, Any, Any, tuple[Any, ...]]:
-        """alpha, beta, gamma, delta, ic."""
+    def points(self) -> dict[str, Any]:
+        """The points by their names in a key."""
         w = self.key
         twists = [
             ((w[i + 1], w[i]), (w[i + 3], w[i + 2])) if any(w[i : i + 4]) else None
             for i in (6, 10, 14)
         ]
         rest = [(w[i], w[i + 1]) if w[i] or w[i + 1] else None for i in (4, 18, 20, 22)]
-        return rest[0], *twists, tuple(rest[1:])  # type: ignore[return-value]
+        named = dict(zip(("beta", "gamma", "delta"), twists, strict=True))
+        return {"alpha": rest[0], "ic": tuple(rest[1:]), **named}
 
 
 def key_cases() -> list[KeyCase]:
@@ -131,7 +132,7 @@ def test_every_verifier_refuses_a_malformed_key(name: str, chain: EmbeddedChain)
     case = KEY_CASES[name]
     digest = case.key[2].to_bytes(32, "big")
     signals = tuple(PublicSignal(f"x{i}", 1) for i in range(2))
-    key = VerifyingKey("vector/1", digest, "development", signals, *case.points())
+    key = VerifyingKey("vector/1", digest, "development", signals, **case.points())
     proof = proof_from_words(key, case.proof, case.publics)
     fault = native.groth16_verify(
         g1_words(key.alpha),

@@ -73,7 +73,11 @@ class Sizes:
 
 
 def sizes_of(circuit: Circuit) -> Sizes:
-    """Return a circuit's exact sizes."""
+    """Return a circuit's exact sizes.
+
+    Raises InvalidInput for a circuit with a commitment round, whose proofs cost otherwise.
+    """
+    circuit.require_plain("an estimate")
     in_key = len(circuit.a.wires) + len(circuit.b.wires)
     return Sizes(
         constraints=circuit.n_constraints,
