@@ -340,8 +340,8 @@ def small_caps(monkeypatch: pytest.MonkeyPatch) -> None:
         (onnx_reader, "MAX_FILE_BYTES"),
         (files, "MAX_INPUT_BYTES"),
         (opening, "MAX_BYTES"),
-        (key_files, "MAX_PROOF_BYTES"),
-        (key_files, "MAX_VK_BYTES"),
+        (key_files.Proof, "MAX_BYTES"),
+        (key_files.VerifyingKey, "MAX_BYTES"),
     ):
         assert getattr(module, name) >= 1 << 20
         monkeypatch.setattr(module, name, 1 << 20)
