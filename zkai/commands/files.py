@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from zkai.encoding import read_capped
+from zkai.encoding import parse_json, read_capped
 from zkai.errors import InvalidInput
 
 MAX_INPUT_BYTES = 1 << 28
@@ -37,12 +36,12 @@ def read_input(path: Path) -> dict[str, Any]:
         raise InvalidInput(f"{path}: holds {text}; give finite numbers")
 
     try:
-        content = json.loads(data, object_pairs_hook=unique, parse_constant=refuse)
+        content = parse_json(data, object_pairs_hook=unique, parse_constant=refuse)
+        if not isinstance(content, dict):
+            raise InvalidInput(f"{path}: expected a JSON object of named values")
+        return {key: _value(item, f"{path}: {key}") for key, item in content.items()}
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise InvalidInput(f"{path}: expected a JSON object of named values")
-    return {key: _value(item, f"{path}: {key}") for key, item in content.items()}
 
 
 def _value(item: Any, where: str) -> Any:
