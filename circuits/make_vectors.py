@@ -445,6 +445,8 @@ def rule_13() -> list[Vector]:
     x, y = integers("m x", (4, 6), 0, 31), integers("m y", (4,), 0, 2)
     mlp = training_hidden.mlp_step(profile, base, x, y, 1024)
     lora = training_hidden.lora_step(profile, base, factors, x, y, 1024)
+    finer = training_hidden.HiddenProfile(input_scale_bits=10)
+    fine = training_hidden.lora_step(finer, base, factors, x, y, 1024)
     shared = {"profile": vars(profile), "x": x, "labels": y, "learning_rate": 1024}
     shared |= {name: getattr(base, name) for name in ("w1", "b1", "w2", "b2")}
     new = {f"new_{name}": getattr(mlp, name) for name in ("w1", "b1", "w2", "b2")}
@@ -454,6 +456,13 @@ def rule_13() -> list[Vector]:
             "lora_step",
             lambda: {"new_a": lora.a, "new_b": lora.b},
             **shared,
+            a=factors.a,
+            b=factors.b,
+        ),
+        vector(
+            "lora_step",
+            lambda: {"new_a": fine.a, "new_b": fine.b},
+            **{**shared, "profile": vars(finer)},
             a=factors.a,
             b=factors.b,
         ),

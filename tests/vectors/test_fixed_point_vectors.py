@@ -299,18 +299,23 @@ def mlp_step(v: Vector) -> Any:
 
 def lora_step(v: Vector) -> Any:
     rate, t = v["learning_rate"], v["profile"]["rate_shift"]
-    low = nested(lambda a: rescale(a, 16), product(v["x"], v["a"]))
+    sx, sw, sa = (v["profile"][f"{name}_scale_bits"] for name in ("input", "weight", "activation"))
+    larger = max(sx, sa)
+    low = nested(lambda a: rescale(a, sx + sw - sa), product(v["x"], v["a"]))
     parts = zip(product(v["x"], v["w1"]), product(low, v["b"]), strict=True)
     z = [
-        [rescale(p + b * 2**4 + q, 12) for p, b, q in zip(row, v["b1"], more, strict=True)]
+        [
+            rescale((p + b * 2**sx) * 2 ** (larger - sx) + q * 2 ** (larger - sa), larger + sw - sa)
+            for p, b, q in zip(row, v["b1"], more, strict=True)
+        ]
         for row, more in parts
     ]
     hidden, mask = nested(lambda a: max(a, 0), z), nested(lambda a: int(a >= 1), z)
     raw = nested(lambda a, m: a * m, product(output_error(v, hidden), turned(v["w2"])), mask)
-    back = nested(lambda a: rescale(a, 32), product(raw, turned(v["b"])))
+    back = nested(lambda a: rescale(a, 2 * sw), product(raw, turned(v["b"])))
     return {
-        "new_a": updated(v["a"], product(turned(v["x"]), back), 12, rate, t, 16, 20),
-        "new_b": updated(v["b"], product(turned(low), raw), 28, rate, t, 16, 20),
+        "new_a": updated(v["a"], product(turned(v["x"]), back), sx + 8, rate, t, 16, 20),
+        "new_b": updated(v["b"], product(turned(low), raw), sa + 8 + sw, rate, t, 16, 20),
     }
 
 

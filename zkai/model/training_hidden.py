@@ -145,15 +145,21 @@ def lora_layer(
 ) -> tuple[IntArray, IntArray, IntArray]:
     """Return t = R(x A), z and ReLU's mask of z = R(x W0 + (b0 << sx) + t B) (rule 13).
 
-    t has x's scale, so that t B has the accumulator's.
+    t has the activations' scale; the two terms of z are added at the larger one of sx and sa.
 
     Raises InvalidInput if t or z overflows.
     """
-    sx, sw = profile.input_scale_bits, profile.weight_scale_bits
-    low = rescale(x @ factors.a, sw)
+    sx, sw, sa = (
+        profile.input_scale_bits,
+        profile.weight_scale_bits,
+        profile.activation_scale_bits,
+    )
+    low = rescale(x @ factors.a, sx + sw - sa)
     check_width(low, profile.hidden_width, "LoRA t")
-    acc = x @ base.w1 + (base.b1 << np.int64(sx)) + low @ factors.b
-    z = rescale(acc, sx + sw - profile.activation_scale_bits)
+    larger = max(sx, sa)
+    acc = (x @ base.w1 + (base.b1 << np.int64(sx))) << np.int64(larger - sx)
+    acc = acc + ((low @ factors.b) << np.int64(larger - sa))
+    z = rescale(acc, larger + sw - sa)
     check_width(z, profile.hidden_width, "hidden layer")
     return low, z, relu_mask(z)
 
@@ -178,8 +184,9 @@ def lora_step(
     check_width(raw, profile.raw_error_width, "raw hidden error")
     back = rescale(raw @ factors.b.T, 2 * profile.weight_scale_bits)
     check_width(back, profile.error_width, "LoRA error")
-    sx, se, sw = profile.input_scale_bits, profile.error_scale_bits, profile.weight_scale_bits
+    se, raw_scale = profile.error_scale_bits, profile.error_scale_bits + profile.weight_scale_bits
+    inner, outer = profile.input_scale_bits + se, profile.activation_scale_bits + raw_scale
     return LoraFactors(
-        fused_update(profile, factors.a, x.T @ back, sx + se, rate),
-        fused_update(profile, factors.b, low.T @ raw, sx + se + sw, rate),
+        fused_update(profile, factors.a, x.T @ back, inner, rate),
+        fused_update(profile, factors.b, low.T @ raw, outer, rate),
     )
