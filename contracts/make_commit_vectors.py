@@ -35,7 +35,7 @@ from contracts.make_vectors import (
 )
 
 SHAPES = ((0, 1), (1, 2), (2, 3), (9, 2), (9, 4), (64, 4))
-NAMES = ("fold", "alpha", "tag", "freivalds")
+NAMES = ("fold", "alpha", "third", "fourth")
 DOMAIN = keccak256(b"zkai.groth16-commit/1")
 
 

@@ -276,6 +276,34 @@ def test_multiplicities_after_the_challenges_would_pass_anything() -> None:
         circuit.check(circuit.finish(Partial(fudged), challenges_of(fudged)))
 
 
+@pytest.mark.parametrize(
+    ("power", "size"),
+    [(1, 64), (2, 4)],
+    ids=["alpha is the fold, in table 0", "alpha is the fold's square, in table 1"],
+)
+def test_alpha_that_follows_from_the_fold_would_pass_any_pair(power: int, size: int) -> None:
+    """(0, v) then has the pole of (0, f(0)), and a fractional multiplicity fits its residue."""
+    builder = Builder("pairs", commit=True)
+    table = np.arange(size) * 3 + 2
+    x, y = (builder.private_int(name) for name in "xy")
+    check_range(builder, builder.private_int("v", (40,)), 0, 15)
+    lookups(builder).function("f", table, x, y, "f")
+    circuit = builder.build()
+    partial = circuit.begin({"x": np.array(0), "y": np.array(99), "v": np.arange(40) % 16})
+    wires = next(s.wires for s in circuit.steps if "f multiplicities" in s.label)
+    fudged = partial.witness.copy()
+    # 1 / (s - 0 - s v) for table 0 and 1 / (s^2 - 0 - s v - s^2) for table 1, against v = f(0) = 2
+    fraction = (
+        (1 - 2) * pow(1 - 99, -1, FIELD_MODULUS) if power == 1 else 2 * pow(99, -1, FIELD_MODULUS)
+    )
+    fudged[wires] = 0
+    fudged[wires[0]] = to_limbs([fraction % FIELD_MODULUS])[0]
+    for fold in challenges_of(fudged):
+        circuit.check(circuit.finish(Partial(fudged), [fold, pow(fold, power, FIELD_MODULUS)]))
+    with pytest.raises(VerificationError, match="balance"):
+        circuit.check(circuit.finish(Partial(fudged), challenges_of(fudged)))
+
+
 def test_a_product_after_the_challenge_would_pass_any_matrix() -> None:
     """z u = x w u is one equation: whoever knows u first finds another z."""
     circuit, (z,) = gadget_circuit(
@@ -284,7 +312,7 @@ def test_a_product_after_the_challenge_would_pass_any_matrix() -> None:
     inputs = {"x": RNG.integers(-50, 50, (3, 4)), "w": RNG.integers(-50, 50, (4, 2))}
     partial = circuit.begin(inputs)
     challenges = challenges_of(circuit.round_one(partial))
-    u = challenges[3]
+    u = challenges[0]
     fudged = partial.witness.copy()
     first = z.rows.wires.reshape(3, 2)[0]
     old = from_limbs(fudged[first])

@@ -45,7 +45,7 @@ def test_signals_are_folded_into_one_public_wire(n: int) -> None:
         FIELD_MODULUS
     )
     assert from_limbs(circuit.signal_values(witness)) == x
-    assert circuit.signal_wires.tolist() == list(range(6, 6 + n))
+    assert circuit.signal_wires.tolist() == list(range(4, 4 + n))
     assert (circuit.rounds[circuit.signal_wires] == 1).all()
     forged = witness.copy()
     forged[1, 0] ^= 1
@@ -58,14 +58,14 @@ def test_round_two_is_empty_after_round_one() -> None:
     partial = circuit.begin({"x": np.array([1, 2, 3]), "y": np.array([3, 4])})
     first = circuit.round_one(partial)
     assert not first[circuit.rounds == 2].any()
-    one = circuit.finish(partial, [1, 2, 3, 4])
-    other = circuit.finish(partial, [5, 6, 7, 8])
+    one = circuit.finish(partial, [1, 2])
+    other = circuit.finish(partial, [5, 6])
     same = circuit.rounds == 1
     assert (one[same] == first[same]).all()
     assert (other[same] == first[same]).all()
     circuit.check(one)
     circuit.check(other)
-    with pytest.raises(InvalidInput, match="expected 4 challenges, got 3"):
+    with pytest.raises(InvalidInput, match="expected 2 challenges, got 3"):
         circuit.finish(partial, [1, 2, 3])
     with pytest.raises(InvalidInput, match="come from a commitment"):
         circuit.solve({"x": np.array([1, 2, 3]), "y": np.array([3, 4])})
@@ -83,7 +83,7 @@ def test_the_lint_refuses_every_misplaced_wire() -> None:
 
 def test_integers_and_bound_values_cannot_follow_from_a_challenge() -> None:
     b = Builder("late", commit=True)
-    late = define_product(b, "late", b.challenge("alpha"), b.challenge("tag"))
+    late = define_product(b, "late", b.challenge("alpha"), b.challenge("fold"))
     with pytest.raises(InvalidInput, match="from a challenge"):
         b.hint("h", lambda x: [x], [late], [()])
     with pytest.raises(InvalidInput, match="must fix it first"):
@@ -100,7 +100,7 @@ def test_the_digest_covers_challenges_and_partition() -> None:
     rounds[-1] = 1
     others = [
         dataclasses.replace(circuit, rounds=rounds),
-        dataclasses.replace(circuit, challenges=("fold", "alpha", "tag", "other")),
+        dataclasses.replace(circuit, challenges=("fold", "other")),
     ]
     assert len({c.digest for c in [circuit, *others]}) == 3
 

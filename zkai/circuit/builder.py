@@ -35,8 +35,12 @@ Row = tuple[Ints, Ints, Ids]
 """Raw rows in CSR form: indptr, wires, coefficient ids."""
 
 
-CHALLENGES = ("fold", "alpha", "tag", "freivalds")
-"""The challenges of a circuit with a commitment round: independent hashes of the commitment."""
+CHALLENGES = ("fold", "alpha")
+"""The challenges of a circuit with a commitment round: independent hashes of the commitment.
+
+`fold` is where the signals, the products and the tables' entries are evaluated as polynomials;
+`alpha` is where the lookups are, and must not follow from it.
+"""
 
 
 class Deferred(Protocol):

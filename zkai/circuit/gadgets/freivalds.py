@@ -1,7 +1,7 @@
 """Products of private matrices with a commitment round (Freivalds' check).
 
-With x (b, k), w (k, m) and z (b, m) fixed in round 1 and u = (1, r, ..., r^(m-1)) for a challenge
-r, the rows prove x (w u) = z u. If x w differs from z, some row of x w - z is a polynomial in r of
+With x (b, k), w (k, m) and z (b, m) fixed in round 1 and u = (1, r, ..., r^(m-1)) for the challenge
+r = `fold`, the rows prove x (w u) = z u. If x w differs from z, some row of x w - z is a polynomial in r of
 degree below m that is not zero: at most m - 1 of the challenges pass it. By the bounds of x and w
 every sum of x w is below 2^62, far from the field's order, so that z is the integers' product.
 
@@ -106,7 +106,7 @@ class Products:
 
     def _horner(self, matrix: Tensor) -> Tensor:
         """Return matrix @ (1, r, r^2, ...): one row for each element but the last column's."""
-        r, n = self._builder.challenge("freivalds"), matrix.shape[1]
+        r, n = self._builder.challenge("fold"), matrix.shape[1]
         total = Tensor(matrix.shape[:1], matrix[:, n - 1].rows, None)
         for column in range(n - 2, -1, -1):
             total = define_product(self._builder, "freivalds", total, r, plus=matrix[:, column])

@@ -5,10 +5,12 @@ counts as t = v0 + s v1 + s^2 id, and all lookups a_i and all entries t_j togeth
 
     sum_i 1 / (alpha - a_i) = sum_j m_j / (alpha - t_j)
 
-with m_j the number of lookups of entry j. Values and multiplicities are of round 1. A tuple that is
-in no table then makes the sides different rational functions of alpha, for all s but a few: for n
-lookups and T entries, n < r, at most a share 2 (n + T)^2 / r of the challenges satisfies the
-equation. Without the id, an entry (x, 0) of a function's table would satisfy a range lookup.
+with m_j the number of lookups of entry j. Values and multiplicities are of round 1. For n lookups,
+n < r, and T entries, a tuple that is in no table counts as some entry's t for at most 2T of the s.
+For every other s the left side has a pole there and the right has none: they are different rational
+functions, equal or undefined at 2 (n + T) of the alphas at most. alpha must not follow from s: with
+alpha = s the residues depend on v1, and a prover fits multiplicities to a false pair. Without the
+id, an entry (x, 0) of a function's table would satisfy a range lookup. s is the challenge `fold`.
 
 Source: U. Haboeck, "Multivariate lookups based on logarithmic derivatives", ePrint 2022/1530.
 
@@ -150,7 +152,7 @@ class Lookups:
 
     def _argue(self) -> None:
         builder = self._builder
-        alpha, s = builder.challenge("alpha"), builder.challenge("tag")
+        alpha, s = builder.challenge("alpha"), builder.challenge("fold")
         multiplicities = {name: self._count(name) for name in self._tables}
         # Largest first: the widest table needs no term for its id, which is 0.
         order = sorted(self._tables, key=lambda name: (-len(self._tables[name][0]), name))
