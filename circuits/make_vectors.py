@@ -17,9 +17,9 @@ import numpy as np
 
 from zkai.encoding import write_atomic
 from zkai.errors import InvalidInput
+from zkai.model import clipping, training, training_hidden
 from zkai.model import fixed_point as fixed
 from zkai.model import quantize as integer
-from zkai.model import training, training_hidden
 from zkai.model.fixed_point import IntArray
 from zkai.model.quant_graph import (
     Add,
@@ -509,6 +509,55 @@ def rule_16() -> list[Vector]:
     return result
 
 
+def norm_vector(
+    plan: clipping.NormPlan, parts: list[tuple[IntArray, IntArray]], threshold: int
+) -> Vector:
+    """Return examples' squared norms and clipping factors."""
+
+    def work() -> dict[str, Any]:
+        norms = clipping.squared_norms(plan, parts)
+        return {"norms": norms, "factors": clipping.clip_factors(norms, threshold)}
+
+    layers = [
+        {**vars(layer), "inputs": plain(inputs), "errors": plain(errors)}
+        for layer, (inputs, errors) in zip(plan.layers, parts, strict=True)
+    ]
+    return vector("clip", work, layers=layers, norm_scale_bits=plan.scale_bits, threshold=threshold)
+
+
+def rule_17() -> list[Vector]:
+    """Per-example clipping."""
+    one = clipping.NormPlan((clipping.LayerBounds(5 << 14, 3 << 16, 1 << 4, 12),))
+    two = clipping.NormPlan(
+        (
+            clipping.LayerBounds(5 << 22, 4 << 26, 1 << 8, 16),
+            clipping.LayerBounds(4 << 28, 3 << 16, 0, 20),
+        )
+    )
+    x, e = integers("x17", (6, 5), -128, 127), integers("e17", (6, 3), -256, 256)
+    fine, d = integers("f17", (6, 5), -2048, 2047), integers("d17", (6, 4), -8192, 8191)
+    h = integers("h17", (6, 4), 0, (1 << 14) - 1)
+    e[0] = d[0] = 0
+    e[1], d[1] = integers("e17b", (3,), -3, 3), integers("d17b", (4,), -3, 3)
+    x[2], e[2], fine[2], d[2], h[2] = -128, 256, -2048, -8192, (1 << 14) - 1
+    result = [
+        norm_vector(one, [(x, e)], clipping.norm_threshold(one, norm))
+        for norm in (0.001, 0.5, 4.0, 1000.0)
+    ]
+    result += [
+        norm_vector(two, [(fine, d), (h, e)], clipping.norm_threshold(two, norm))
+        for norm in (0.05, 1.5, 700.0)
+    ]
+    # The edges of f: T = f^2 N exactly, and one less.
+    (norm,) = clipping.squared_norms(one, [(x[3:4], e[3:4])]).tolist()
+    result += [
+        norm_vector(one, [(x[3:4], e[3:4])], f * f * norm - less)
+        for f in (1, 2, 128, 255, 256, 257)
+        for less in (0, 1)
+    ]
+    return result
+
+
 RULES: dict[str, Callable[[], list[Vector]]] = {
     "01_tensors": rule_01,
     "02_rounding": rule_02,
@@ -526,6 +575,7 @@ RULES: dict[str, Callable[[], list[Vector]]] = {
     "14_overflow": rule_14,
     "15_constant_factors": rule_15,
     "16_rearrangements": rule_16,
+    "17_clipping": rule_17,
 }
 
 

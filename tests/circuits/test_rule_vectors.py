@@ -8,8 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from circuit_forgery import assert_every_wire_forced, forger, gadget_circuit, values
+from circuit_forgery import (
+    assert_every_wire_forced,
+    challenges_of,
+    forger,
+    gadget_circuit,
+    values,
+)
 
+from zkai.circuit.gadgets import clipping
 from zkai.circuit.gadgets.division import divide, divide_by_constants
 from zkai.circuit.gadgets.range import check_signed, signed_width
 from zkai.circuit.gadgets.relu import relu
@@ -21,6 +28,7 @@ from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import FIELD_MODULUS, from_limbs
 from zkai.errors import InvalidInput, VerificationError
 from zkai.model import quant_graph as q
+from zkai.model.clipping import LayerBounds, NormPlan
 from zkai.model.training import SoftmaxHead
 
 FOLDER = Path(__file__).parents[2] / "circuits" / "vectors"
@@ -71,7 +79,7 @@ def test_every_operation_is_replayed_or_named():
         for vector in json.loads(path.read_text())["vectors"]
     }
     here = {"rescale", "divide", "relu_mask", "check_logits", "softmax", "check_width"}
-    here |= {"sgd_step", "apply_update"}
+    here |= {"sgd_step", "apply_update", "clip"}
     assert every <= set(OPERATORS) | here | ELSEWHERE
 
 
@@ -93,6 +101,28 @@ def run(build: Any, inputs: dict[str, np.ndarray], low: int, high: int, valid: b
         assert tensor.bound[0] <= result.min()
         assert result.max() <= tensor.bound[1]
     return [values(circuit, witness, tensor) for tensor in made]
+
+
+@pytest.mark.parametrize("commit", [False, True], ids=["plain", "commit"])
+@pytest.mark.parametrize("vector", load("clip"))
+def test_clip(vector, commit):
+    fields = ("activation", "delta", "one", "scale_bits")
+    layers = vector["layers"]
+    plan = NormPlan(tuple(LayerBounds(*(layer[f] for f in fields)) for layer in layers))
+    assert plan.scale_bits == vector["norm_scale_bits"]
+    given = {f"{p}{i}": array(x[p]) for i, x in enumerate(layers) for p in ("inputs", "errors")}
+
+    def build(builder, **tensors):
+        parts = [(tensors[f"inputs{i}"], tensors[f"errors{i}"]) for i in range(len(layers))]
+        norms = clipping.squared_norms(builder, plan, parts)
+        return norms, clipping.clip_factors(builder, norms, vector["threshold"])
+
+    bounds = {n: (v.shape, int(v.min()), int(v.max())) for n, v in given.items()}
+    circuit, made = gadget_circuit(build, bounds, commit)
+    witness = circuit.solve(given, challenge=challenges_of)
+    circuit.check(witness)
+    for tensor, name in zip(made, ("norms", "factors"), strict=True):
+        assert (values(circuit, witness, tensor) == array(vector[name])).all()
 
 
 @pytest.mark.parametrize("vector", load("rescale"))

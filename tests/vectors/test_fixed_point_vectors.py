@@ -319,6 +319,18 @@ def lora_step(v: Vector) -> Any:
     }
 
 
+def clip(v: Vector) -> Any:
+    norms = [0] * len(v["layers"][0]["inputs"])
+    for layer in v["layers"]:
+        k = 2 * layer["scale_bits"] - v["norm_scale_bits"]
+        for row, (a, d) in enumerate(zip(layer["inputs"], layer["errors"], strict=True)):
+            squares = sum(x * x for x in [*a, layer["one"]]) * sum(x * x for x in d)
+            norms[row] += math.ceil(Fraction(squares) / Fraction(2) ** k)
+    threshold = v["threshold"]
+    factors = [max(f for f in range(257) if f * f * n <= threshold) for n in norms]
+    return {"norms": norms, "factors": factors}
+
+
 def transpose(v: Vector) -> Any:
     return {"out": np.array(v["x"], dtype=object).transpose(v["perm"]).tolist()}
 
@@ -328,6 +340,7 @@ OPERATIONS: dict[str, Callable[[Vector], Any]] = {
     "apply_update": apply_update,
     "average_pool": average_pool,
     "check_logits": check_logits,
+    "clip": clip,
     "check_width": lambda v: [fits(a, v["width"], "t") for a in v["values"]] and {},
     "conv": conv,
     "cross_entropy_sum": cross_entropy_sum,
@@ -382,7 +395,7 @@ def test_the_reference_still_makes_the_vectors() -> None:
 
 def test_every_rule_has_vectors_and_refusals() -> None:
     rules = {json.loads(path.read_text())["rule"] for path in FILES}
-    assert rules == set(range(1, 17))
+    assert rules == set(range(1, 18))
     text = "".join(path.read_text() for path in FILES)
     assert text.count('"valid": false') > 50
 

@@ -1,0 +1,108 @@
+"""Clipping's integers: the factor is the largest one, and the norm bound always holds."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from zkai.errors import InvalidInput
+from zkai.model.clipping import (
+    LayerBounds,
+    NormPlan,
+    ceiling_shift,
+    clip_factors,
+    norm_threshold,
+    squared_norms,
+)
+
+WIDE = NormPlan((LayerBounds(64 << 22, 10 << 16, 1 << 8, 16),))
+NARROW = NormPlan((LayerBounds(64 << 14, 10 << 16, 1 << 4, 12),))
+OUTER = LayerBounds(32 << 28, 10 << 16, 1 << 8, 16)
+TWO = NormPlan((LayerBounds(64 << 14, 32 << 26, 1 << 4, 12), OUTER))
+
+
+def exact_norm(plan: NormPlan, parts: list[tuple[np.ndarray, np.ndarray]], row: int) -> Fraction:
+    """The squared norm of one example's gradient, from the gradient's own entries."""
+    total = Fraction(0)
+    for layer, (inputs, errors) in zip(plan.layers, parts, strict=True):
+        a = [*inputs[row].tolist(), *([layer.one] if layer.one else [])]
+        entries = [x * d for x in a for d in errors[row].tolist()]
+        total += Fraction(sum(e * e for e in entries), 4**layer.scale_bits)
+    return total
+
+
+def drawn(plan: NormPlan, seed: int, batch: int = 40) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows of every size, from zero to the largest that the plan allows."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for layer in plan.layers:
+        pair = []
+        for bound, n in ((layer.activation, 8), (layer.delta, 5)):
+            top = math.isqrt(bound // n)
+            size = np.exp(rng.uniform(0, np.log(top + 1), batch)).astype(np.int64)
+            size[:4] = [0, 0, top, top]
+            rows = rng.integers(-size[:, None], size[:, None] + 1, (batch, n))
+            rows[3] = -top
+            pair.append(rows)
+        parts.append((pair[0], pair[1]))
+    return parts
+
+
+@pytest.mark.parametrize("plan", [WIDE, NARROW, TWO], ids=["wide", "narrow", "two layers"])
+@pytest.mark.parametrize("norm", [0.01, 0.4, 3.0])
+def test_no_example_passes_the_bound_and_none_is_cut_further(plan: NormPlan, norm: float) -> None:
+    threshold = norm_threshold(plan, norm)
+    parts = drawn(plan, int(norm * 100))
+    norms = squared_norms(plan, parts)
+    factors = clip_factors(norms, threshold)
+    for row, (n, f) in enumerate(zip(norms.tolist(), factors.tolist(), strict=True)):
+        real = exact_norm(plan, parts, row)
+        assert 0 <= n <= plan.largest
+        assert Fraction(n, 2**plan.scale_bits) >= real
+        # One unit for each layer is all that rounding up adds.
+        assert Fraction(n - len(plan.layers), 2**plan.scale_bits) < real or not real
+        assert Fraction(f, 256) ** 2 * real <= Fraction(norm) ** 2
+        assert f == max(k for k in range(257) if k * k * n <= threshold)
+
+
+def test_small_gradients_stay_whole_and_huge_ones_vanish() -> None:
+    assert clip_factors(np.array([0, 1, 4, 5, 1 << 18, (1 << 18) + 1]), 1 << 18).tolist() == [
+        256,
+        256,
+        256,
+        228,
+        1,
+        0,
+    ]
+
+
+def test_ceilings() -> None:
+    values = np.array([0, 1, 7, 8, 9, 1 << 40])
+    assert ceiling_shift(values, 3).tolist() == [0, 1, 1, 1, 2, 1 << 37]
+    assert ceiling_shift(values, 0).tolist() == values.tolist()
+    assert ceiling_shift(values, -2).tolist() == (values * 4).tolist()
+
+
+def test_the_scale_of_norms_is_the_largest_that_fits() -> None:
+    assert NARROW.scale_bits == 24
+    assert NARROW.shifts == (0,)
+    for plan in (WIDE, TWO):
+        assert 257**2 * plan.largest < 1 << 61
+        assert 257**2 * sum(p.product << 1 for p in plan.layers) >= 1 << 61
+    assert TWO.shifts[1] - TWO.shifts[0] == 8
+
+
+@pytest.mark.parametrize("norm", [0, -1.0, math.nan, math.inf, "1", True, 1e-9, 1e9])
+def test_bounds_that_cannot_be_met_are_refused(norm: object) -> None:
+    with pytest.raises(InvalidInput, match="clip: "):
+        norm_threshold(NARROW, norm)  # type: ignore[arg-type]
+
+
+def test_gradients_too_wide_to_measure_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="layer 2"):
+        NormPlan((NARROW.layers[0], LayerBounds(1 << 40, 1 << 20, 1, 16)))
+    with pytest.raises(InvalidInput, match="scale below"):
+        NormPlan((LayerBounds(1 << 30, 1 << 29, 0, 9),))
