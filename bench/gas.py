@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from bench import harness
 from bench._anvil import BINARY, running_anvil
@@ -38,10 +38,10 @@ from zkai.circuit.statements.context import Context, address_word
 from zkai.encoding import keccak256
 
 COUNTS = (1, 4, 16, 64)
-GENESIS_INPUTS, STEP_INPUTS = 5, 9
+GENESIS_INPUTS, STEP_INPUTS, COMMIT_STEP_INPUTS = 5, 9, 10
 COMMIT_SHAPES = {
-    **{f"{n}": (n, len(CHALLENGES)) for n in (1, STEP_INPUTS, 64)},
-    **{f"{STEP_INPUTS}_{c}": (STEP_INPUTS, c) for c in (1, 2, 3)},
+    **{f"{n}": (n, len(CHALLENGES)) for n in (1, STEP_INPUTS, COMMIT_STEP_INPUTS, 64)},
+    **{f"{STEP_INPUTS}_{c}": (STEP_INPUTS, c) for c in (1, 3)},
 }
 """Public inputs and challenges by what figures are called."""
 Sample = dict[str, float | int]
@@ -100,10 +100,8 @@ def transaction(chain: Chain, address: str, data: bytes) -> int:
     return outcome.gas_used
 
 
-def compiled(
-    sources: dict[T, str], contract: str, settings: dict[str, Any] = SETTINGS
-) -> dict[T, bytes]:
-    _, units = compile_sources({f"{n}.sol": text for n, text in sources.items()}, settings, False)
+def compiled(sources: dict[T, str], contract: str) -> dict[T, bytes]:
+    _, units = compile_sources({f"{n}.sol": text for n, text in sources.items()}, SETTINGS, False)
     return {
         n: bytes.fromhex(units[f"{n}.sol"][contract]["evm"]["bytecode"]["object"]) for n in sources
     }
@@ -152,8 +150,11 @@ def deployed_commit(
     prebuilt = deployed(chain, codes, "groth16_commit_verifier", figures)
     if not has_node:
         return prebuilt, {}
-    sources = {f"{STEP_INPUTS}": render_words(commit_key_of(f"{STEP_INPUTS}").words())}
-    codes = compiled(sources, COMMIT.name, COMMIT.settings)
+    sources = {
+        f"{n}": render_words(commit_key_of(f"{n}").words())
+        for n in (STEP_INPUTS, COMMIT_STEP_INPUTS)
+    }
+    codes = compiled(sources, COMMIT.name)
     return prebuilt, deployed(chain, codes, "groth16_commit_rendered", figures)
 
 
@@ -240,7 +241,6 @@ def main() -> None:
         "compiler": load_artifact("Groth16Verifier").compiler,
         "evm_version": SETTINGS["evmVersion"],
         "optimizer_runs": SETTINGS["optimizer"]["runs"],
-        "commit_optimizer_runs": COMMIT.settings["optimizer"]["runs"],
     }
     ratios = {
         f"groth16_verify_{n}_snarkjs": harness.ratio(ours, peer, f"groth16_verify_{n}")

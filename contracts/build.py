@@ -40,17 +40,12 @@ class Verifier:
     name: str
     template: tuple[str, ...]
     """Without imports of other files, in order; the last is the base contract."""
-    settings: dict[str, Any]
 
 
-PLAIN = Verifier(
-    "Groth16Verifier", ("IGroth16Verifier.sol", "Groth16Key.sol", "Groth16Base.sol"), SETTINGS
-)
+PLAIN = Verifier("Groth16Verifier", ("IGroth16Verifier.sol", "Groth16Key.sol", "Groth16Base.sol"))
 COMMIT = Verifier(
     "Groth16CommitVerifier",
     ("IGroth16CommitVerifier.sol", "Groth16CommitKey.sol", "Groth16CommitBase.sol"),
-    # It reads the moduli in loops: at 200 runs each reading copies them from the code.
-    {**SETTINGS, "optimizer": {"enabled": True, "runs": 1000}},
 )
 
 
@@ -121,11 +116,11 @@ def artifacts() -> dict[str, str]:
 
 def _artifacts(verifier: Verifier, others: tuple[str, ...]) -> dict[str, str]:
     sources = sources_of(verifier)
-    version, contracts = compile_sources(sources, verifier.settings)
+    version, contracts = compile_sources(sources, SETTINGS)
     built = {name: value for unit in contracts.values() for name, value in unit.items()}
     common = {
         "compiler": version,
-        "settings": verifier.settings,
+        "settings": SETTINGS,
         "source_digest": source_digest(sources),
     }
 

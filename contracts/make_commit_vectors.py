@@ -34,8 +34,8 @@ from contracts.make_vectors import (
     scalar,
 )
 
-SHAPES = ((0, 1), (1, 2), (2, 3), (9, 2), (9, 4), (64, 4))
-NAMES = ("fold", "alpha", "third", "fourth")
+SHAPES = ((0, 1), (1, 2), (2, 3), (9, 2), (10, 2), (64, 2))
+NAMES = ("fold", "alpha", "third")
 DOMAIN = keccak256(b"zkai.groth16-commit/1")
 
 

@@ -56,10 +56,9 @@ abstract contract Groth16CommitBase is IGroth16CommitVerifier {
         }
         if (publics.length != n) revert Groth16CommitVerifier__InvalidLength(n, publics.length);
         _checkProofWords(proof);
-        _checkInputs(publics);
-        // Only canonical values are hashed: every statement has one seed.
         uint256 seed = _hashSeed(key, c, proof);
-        (uint256 x, uint256 y) = _combineInputs(key, c, seed);
+        // No seed of values that are not canonical is of use: this reverts, so each statement has one.
+        (uint256 x, uint256 y) = _combineInputs(key, c, seed, publics);
         _checkPairing(key, x, y, proof);
     }
 
@@ -140,21 +139,6 @@ abstract contract Groth16CommitBase is IGroth16CommitVerifier {
         if (infinity != 0) revert Groth16CommitVerifier__PointAtInfinity(infinity - 1);
     }
 
-    /// Reverts unless every public input is below r.
-    function _checkInputs(uint256[] calldata publics) private pure {
-        bool inRange = true;
-        assembly ("memory-safe") {
-            for { let input := INPUTS } lt(input, calldatasize()) { input := add(input, 32) } {
-                inRange := and(inRange, lt(calldataload(input), R))
-            }
-        }
-        if (!inRange) {
-            uint256 index = publics.length - 1;
-            while (publics[index] < R) --index;
-            revert Groth16CommitVerifier__PublicInputOutOfRange(index);
-        }
-    }
-
     /// keccak256(domain, vkDigest, n, x_1 .. x_n, D.x, D.y). Writes behind the key.
     function _hashSeed(uint256 key, uint256 c, uint256[10] calldata proof) private pure returns (uint256 seed) {
         assembly ("memory-safe") {
@@ -170,9 +154,15 @@ abstract contract Groth16CommitBase is IGroth16CommitVerifier {
         }
     }
 
-    /// ic[0] + y ic[1] + sum challenge_j ic[j + 1]. Overwrites ic[1] and later, and what lies behind.
-    function _combineInputs(uint256 key, uint256 c, uint256 seed) private view returns (uint256 x, uint256 y) {
+    /// ic[0] + y ic[1] + sum challenge_j ic[j + 1], if every public input is below r, or else reverts.
+    /// Overwrites ic[1] and later, and what lies behind.
+    function _combineInputs(uint256 key, uint256 c, uint256 seed, uint256[] calldata publics)
+        private
+        view
+        returns (uint256 x, uint256 y)
+    {
         bool ok = true;
+        bool inRange = true;
         assembly ("memory-safe") {
             let ic := add(key, 608)
             let point := add(ic, shl(6, add(c, 1)))
@@ -198,13 +188,20 @@ abstract contract Groth16CommitBase is IGroth16CommitVerifier {
             let folded
             for { let input := calldatasize() } gt(input, INPUTS) {} {
                 input := sub(input, 32)
-                folded := mulmod(add(folded, calldataload(input)), scalar, R)
+                let value := calldataload(input)
+                inRange := and(inRange, lt(value, R))
+                folded := mulmod(add(folded, value), scalar, R)
             }
             mstore(add(point, 64), folded)
             ok := and(ok, and(eq(returndatasize(), 64), staticcall(gas(), 7, point, 96, product, 64)))
             ok := and(ok, and(eq(returndatasize(), 64), staticcall(gas(), 6, sum, 128, sum, 64)))
             x := mload(sum)
             y := mload(add(sum, 32))
+        }
+        if (!inRange) {
+            uint256 index = publics.length - 1;
+            while (publics[index] < R) --index;
+            revert Groth16CommitVerifier__PublicInputOutOfRange(index);
         }
         if (!ok) revert Groth16CommitVerifier__InvalidPoint();
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from chain_support import ROOT, Case, _program, build, compile_each, proof_from_words
+from chain_support import ROOT, Case, _program, compile_each, proof_from_words
 
 from tests.ceremony_record import recorded
 from zkai.chain.abi import decode_revert, verify_calldata
@@ -18,7 +18,7 @@ from zkai.chain.render import render_words
 from zkai.chain.verifier import key_words
 from zkai.proof.commit.keys import SLOTS, CommitProof, CommitVerifyingKey
 
-SHAPES = ((0, 1), (1, 2), (2, 3), (9, 2), (9, 4), (64, 4))
+SHAPES = ((0, 1), (1, 2), (2, 3), (9, 2), (10, 2), (64, 2))
 Shape = tuple[int, int]
 
 ABI = load_artifact(COMMIT.contract).abi
@@ -91,7 +91,7 @@ def refusal_of(chain: Chain, address: str, case: Case) -> str | None:
 def rendered_creation_codes() -> dict[Shape, bytes]:
     """The creation code of the rendered verifier of each vectors' key."""
     files = {f"{shape}.sol": render_words(key_words(commit_vectors(shape).vk)) for shape in SHAPES}
-    compiled = compile_each(files, COMMIT.contract, **build.COMMIT.settings)
+    compiled = compile_each(files, COMMIT.contract)
     return {
         shape: bytes.fromhex(compiled[f"{shape}.sol"]["bytecode"]["object"]) for shape in SHAPES
     }

@@ -33,10 +33,10 @@ from zkai.encoding import BASE_MODULUS, FIELD_MODULUS
 from zkai.errors import VerificationError
 
 FORMS = ("prebuilt", pytest.param("rendered", marks=pytest.mark.node))
-GAS_OF_NINE_INPUTS_AND_TWO_CHALLENGES = 270_000
-"""A whole transaction, calldata included."""
+GAS_OF_A_STEP = 270_000
+"""A whole transaction, calldata included, with the 10 public inputs that a training step has."""
 GAS_OF_A_CHALLENGE = 6_700
-GAS_OF_AN_INPUT = 680
+GAS_OF_AN_INPUT = 640
 MAX_CODE_BYTES = 24_576
 """EIP-170."""
 
@@ -99,9 +99,13 @@ def test_gas_and_size(shared: EmbeddedChain, form: str) -> None:
         assert outcome.success
         gas[shape] = outcome.gas_used
         assert len(shared.code(address)) <= MAX_CODE_BYTES
-    assert gas[9, 2] <= GAS_OF_NINE_INPUTS_AND_TWO_CHALLENGES
-    assert gas[9, 4] - gas[9, 2] <= 2 * GAS_OF_A_CHALLENGE
-    assert (gas[64, 4] - gas[9, 4]) / 55 <= GAS_OF_AN_INPUT
+    assert gas[2, 3] - gas[1, 2] <= GAS_OF_A_CHALLENGE + GAS_OF_AN_INPUT
+    assert (gas[64, 2] - gas[9, 2]) / 55 <= GAS_OF_AN_INPUT
+    full_size = [FIELD_MODULUS - 1 - i for i in range(10)]  # no zero byte, which would be cheaper
+    proof = make_commit_vectors.key_of(10, 2).prove(full_size, "full size")
+    outcome = shared.transact(deployed(shared, form, (10, 2)), verify_calldata(proof, full_size))
+    assert outcome.success
+    assert outcome.gas_used <= GAS_OF_A_STEP
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -154,8 +158,8 @@ def test_a_call_with_too_little_gas_reverts(shared: EmbeddedChain) -> None:
 
 def test_values_are_reduced_nowhere(shared: EmbeddedChain) -> None:
     """x + r is x to the folding, and p + q could be p: only the range checks tell them apart."""
-    v = commit_vectors((9, 4))
-    address = deployed(shared, "prebuilt", (9, 4))
+    v = commit_vectors((9, 2))
+    address = deployed(shared, "prebuilt", (9, 2))
     for index, x in enumerate(v.valid.publics):
         publics = list(v.valid.publics)
         publics[index] = x + FIELD_MODULUS
@@ -169,7 +173,7 @@ def test_values_are_reduced_nowhere(shared: EmbeddedChain) -> None:
 
 
 def test_proofs_are_verified_by_transaction(shared: EmbeddedChain) -> None:
-    for shape in ((0, 1), (9, 4)):
+    for shape in ((0, 1), (9, 2)):
         v = commit_vectors(shape)
         proof = proof_of(v.vk, v.valid)
         assert proof_words(proof) == v.valid.proof
