@@ -13,7 +13,7 @@ from zkai.circuit.r1cs import Circuit
 from zkai.circuit.tensor import Field, Ints
 from zkai.encoding import FIELD_MODULUS, canonical_json, keccak256
 from zkai.errors import InvalidInput
-from zkai.model.training import SoftmaxHead
+from zkai.model.heads import HEADS
 
 STEP_BITS = 32
 """A fork's step numbers are below 2**32."""
@@ -129,8 +129,10 @@ def field_element(where: str, name: str, value: Any) -> int:
 
 def check_head(where: str, head: object) -> None:
     """Return None for a head. Raises InvalidInput naming the type of anything else."""
-    if not isinstance(head, SoftmaxHead):
-        raise InvalidInput(f"{where}: head: expected a SoftmaxHead, got {type(head).__name__}")
+    if type(head) not in HEADS.values():
+        raise InvalidInput(
+            f"{where}: head: expected a SoftmaxHead, MlpHead or LoraHead, got {type(head).__name__}"
+        )
 
 
 def bind_context(builder: Builder, context: Field) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
@@ -11,7 +12,7 @@ from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.errors import InvalidInput
-from zkai.model.training import SoftmaxHead
+from zkai.model.heads import HEADS, UNSAID
 
 STATEMENTS: dict[str, type[Statement]] = {
     kind.version: kind for kind in (TrainingStep, Genesis, ApplyAggregate, Inference)
@@ -44,10 +45,13 @@ def from_description(description: Mapping[str, Any]) -> Statement:
     return TrainingStep(head, batch, steps, loss=description["loss"], format=proof_format)
 
 
-def _head(version: str, description: Any) -> SoftmaxHead:
+def _head(version: str, description: Any) -> Any:
     where = f"{version}: head"
-    known = list(SoftmaxHead.__dataclass_fields__)
-    check_names(where, description, ["name", *known])
-    if description["name"] != "zkai.softmax-head/1":
-        raise InvalidInput(f"{where}: unknown kind {description['name']!r}")
-    return SoftmaxHead(**{name: description[name] for name in known})
+    if not isinstance(description, Mapping):
+        raise InvalidInput(f"{where}: expected a mapping of names to values")
+    if (name := description.get("name")) not in HEADS:
+        raise InvalidInput(f"{where}: unknown kind {name!r}; known: {', '.join(HEADS)}")
+    known = [f.name for f in sorted(fields(HEADS[name]), key=lambda f: f.kw_only)]
+    optional = [n for n in known if n in UNSAID]
+    check_names(where, description, ["name", *(n for n in known if n not in UNSAID)], optional)
+    return HEADS[name](**{n: description[n] for n in known if n in description})

@@ -46,7 +46,7 @@ def sgd_step(
             gradient = velocity = rescale(builder, total, MOMENTUM_BITS, width, "velocity")
     with builder.at("update"):
         scaled = gradient if early else builder.multiply(rate, gradient, "rate times step")
-        shift = head.update_shift
+        shift = head.update_shift(head.blocks[0])
         acc = weights * (1 << shift) - scaled
         name = "weights after the step"
         weights = rescale(builder, acc, shift, head.weight_width, name)
