@@ -51,7 +51,7 @@ def _head(version: str, description: Any) -> Any:
         raise InvalidInput(f"{where}: expected a mapping of names to values")
     if (name := description.get("name")) not in HEADS:
         raise InvalidInput(f"{where}: unknown kind {name!r}; known: {', '.join(HEADS)}")
-    known = [f.name for f in sorted(fields(HEADS[name]), key=lambda f: f.kw_only)]
+    known = [f.name for f in sorted(fields(HEADS[name]), key=lambda f: bool(f.kw_only))]
     optional = [n for n in known if n in UNSAID]
     check_names(where, description, ["name", *(n for n in known if n not in UNSAID)], optional)
     return HEADS[name](**{n: description[n] for n in known if n in description})
