@@ -7,7 +7,7 @@ numbers are one integer array, the *weights*; what is not trained lies in anothe
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -187,8 +187,10 @@ class Head:
 
     def describe(self) -> dict[str, Any]:
         """Return every static number of the head, for canonical JSON."""
-        described = {"name": self.kind, **asdict(self)}
-        return {n: value for n, value in described.items() if value or n not in UNSAID}
+        values = {"name": self.kind} | {
+            name: getattr(self, name) for name in field_names(type(self))
+        }
+        return {n: value for n, value in values.items() if value or n not in UNSAID}
 
 
 def _trained(layer: Layer) -> list[Block]:
@@ -406,3 +408,8 @@ def _integers(name: str, value: object) -> tuple[int, ...]:
 
 HEADS: dict[str, type[Head]] = {kind.kind: kind for kind in (SoftmaxHead, MlpHead, LoraHead)}
 """The kinds of heads by the name in their description."""
+
+
+def field_names(kind: type[Head]) -> list[str]:
+    """Return the names of a kind's fields, its own before those of all heads."""
+    return [f.name for f in sorted(fields(kind), key=lambda f: bool(f.kw_only))]

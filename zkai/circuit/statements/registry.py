@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
@@ -12,7 +11,7 @@ from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.errors import InvalidInput
-from zkai.model.heads import HEADS, UNSAID
+from zkai.model.heads import HEADS, UNSAID, field_names
 
 STATEMENTS: dict[str, type[Statement]] = {
     kind.version: kind for kind in (TrainingStep, Genesis, ApplyAggregate, Inference)
@@ -51,7 +50,7 @@ def _head(version: str, description: Any) -> Any:
         raise InvalidInput(f"{where}: expected a mapping of names to values")
     if (name := description.get("name")) not in HEADS:
         raise InvalidInput(f"{where}: unknown kind {name!r}; known: {', '.join(HEADS)}")
-    known = [f.name for f in sorted(fields(HEADS[name]), key=lambda f: bool(f.kw_only))]
+    known = field_names(HEADS[name])
     optional = [n for n in known if n in UNSAID]
     check_names(where, description, ["name", *(n for n in known if n not in UNSAID)], optional)
     return HEADS[name](**{n: description[n] for n in known if n in description})
