@@ -36,9 +36,13 @@ class Document(ABC):
     def from_json(cls, value: Any, where: str) -> Self:
         """Parse `to_json`'s form. Raises InvalidInput naming the field."""
 
+    def file_bytes(self) -> bytes:
+        """Return the bytes of the document's file; receipts name a proof by their digest."""
+        return json.dumps(self.to_json(), indent=1).encode() + b"\n"
+
     def write(self, path: Path | str) -> None:
         """Write the document as JSON, atomically. Raises InvalidInput if that is impossible."""
-        write_atomic(path, json.dumps(self.to_json(), indent=1).encode() + b"\n")
+        write_atomic(path, self.file_bytes())
 
     @classmethod
     def from_path(cls, path: Path | str) -> Self:

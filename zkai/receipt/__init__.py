@@ -1,0 +1,1 @@
+"""Signed receipts: what was computed, by which proof, for whom, and who says so."""

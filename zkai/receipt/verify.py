@@ -1,0 +1,106 @@
+"""Verifies receipts: signatures against a trust store, then the proof that they name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+
+from zkai.encoding import hex32, load_json, sha256
+from zkai.errors import InvalidInput, VerificationError
+from zkai.proof import groth16
+from zkai.proof.commit import argument
+from zkai.proof.commit.keys import CommitProof, CommitVerifyingKey
+from zkai.proof.keys import CEREMONY, MAX_PROOF_BYTES, KeyDocument, Proof, VerifyingKey
+from zkai.receipt.signer import PYCA
+from zkai.receipt.statement import (
+    Place,
+    Receipt,
+    check_against_proof,
+    transcript_digest,
+)
+from zkai.receipt.trust import TrustStore, verify_signers
+
+
+def verify_receipt(
+    receipt: Receipt,
+    store: TrustStore,
+    *,
+    at: int | None = None,
+    logged_at: int | None = None,
+    place: Place | None = None,
+    implementation: str = PYCA,
+) -> None:
+    """Return None if those whom `store` requires signed the receipt, and it is for `place`.
+
+    `at` is the time now, from the clock by default. `logged_at` only from a witnessed or anchored
+    checkpoint (`zkai.ledger`), see `verify_signers`.
+
+    Raises VerificationError with the reason.
+    """
+    verify_signers(
+        store,
+        receipt.envelope,
+        receipt.predicate["signers"],
+        signed=receipt.signed_at,
+        at=int(time.time()) if at is None else at,
+        logged_at=logged_at,
+        implementation=implementation,
+    )
+    if place is not None:
+        proof = receipt.predicate["proof"]
+        if proof is None or proof["destination"] != place.to_json():
+            raise VerificationError("the receipt is for another chain, ledger or recipient")
+
+
+def parse_proof(data: bytes, where: str = "proof") -> Proof:
+    """Return the proof of either format. Raises InvalidInput, naming the field."""
+    if len(data) > MAX_PROOF_BYTES:
+        raise InvalidInput(f"{where}: larger than {MAX_PROOF_BYTES} bytes")
+    value = load_json(data, where)
+    commit = isinstance(value, dict) and value.get("format") == CommitProof.FORMAT
+    return (CommitProof if commit else Proof).from_json(value, where)
+
+
+def check_proof_digest(receipt: Receipt, data: bytes) -> None:
+    """Return None if a receipt names exactly these bytes of a proof file.
+
+    Raises VerificationError otherwise.
+    """
+    if receipt.predicate["proof"] is None:
+        raise VerificationError("the receipt names no proof")
+    if sha256(data).hex() != receipt.statement["subject"][0]["digest"]["sha256"]:
+        raise VerificationError("the receipt names a different proof")
+
+
+def verify_proof_of(
+    receipt: Receipt,
+    data: bytes,
+    key: KeyDocument,
+    *,
+    production: bool = False,
+    trusted_digests: Collection[bytes | str] = (),
+) -> Proof:
+    """Return the proof in `data`, after showing that the receipt is of it and that it holds.
+
+    The digest of the bytes, everything that the receipt says of the proof, its context, the proof
+    under `key`, and the key's status and ceremony. The key must come from the verifier, not from
+    the receipt.
+
+    Raises VerificationError with the reason, InvalidInput for malformed bytes.
+    """
+    check_proof_digest(receipt, data)
+    proof = parse_proof(data)
+    check_against_proof(receipt.statement, proof)
+    if isinstance(proof, CommitProof):
+        if not isinstance(key, CommitVerifyingKey):
+            raise VerificationError("the key is of another proof format than the proof")
+        argument.verify(proof, key, production=production, trusted_digests=trusted_digests)
+    else:
+        if not isinstance(key, VerifyingKey):
+            raise VerificationError("the key is of another proof format than the proof")
+        groth16.verify(proof, key, production=production, trusted_digests=trusted_digests)
+    said = receipt.predicate["proof"]["key"]
+    transcript = hex32(transcript_digest(key)) if key.key_status == CEREMONY else None
+    if said != {"status": key.key_status, "transcript": transcript}:
+        raise VerificationError("the receipt's key status or transcript is not the key's")
+    return proof
