@@ -542,7 +542,7 @@ def rule_17() -> list[Vector]:
     x[2], e[2], fine[2], d[2], h[2] = -128, 256, -2048, -8192, (1 << 14) - 1
     result = [
         norm_vector(one, [(x, e)], clipping.norm_threshold(one, norm))
-        for norm in (0.001, 0.5, 4.0, 1000.0)
+        for norm in (0.001, 0.5, 4.0, 700.0)
     ]
     result += [
         norm_vector(two, [(fine, d), (h, e)], clipping.norm_threshold(two, norm))
@@ -552,7 +552,7 @@ def rule_17() -> list[Vector]:
     (norm,) = clipping.squared_norms(one, [(x[3:4], e[3:4])]).tolist()
     result += [
         norm_vector(one, [(x[3:4], e[3:4])], f * f * norm - less)
-        for f in (1, 2, 128, 255, 256, 257)
+        for f in (1, 2, 128, 4095, 4096, 4097)
         for less in (0, 1)
     ]
     return result

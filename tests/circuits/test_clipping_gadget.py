@@ -31,7 +31,7 @@ BOUNDS = {
     "h": ((3, 2), 0, (1 << 15) - 1),
     "d": ((3, 2), -(1 << 10), 1 << 10),
 }
-THRESHOLD = 1 << 30
+THRESHOLD = 1 << 38
 
 
 def norms(builder: Builder, x: Tensor, e: Tensor, h: Tensor, d: Tensor) -> Tensor:
@@ -65,8 +65,8 @@ def test_the_gadget_is_the_reference_and_forces_every_wire(commit: bool) -> None
         np.testing.assert_array_equal(values(circuit, witness, made[0]), expected)
         found = clipping.clip_factors(expected, THRESHOLD)
         np.testing.assert_array_equal(values(circuit, witness, made[1]), found)
-    assert found[0] == 256
-    assert 1 < found[1] < 255
+    assert found[0] == 4096
+    assert 1 < found[1] < 4095
     assert_every_hint_forced(circuit, given)
     assert_every_wire_forced(circuit, witness, inputs=False)
 
@@ -74,7 +74,7 @@ def test_the_gadget_is_the_reference_and_forces_every_wire(commit: bool) -> None
 def test_every_committed_wire_is_forced() -> None:
     def held(builder: Builder, n: Tensor) -> Tensor:
         builder.constrain_equal(builder.materialize(n * 2), n * 2, "held")
-        return gadget.clip_factors(builder, n, 1 << 9)
+        return gadget.clip_factors(builder, n, 1 << 17)
 
     circuit, _ = gadget_circuit(held, {"n": ((), 0, 1 << 12)}, commit=True)
     for norm in (0, 1, 100, 1 << 12):
@@ -86,11 +86,11 @@ FORGERIES: dict[str, Callable[[int], tuple[int, int]]] = {
     "too large": lambda f: (f + 1, 0),
     "too small": lambda f: (f - 1, 0),
     "zero": lambda f: (0, 0),
-    "whole": lambda f: (256, 1),
-    "whole, unsaid": lambda f: (256, 0),
+    "whole": lambda f: (4096, 1),
+    "whole, unsaid": lambda f: (4096, 0),
     "said whole": lambda f: (f, 1),
-    "above one": lambda f: (257, 0),
-    "far above one": lambda f: (511, 1),
+    "above one": lambda f: (4097, 0),
+    "far above one": lambda f: (8191, 1),
     "negative": lambda f: (-f, 0),
 }
 
@@ -101,7 +101,7 @@ def test_forged_factors_are_refused(name: str, commit: bool) -> None:
     circuit, made = gadget_circuit(factors, BOUNDS, commit)
     given = inputs(2)
     honest = values(circuit, circuit.solve(given, challenge=challenges_of), made[1])
-    row = int(np.flatnonzero((honest > 1) & (honest < 255))[0])
+    row = int(np.flatnonzero((honest > 1) & (honest < 4095))[0])
 
     def forge(out: np.ndarray) -> np.ndarray:
         changed = np.array(out)
@@ -112,15 +112,15 @@ def test_forged_factors_are_refused(name: str, commit: bool) -> None:
 
 
 @pytest.mark.parametrize("commit", [False, True], ids=["plain", "commit"])
-@pytest.mark.parametrize("forged", [(255, 0), (0, 0), (256, 0), (255, 1)])
+@pytest.mark.parametrize("forged", [(4095, 0), (0, 0), (4096, 0), (4095, 1)])
 def test_a_gradient_within_the_bound_cannot_be_shrunk(
     commit: bool, forged: tuple[int, int]
 ) -> None:
-    """Not even by a unit, and its flag [f = 2**8] is forced too."""
+    """Not even by a unit, and its flag [f = 2**12] is forced too."""
     circuit, made = gadget_circuit(factors, BOUNDS, commit)
     given = inputs(0)
     honest = values(circuit, circuit.solve(given, challenge=challenges_of), made[1])
-    assert honest[0] == 256
+    assert honest[0] == 4096
     forge = {0: forged[0], len(honest): forged[1]}
     message = assert_refused(circuit, given, {"clip factors": lambda out: _changed(out, forge)})
     assert "factor" in message or "lookups balance" in message
@@ -155,7 +155,7 @@ def test_operands_outside_the_declared_bounds_are_refused() -> None:
     wide = {**BOUNDS, "x": ((3, 3), -32, 31)}
     with pytest.raises(InvalidInput, match="above the 2883 that the head declares"):
         gadget_circuit(norms, wide)
-    for threshold, high in ((0, 10), (1 << 61, 10), (5, 1 << 45), (5, -1)):
+    for threshold, high in ((0, 10), (1 << 59, 10), (5, 1 << 60), (5, -1)):
         with pytest.raises(InvalidInput, match="clipping needs"):
             gadget_circuit(
                 lambda b, n, t=threshold: gadget.clip_factors(b, n, t),
@@ -165,12 +165,12 @@ def test_operands_outside_the_declared_bounds_are_refused() -> None:
 
 @pytest.mark.parametrize("commit", [False, True], ids=["plain", "commit"])
 @pytest.mark.parametrize(
-    ("norm", "factor", "whole"), [(100, 300, 0), (100, 512, 2), (0, 512, 2), (100, 256, 0)]
+    ("norm", "factor", "whole"), [(100, 5000, 0), (100, 8192, 2), (0, 8192, 2), (100, 4096, 0)]
 )
 def test_no_gradient_grows(norm: int, factor: int, whole: int, commit: bool) -> None:
-    """300 is the largest f with f**2 100 <= T: only the range of f, and b's, refuse it."""
+    """5000 is the largest f with f**2 100 <= T: only the range of f, and b's, refuse it."""
     circuit, _ = gadget_circuit(
-        lambda b, n: gadget.clip_factors(b, n, 300**2 * 100), {"n": ((), 0, 1 << 12)}, commit
+        lambda b, n: gadget.clip_factors(b, n, 5000**2 * 100), {"n": ((), 0, 1 << 12)}, commit
     )
     forge = {0: factor, 1: whole}
     given = {"n": np.array(norm)}

@@ -327,7 +327,7 @@ def clip(v: Vector) -> Any:
             squares = sum(x * x for x in [*a, layer["one"]]) * sum(x * x for x in d)
             norms[row] += math.ceil(Fraction(squares) / Fraction(2) ** k)
     threshold = v["threshold"]
-    factors = [max(f for f in range(257) if f * f * n <= threshold) for n in norms]
+    factors = [max(f for f in range(4097) if f * f * n <= threshold) for n in norms]
     return {"norms": norms, "factors": factors}
 
 

@@ -2,7 +2,7 @@
 
 An example's gradient is, for each layer, the outer product of its input row a (with the bias's
 constant input) and its error row d, so that its squared norm is a sum of products of two sums of
-squares. The factor f / 2**8 by which the error rows are multiplied exactly is the largest that
+squares. The factor f / 2**12 by which the error rows are multiplied exactly is the largest that
 keeps the norm below the threshold, so the bound holds for the integers that enter the update.
 """
 
@@ -18,15 +18,15 @@ import numpy as np
 from zkai.errors import InvalidInput
 from zkai.model.fixed_point import IntArray, rescale
 
-CLIP_BITS = 8
-"""A clipping factor is the integer f over 2**8, 0 <= f <= 2**8."""
+CLIP_BITS = 12
+"""A clipping factor is the integer f over 2**12, 0 <= f <= 2**12."""
 
-MAX_PRODUCT_BITS = 61
-"""(f + 1)**2 N and the threshold stay below 2**61."""
+NORM_SCALE_BITS = 16
+"""The scale of squared norms, where the gradients' own scales and widths allow it."""
 
-MIN_NORM_SCALE_BITS = 4
-"""Squared norms have at least this scale: coarser ones would clip examples that need no clipping.
-"""
+MAX_NORM_BITS = 60
+MAX_THRESHOLD_BITS = 59
+"""N < 2**60 and T < 2**59: then the f that the rule gives has (f + 1)**2 N < 2**61."""
 
 
 @dataclass(frozen=True)
@@ -52,35 +52,29 @@ class LayerBounds:
 class NormPlan:
     """The scale of squared norms N = sum_l ceil((|a_l|**2 + one_l**2) |d_l|**2 / 2**k_l).
 
-    `scale_bits` is the largest scale, at most twice that of the finest gradient, at which
-    (2**8 + 1)**2 N stays below 2**61; k_l = 2 (the gradient's scale) - scale_bits.
+    `scale_bits` is 16, or less: at most twice the scale of the finest gradient, and such that N
+    stays below 2**60. k_l = 2 (the gradient's scale) - scale_bits.
 
-    Raises InvalidInput if a product passes 2**61 or no scale of at least 4 bits fits.
+    Raises InvalidInput if a product passes 2**60.
     """
 
     layers: tuple[LayerBounds, ...]
 
     def __post_init__(self) -> None:
         for number, layer in enumerate(self.layers):
-            # The ceiling of a division adds less than 2**k, which is no more than the product's.
-            if layer.product.bit_length() > MAX_PRODUCT_BITS - 1:
+            if layer.product >= 1 << MAX_NORM_BITS:
                 raise InvalidInput(
-                    f"clip: the squared norm of layer {number + 1}'s gradient could pass"
-                    f" 2**{MAX_PRODUCT_BITS - 1}; use smaller widths or fewer features"
+                    f"clip: the squared norm of gradient {number + 1} could pass"
+                    f" 2**{MAX_NORM_BITS}; use smaller widths or fewer features"
                 )
-        _ = self.scale_bits
 
     @property
     def scale_bits(self) -> int:
         """The scale of N."""
-        finest = 2 * max(layer.scale_bits for layer in self.layers)
-        for scale in range(finest, MIN_NORM_SCALE_BITS - 1, -1):
-            if _next_product(self._largest_at(scale)) < 1 << MAX_PRODUCT_BITS:
-                return scale
-        raise InvalidInput(
-            f"clip: squared norms would need a scale below {MIN_NORM_SCALE_BITS} bits; use smaller"
-            " widths or fewer features"
-        )
+        scale = min(NORM_SCALE_BITS, 2 * max(layer.scale_bits for layer in self.layers))
+        while self._largest_at(scale) >= 1 << MAX_NORM_BITS:
+            scale -= 1
+        return scale
 
     @property
     def shifts(self) -> tuple[int, ...]:
@@ -100,10 +94,6 @@ class NormPlan:
 
 def _shifted_up(value: int, shift: int) -> int:
     return -(-value >> shift) if shift > 0 else value << -shift
-
-
-def _next_product(norm: int) -> int:
-    return ((1 << CLIP_BITS) + 1) ** 2 * norm
 
 
 def ceiling_shift(values: IntArray, shift: int) -> IntArray:
@@ -126,26 +116,27 @@ def squared_norms(plan: NormPlan, parts: Sequence[tuple[IntArray, IntArray]]) ->
 
 
 def clip_factors(norms: IntArray, threshold: int) -> IntArray:
-    """Return the largest f of 0 to 2**8 with f**2 N <= threshold, for each N >= 0."""
+    """Return the largest f of 0 to 2**12 with f**2 N <= threshold, for each N >= 0."""
+    most = np.where(norms > 0, threshold // np.maximum(norms, 1), np.int64(1) << 2 * CLIP_BITS)
     factors = np.zeros_like(norms)
     for bit in range(CLIP_BITS, -1, -1):
         candidate = factors + (np.int64(1) << np.int64(bit))
-        fits = (candidate <= 1 << CLIP_BITS) & (candidate * candidate * norms <= threshold)
+        fits = (candidate <= 1 << CLIP_BITS) & (candidate * candidate <= most)
         factors = np.where(fits, candidate, factors)
     return factors
 
 
 def norm_threshold(plan: NormPlan, norm: float) -> int:
-    """Return the integer threshold floor(norm**2 2**(16 + N's scale)) of a bound on the norm.
+    """Return the integer threshold floor(norm**2 2**(24 + N's scale)) of a bound on the norm.
 
     Raises InvalidInput for a bound that is not finite and positive, or so small or large that the
-    threshold is below 1 or reaches 2**61.
+    threshold is below 1 or reaches 2**59.
     """
     if isinstance(norm, bool) or not isinstance(norm, int | float) or not math.isfinite(norm):
         raise InvalidInput(f"clip: expected a finite norm, got {norm!r}")
-    scale = 1 << (2 * CLIP_BITS + plan.scale_bits)
-    exact = Fraction(norm) ** 2 * scale
-    if norm <= 0 or not 1 <= exact < 1 << MAX_PRODUCT_BITS:
-        low, high = scale**-0.5, math.sqrt((1 << MAX_PRODUCT_BITS) / scale)
+    scale = 2 * CLIP_BITS + plan.scale_bits
+    exact = Fraction(norm) ** 2 * Fraction(2) ** scale
+    if norm <= 0 or not 1 <= exact < 1 << MAX_THRESHOLD_BITS:
+        low, high = 2 ** (-scale / 2), 2 ** ((MAX_THRESHOLD_BITS - scale) / 2)
         raise InvalidInput(f"clip: the norm must be {low:.3g} to {high:.3g}, got {norm!r}")
     return math.floor(exact)

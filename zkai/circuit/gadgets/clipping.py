@@ -1,8 +1,8 @@
 """Per-example clipping factors: zkai.model.clipping in constraints (circuits/README.md, rule 17).
 
-f is the largest integer of 0 to 2**8 with f**2 N <= T. Both halves of that are proven: T - f**2 N
-is not negative, and neither is (f + 1)**2 N - T - 1 unless f = 2**8. A prover can then neither pass
-the bound nor shrink an example's gradient further, for instance to 0, which would drop the example.
+f is the largest integer of 0 to 2**12 with f**2 N <= T. Both halves of that are proven: T - f**2 N
+is not negative, and neither is (f + 1)**2 N - T - 1 unless f = 2**12. A prover can then neither
+pass the bound nor shrink an example's gradient further, say to 0, which would drop the example.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ from zkai.circuit.gadgets.rescale import rescale
 from zkai.circuit.tensor import Ints, Tensor
 from zkai.errors import InvalidInput
 from zkai.model import clipping
-from zkai.model.clipping import CLIP_BITS, MAX_PRODUCT_BITS, NormPlan, ceiling_offset
+from zkai.model.clipping import (
+    CLIP_BITS,
+    MAX_NORM_BITS,
+    MAX_THRESHOLD_BITS,
+    NormPlan,
+    ceiling_offset,
+)
 from zkai.model.fixed_point import MAX_WIDTH
 
 LARGEST_FACTOR = 1 << CLIP_BITS
@@ -57,34 +63,39 @@ def _sum_of_squares(builder: Builder, rows: Tensor, declared: int) -> Tensor:
 
 
 def clip_factors(builder: Builder, norms: Tensor, threshold: int) -> Tensor:
-    """Return the largest f of 0 to 2**8 with f**2 N <= threshold, for each N.
+    """Return the largest f of 0 to 2**12 with f**2 N <= threshold, for each N.
 
-    b = [f = 2**8] is forced by 0 <= f - 2**8 b < 2**8 and b (f - 2**8 b) = 0. Costs four rows and
-    three range checks an element.
+    b = [f = 2**12] is forced by 0 <= f - 2**12 b < 2**12 and b (f - 2**12 b) = 0. The products
+    with N have no bound of 62 bits, but one of 2**86: far below the field's order, so that their
+    range checks are about integers. An honest (f + 1)**2 N is at most 4 T, or N where f = 0.
+    Costs four rows and three range checks an element.
 
-    Raises InvalidInput without a proven bound of N >= 0, for a threshold below 1, or where
-    (2**8 + 1)**2 N or the threshold could reach 2**61.
+    Raises InvalidInput without a proven bound of 0 <= N < 2**60, or for a threshold that is not of
+    1 to 2**59 - 1.
     """
     low, high = require_bound(builder, norms, "clipping")
-    top = (LARGEST_FACTOR + 1) ** 2 * high
-    if low < 0 or threshold < 1 or max(top, threshold) >= 1 << MAX_PRODUCT_BITS:
+    if low < 0 or high >= 1 << MAX_NORM_BITS or not 1 <= threshold < 1 << MAX_THRESHOLD_BITS:
         raise InvalidInput(
-            f"{builder.name}: clipping needs squared norms of 0 to 2**{MAX_PRODUCT_BITS} /"
-            f" {(LARGEST_FACTOR + 1) ** 2} and a threshold of 1 to 2**{MAX_PRODUCT_BITS}"
+            f"{builder.name}: clipping needs squared norms of 0 to 2**{MAX_NORM_BITS} and a"
+            f" threshold of 1 to 2**{MAX_THRESHOLD_BITS}"
         )
     factor, whole = _new_factors(builder, norms, threshold)
-    once = builder.multiply(factor, norms, "factor times norm")
+    once = builder.multiply(_unproven(factor), norms, "factor times norm")
     twice = builder.multiply(factor, once, "squared factor times norm")
-    span = (1 << threshold.bit_length()) - 1
-    check_range(builder, _unproven(threshold - twice), 0, span, rule="norm bound", loose=True)
+    _check_nonnegative(builder, threshold - twice, threshold, "norm bound")
     above = twice + once * 2 + norms + (whole - 1) * (threshold + 1)
-    span = (1 << top.bit_length()) - 1
-    check_range(builder, _unproven(above), 0, span, rule="largest factor", loose=True)
+    _check_nonnegative(builder, above, max(4 * threshold, high), "largest factor")
     return factor
 
 
+def _check_nonnegative(builder: Builder, value: Tensor, highest: int, rule: str) -> None:
+    """Prove value >= 0 for a value whose honest maximum is known and whose other end is free."""
+    span = (1 << highest.bit_length()) - 1
+    check_range(builder, _unproven(value), 0, span, rule=rule, loose=True)
+
+
 def _new_factors(builder: Builder, norms: Tensor, threshold: int) -> tuple[Tensor, Tensor]:
-    """Return wires f in [0, 2**8] and b = [f = 2**8]."""
+    """Return wires f in [0, 2**12] and b = [f = 2**12]."""
 
     def compute(n: Ints) -> list[Ints]:
         found = clipping.clip_factors(np.maximum(n, 0), threshold)
