@@ -282,6 +282,9 @@ def malformed_keys() -> list[dict[str, Any]]:
     same = Key(label, 2)
     same.delta = same.gamma
     add("gamma is delta", same)
+    opposite = Key(label, 2)
+    opposite.delta = R - opposite.gamma
+    add("gamma is minus delta", opposite)
     infinite = Key(label, 2)
     infinite.ic[1] = 0
     at_infinity = [*good.words()[:20], 0, 0, *good.words()[22:]]

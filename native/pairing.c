@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* x = 4965661367192848881 and 6x + 2 in non-adjacent form, lowest digit first. */
-enum { X_DIGITS = 63, LOOP_DIGITS = 66, MAX_PAIRS = 4 };
+enum { X_DIGITS = 63, LOOP_DIGITS = 66, MAX_PAIRS = 8 };
 static const int8_t X_NAF[X_DIGITS] = {1, 0, 0, 0, -1, 0,  0,  0, 0,  1, 0, 1, 0, 0, 0, 0,
                                        1, 0, 0, 1, 0,  -1, 0,  1, 0,  1, 0, 1, 0, 0, 1, 0,
                                        0, 0, 1, 0, -1, 0,  -1, 0, -1, 0, 1, 0, 1, 0, 0, -1,
@@ -269,10 +269,8 @@ static int load_key(groth16_key_t *key, const uint64_t *alpha, const uint64_t *b
   if ((status = load_g2(&key->gamma, gamma, 0))) return status;
   *where = AT_DELTA;
   if ((status = load_g2(&key->delta, delta, 0))) return status;
-  /* A C shifted by points of ic would then prove any inputs. */
-  return fq2_equal(&key->gamma.x, &key->delta.x) & fq2_equal(&key->gamma.y, &key->delta.y)
-             ? ZK_ERR_EQUAL
-             : ZK_OK;
+  /* Equal up to sign: a C shifted by points of ic would then prove any inputs. */
+  return fq2_equal(&key->gamma.x, &key->delta.x) ? ZK_ERR_EQUAL : ZK_OK;
 }
 
 static int load_proof(groth16_proof_t *proof, const uint64_t *a, const uint64_t *b,
@@ -306,8 +304,8 @@ static int combine_inputs(g1_affine_t *inputs, g1_affine_t *points, const uint64
 }
 
 /* Check one proof. Every point is checked first: canonical, on its curve, in its subgroup and not
- * infinity; gamma is not delta; every input is below r. On a fault, *where says which value has it.
- */
+ * infinity; gamma is not plus or minus delta; every input is below r. On a fault, *where says which
+ * value has it. */
 int ZK_NAME(zk_groth16_verify)(const uint64_t *alpha, const uint64_t *beta, const uint64_t *gamma,
                                const uint64_t *delta, const uint64_t *ic, const uint64_t *x,
                                size_t n, const uint64_t *a, const uint64_t *b, const uint64_t *c,

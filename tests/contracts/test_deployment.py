@@ -53,6 +53,12 @@ def malformed_keys() -> dict[str, list[int]]:
         "ic[1] at infinity": [*key[: IC + 2], 0, 0, *key[IC + 4 :]],
         "a coordinate plus q": changed(key, w18=key[18] + BASE_MODULUS),
         "gamma is delta": key[:GAMMA] + key[DELTA:IC] + key[DELTA:],
+        "gamma is minus delta": [
+            *key[:GAMMA],
+            *key[DELTA : DELTA + 2],
+            *(BASE_MODULUS - y for y in key[DELTA + 2 : IC]),
+            *key[DELTA:],
+        ],
     }
     for name, at in (("beta", BETA), ("gamma", GAMMA), ("delta", DELTA)):
         bad[f"{name} at infinity"] = key[:at] + [0] * 4 + key[at + 4 :]
@@ -73,7 +79,12 @@ def test_a_malformed_key_is_not_deployed(chain: EmbeddedChain) -> None:
 @pytest.mark.node
 def test_a_rendered_malformed_key_is_not_deployed(chain: EmbeddedChain) -> None:
     keys = malformed_keys()
-    names = ["gamma is delta", "ic[1] at infinity", "an unknown status", "alpha off the curve"]
+    names = [
+        "gamma is minus delta",
+        "ic[1] at infinity",
+        "an unknown status",
+        "alpha off the curve",
+    ]
     compiled = compile_each({name: render_words(keys[name]) for name in names}, "Groth16Verifier")
     for name in names:
         code = bytes.fromhex(compiled[name]["bytecode"]["object"])

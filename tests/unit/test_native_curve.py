@@ -300,7 +300,7 @@ def test_pairing_is_bilinear_and_not_degenerate(kernel: str) -> None:
     assert native.pairing(g1(rows([R - a])), g2(rows([b]))) != value
 
 
-@pytest.mark.parametrize("n", [1, 2, 4, 5, 9])
+@pytest.mark.parametrize("n", [1, 2, 8, 9])
 def test_products_of_pairings(kernel: str, n: int) -> None:
     rng = random.Random(n)
     a = [rng.randrange(R) for _ in range(n)]
@@ -409,12 +409,11 @@ def test_verify_names_the_bad_point(kernel: str, name: str) -> None:
 def test_verify_refuses_gamma_as_delta_and_infinity_in_ic(kernel: str) -> None:
     case = groth16_case(3)
     fault = native.groth16_verify(**{**case, "delta": case["gamma"]})
-    assert fault == native.VerifyFault("key: delta", "gamma and delta are the same point")
-    # Negated it is another point, whose x alone is the same.
+    assert fault == native.VerifyFault(
+        "key: delta", "gamma and delta are the same point up to sign"
+    )
     minus = native.g2_mul(case["gamma"], rows([R - 1]))
-    fault = native.groth16_verify(**{**case, "delta": minus})
-    assert fault is not None
-    assert fault.where == "proof"
+    assert native.groth16_verify(**{**case, "delta": minus}) == fault
     case["ic"] = case["ic"].copy()
     case["ic"][2] = 0
     fault = native.groth16_verify(**case)

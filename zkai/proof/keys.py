@@ -224,16 +224,20 @@ class VerifyingKey(KeyDocument):
     def check(self) -> None:
         """Return None if the key is well formed: sizes, curve, subgroup, no point at infinity.
 
-        gamma and delta must differ: a C shifted by IC's points would prove any public values.
+        gamma and delta must differ, up to sign: else a C shifted by IC's points, or by their
+        inverses, would prove any public values.
 
         Raises InvalidInput naming the point.
         """
         super().check()
         if super().n_public != self.n_public:
             raise InvalidInput("verifying key: `public` and `ic` disagree on the number of signals")
-        if self.gamma == self.delta:
+        assert self.gamma is not None
+        assert self.delta is not None
+        if self.gamma[0] == self.delta[0]:
             raise InvalidInput(
-                "verifying key: gamma and delta are the same point, so anyone can forge proofs"
+                "verifying key: gamma and delta are the same point up to sign, so anyone can forge"
+                " proofs"
             )
 
 

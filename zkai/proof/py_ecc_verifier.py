@@ -26,8 +26,8 @@ def verify_with_py_ecc(proof: Proof, key: VerifyingKey, values: Sequence[int]) -
     """
     curve = _curve()
     alpha, beta, gamma, delta = _key_points(curve, key, ("beta", "gamma", "delta"))
-    if curve.eq(gamma, delta):
-        raise InvalidInput("verifying key: gamma and delta are the same point")
+    if curve.eq(gamma, delta) or curve.eq(gamma, curve.neg(delta)):
+        raise InvalidInput("verifying key: gamma and delta are the same point up to sign")
     ic = _key_ic(curve, key, len(values) + 1)
     _check_range(curve, key, values)
     a = _proof_point(curve, _g1, proof.a, "A")

@@ -40,8 +40,8 @@ interface IGroth16Verifier {
 /// @title The check that a verifying key goes through once, when its verifier is deployed
 library Groth16Key {
     /// Reverts unless the `size` bytes at `key` are a well-formed key: its header, every point on its
-    /// curve, in its subgroup and not infinity, and gamma and delta different (with gamma = delta,
-    /// as a phase 2 without contributions leaves them, anyone forges proofs).
+    /// curve, in its subgroup and not infinity, and gamma and delta different up to sign (with
+    /// gamma = delta, as a phase 2 without contributions leaves them, anyone forges proofs).
     function check(uint256 key, uint256 size) internal view {
         bool ok;
         bytes32 domain = keccak256("zkai.groth16/1");
@@ -81,7 +81,8 @@ library Groth16Key {
             }
             ok := and(ok, and(isSet(add(key, 128), 2), staticcall(gas(), 8, free, 576, free, 32)))
             ok := and(ok, eq(returndatasize(), 32))
-            ok := and(ok, iszero(eq(keccak256(add(key, 320), 128), keccak256(add(key, 448), 128))))
+            // the same x
+            ok := and(ok, iszero(eq(keccak256(add(key, 320), 64), keccak256(add(key, 448), 64))))
         }
         if (!ok) revert IGroth16Verifier.Groth16Verifier__InvalidKey();
     }
