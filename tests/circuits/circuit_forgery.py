@@ -53,13 +53,24 @@ def hinted_labels(circuit: Circuit) -> list[str]:
 
 
 def assert_every_hint_forced(
-    circuit: Circuit, inputs: Mapping[str, Any], free: Iterable[str] = (), seed: int = 0
+    circuit: Circuit,
+    inputs: Mapping[str, Any],
+    free: Iterable[str] = (),
+    seed: int = 0,
+    within: str = "",
 ) -> None:
-    """Forge each hint, one element by +1 and all at random, with all that follows recomputed."""
+    """Forge each hint, one element by +1 and all at random, with all that follows recomputed.
+
+    `within` leaves out the hints whose label does not start with it.
+    """
     rng = np.random.default_rng(seed)
     skip = tuple(free)
     for step in circuit.steps:
-        if not len(step.wires) or (skip and step.label.endswith(skip)):
+        if (
+            not len(step.wires)
+            or not step.label.startswith(within)
+            or (skip and step.label.endswith(skip))
+        ):
             continue
         place = int(rng.integers(len(step.wires)))
 

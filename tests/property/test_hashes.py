@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from zkai import native_poseidon
 from zkai.circuit.formats import read_wtns, write_wtns
-from zkai.circuit.gadgets.merkle import merkle_tree, verify_membership
+from zkai.circuit.gadgets.merkle import merkle_tree, path_length, verify_membership
 from zkai.circuit.gadgets.packing import integers_per_element, pack
 from zkai.circuit.gadgets.poseidon import hash_elements, hash_tag, shape
 from zkai.encoding import FIELD_MODULUS, from_limbs, to_limbs
@@ -68,8 +68,8 @@ def test_every_leaf_has_a_path(leaves: list[int], deeper: int) -> None:
     least = (len(leaves) - 1).bit_length()
     tree = merkle_tree(to_limbs(leaves).reshape(-1, 1, 4), least + deeper)
     for index, leaf in enumerate(leaves):
-        assert len(tree.path(index)) == least + deeper
-        verify_membership(tree.root, [leaf], index, tree.path(index))
+        assert len(tree.path(index)) == path_length(least + deeper)
+        verify_membership(tree.root, [leaf], index, tree.path(index), least + deeper)
 
 
 @settings(max_examples=25)

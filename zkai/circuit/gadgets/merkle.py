@@ -1,15 +1,19 @@
 """Merkle trees over field elements with Poseidon, natively and as constraints.
 
-A leaf is a fixed number of field elements. Leaf and node hashes have different domain tags, so
-neither can pass for the other:
+A leaf is a fixed number of field elements. Leaf and node hashes have different domain tags, and a
+node's tag counts its children, so none can pass for another:
 
     leaf = hash_elements("zkai/merkle-leaf/1", elements)
-    node = hash_elements("zkai/merkle-node/1", [left, right])
+    node = hash_elements("zkai/merkle-node/1", children)
 
-Any number of leaves from 1 to 2^depth: absent leaves on the right are the constant 0, which no leaf
-hashes to, and an absent subtree is the hash of its absent children. Every path therefore has
-exactly `depth` siblings, lowest level first; bit k of the leaf's index says that the path's node at
-level k is a right child.
+A tree of depth d holds 1 to 2^d leaves. Its nodes have 8 children each, and at the top one or two
+levels have 4, or one has 2, where d is no multiple of 3 (`level_bits`). With the index's bits a
+level of 8 costs 415 rows for 3 bits, of 4 costs 305 for 2, of 2 costs 245 for 1; 16 would be 631
+for 4.
+
+Absent leaves on the right are the constant 0, which no leaf hashes to, and an absent subtree is the
+hash of its absent children. A path lists, lowest level first, all children of each node on it, the
+path's own among them; the index's bits, lowest first, say which.
 """
 
 from __future__ import annotations
@@ -22,11 +26,8 @@ import numpy as np
 
 from zkai import native
 from zkai.circuit.builder import Builder
-from zkai.circuit.gadgets.poseidon import (
-    hash_elements,
-    hash_many,
-    hash_many_gadget,
-)
+from zkai.circuit.gadgets.poseidon import hash_elements, hash_many, hash_many_gadget
+from zkai.circuit.gadgets.range import require_bound
 from zkai.circuit.tensor import Field, Ints, Rows, Tensor
 from zkai.encoding import FIELD_MODULUS, Limbs, from_limbs, to_limbs
 from zkai.errors import InvalidInput, VerificationError
@@ -37,20 +38,35 @@ MAX_DEPTH = 40
 
 
 @lru_cache(maxsize=MAX_DEPTH + 1)
-def absent(level: int) -> int:
-    """Return the root of a subtree of 2^level absent leaves."""
-    return 0 if level == 0 else hash_elements(NODE, [absent(level - 1)] * 2)
+def level_bits(depth: int) -> tuple[int, ...]:
+    """Return each level's bits of a leaf's index, lowest level first; a node has 2^bits children.
+
+    Raises InvalidInput unless 0 <= depth <= 40.
+    """
+    if not 0 <= depth <= MAX_DEPTH:
+        raise InvalidInput(f"a Merkle tree's depth is 0 to {MAX_DEPTH}, got {depth}")
+    fours = 0 if depth == 1 else -depth % 3
+    rest = 3 * ((depth - 2 * fours) // 3)
+    return (3,) * (rest // 3) + (2,) * fours + (1,) * (depth == 1)
+
+
+def path_length(depth: int) -> int:
+    """Return how many field elements a path has: every child of every node on it."""
+    return sum(1 << bits for bits in level_bits(depth))
+
+
+@lru_cache(maxsize=MAX_DEPTH * 4)
+def absent(levels: tuple[int, ...]) -> int:
+    """Return the root of a subtree of absent leaves with these levels' bits."""
+    return hash_elements(NODE, [absent(levels[:-1])] * (1 << levels[-1])) if levels else 0
 
 
 @dataclass(frozen=True, eq=False)
 class MerkleTree:
     """The present nodes of a tree, level by level from the leaves: each (n, 4)."""
 
+    depth: int
     levels: tuple[Limbs, ...]
-
-    @property
-    def depth(self) -> int:
-        return len(self.levels) - 1
 
     @property
     def n_leaves(self) -> int:
@@ -61,18 +77,19 @@ class MerkleTree:
         return from_limbs(self.levels[-1])[0]
 
     def path(self, index: int) -> list[int]:
-        """Return the siblings of leaf number `index`, lowest level first.
+        """Return the path of leaf number `index`.
 
         Raises InvalidInput if the tree has no such leaf.
         """
         if not 0 <= index < self.n_leaves:
             raise InvalidInput(f"leaf {index}: the tree has {self.n_leaves} leaves")
-        siblings = []
-        for level, nodes in enumerate(self.levels[:-1]):
-            neighbour = (index >> level) ^ 1
-            present = neighbour < len(nodes)
-            siblings.append(from_limbs(nodes[neighbour][None])[0] if present else absent(level))
-        return siblings
+        path: list[int] = []
+        levels = level_bits(self.depth)
+        for level, bits in enumerate(levels):
+            index >>= bits
+            children = from_limbs(self.levels[level][index << bits : (index + 1) << bits])
+            path += children + [absent(levels[:level])] * ((1 << bits) - len(children))
+        return path
 
 
 def merkle_tree(leaves: Limbs, depth: int | None = None) -> MerkleTree:
@@ -90,83 +107,103 @@ def merkle_tree(leaves: Limbs, depth: int | None = None) -> MerkleTree:
             f"a Merkle tree of depth {depth} (at most {MAX_DEPTH}) cannot hold {n} leaves"
         )
     levels = [hash_many(LEAF, leaves)]
-    for level in range(depth):
+    all_bits = level_bits(depth)
+    for level, bits in enumerate(all_bits):
         nodes = levels[-1]
-        if len(nodes) % 2:
-            nodes = np.concatenate([nodes, to_limbs([absent(level)])])
-        levels.append(hash_many(NODE, nodes.reshape(-1, 2, 4)))
-    return MerkleTree(tuple(levels))
+        missing = -len(nodes) % (1 << bits)
+        if missing:
+            filler = np.repeat(to_limbs([absent(all_bits[:level])]), missing, axis=0)
+            nodes = np.concatenate([nodes, filler])
+        levels.append(hash_many(NODE, nodes.reshape(-1, 1 << bits, 4)))
+    return MerkleTree(depth, tuple(levels))
 
 
 def verify_membership(
-    root: int, elements: Sequence[int], index: int, siblings: Sequence[int]
+    root: int, elements: Sequence[int], index: int, path: Sequence[int], depth: int
 ) -> None:
-    """Return None if `elements` are leaf `index` of the tree of depth len(siblings) under `root`.
+    """Return None if `elements` are leaf `index` of the tree of this depth under `root`.
 
-    Raises VerificationError if not, also for an index outside the tree or values outside [0, r).
+    Raises VerificationError if not, also for an index outside the tree or values outside [0, r);
+    InvalidInput for a depth that no tree has.
     """
-    depth = len(siblings)
-    if depth > MAX_DEPTH or not 0 <= index < 1 << depth:
-        raise VerificationError(f"Merkle proof: leaf {index} is not in a tree of depth {depth}")
-    if not all(0 <= v < FIELD_MODULUS for v in (root, *elements, *siblings)):
+    levels = level_bits(depth)
+    if len(path) != path_length(depth) or not 0 <= index < 1 << depth:
+        raise VerificationError(
+            f"Merkle proof: leaf {index} with a path of {len(path)} elements is not in a tree of"
+            f" depth {depth}"
+        )
+    if not all(0 <= v < FIELD_MODULUS for v in (root, *elements, *path)):
         raise VerificationError("Merkle proof: a value is not below r")
-    node = hash_elements(LEAF, elements)
-    for level, sibling in enumerate(siblings):
-        pair = [sibling, node] if index >> level & 1 else [node, sibling]
-        node = hash_elements(NODE, pair)
+    node, start, rest = hash_elements(LEAF, elements), 0, index
+    for bits in levels:
+        children = path[start : start + (1 << bits)]
+        if children[rest % (1 << bits)] != node:
+            raise VerificationError(f"Merkle proof: leaf {index} is not where its path says")
+        node, start, rest = hash_elements(NODE, children), start + (1 << bits), rest >> bits
     if node != root:
         raise VerificationError(f"Merkle proof: the path of leaf {index} does not lead to the root")
 
 
 def membership_gadget(
-    builder: Builder, root: Field, elements: Field, siblings: Field, bits: Tensor
-) -> Tensor:
-    """Prove that each of k leaves lies under `root`; return the k leaves' indices.
+    builder: Builder, root: Field, elements: Field, paths: Field, bits: Tensor
+) -> None:
+    """Prove that k leaves lie under `root`, each at the index whose bits are given.
 
-    `bits` is (k, depth), lowest level first, and is constrained to be boolean here; `elements`
-    lists the k leaves' field elements and `siblings` the k paths, one leaf after the other.
+    `bits` is (k, depth), lowest first, proven to be boolean; `elements` lists the k leaves' field
+    elements and `paths` the k paths, one leaf after the other. A level of 2^b children costs its
+    hash and 2^b - 1 rows, the last of which says that the selected child is the node below.
 
-    Raises InvalidInput if the sizes do not agree.
+    Raises InvalidInput if the sizes do not agree, or bits are not proven to be boolean.
     """
-    if len(bits.shape) != 2 or bits.shape[0] < 1 or not 1 <= bits.shape[1] <= MAX_DEPTH:
+    if len(bits.shape) != 2 or bits.shape[0] < 1:
         raise InvalidInput(f"Merkle path bits must be (leaves, depth), got {bits.shape}")
     k, depth = bits.shape
-    if len(root) != 1 or len(siblings) != k * depth:
+    levels, length = level_bits(depth), path_length(depth)
+    if len(root) != 1 or len(paths) != k * length:
         raise InvalidInput(
-            f"{k} Merkle paths of depth {depth} need 1 root and {k * depth} siblings, "
-            f"got {len(root)} and {len(siblings)}"
+            f"{k} Merkle paths of depth {depth} need 1 root and {k * length} path elements, "
+            f"got {len(root)} and {len(paths)}"
         )
-    builder.constrain(bits, bits, bits, "path bit")
-    bits = builder.with_bound(bits, 0, 1)
+    if require_bound(builder, bits, "Merkle path") not in ((0, 1), (0, 0), (1, 1)):
+        raise InvalidInput(f"{builder.name}: a Merkle path's bits are not proven to be boolean")
     node = hash_many_gadget(builder, LEAF, elements, k)
-    paths = siblings.wires.reshape(k, depth)
-    for level in range(depth):
-        pairs = _ordered(builder, bits[:, level], node, Field(paths[:, level]))
-        node = hash_many_gadget(builder, NODE, pairs, k)
+    wires = paths.wires.reshape(k, length)
+    start, first = 0, 0
+    for b in levels:
+        children = wires[:, start : start + (1 << b)]
+        _constrain_child(builder, bits[:, first : first + b], children, node)
+        node = hash_many_gadget(builder, NODE, Field(children.ravel()), k)
+        start, first = start + (1 << b), first + b
     builder.constrain_fields_equal(node, Field(np.repeat(root.wires, k)), "Merkle root")
-    return bits.matmul_const(np.array([[1 << i] for i in range(depth)], np.int64)).reshape(k)
 
 
-def _ordered(builder: Builder, bit: Tensor, node: Field, sibling: Field) -> Field:
-    """Return (left, right) pairs: (node, sibling) where bit = 0, swapped where bit = 1.
+def _constrain_child(builder: Builder, bits: Tensor, children: Ints, node: Field) -> None:
+    """Require the child that `bits` (k, b) select of `children` (k, 2^b) to be `node`.
 
-    Rows: bit * (sibling - node) = left - node, and left + right = node + sibling.
+    Halves the children bit by bit: chosen = left + bit (right - left), one row each.
     """
-    k = len(node)
+    here = children
+    for j in range(bits.shape[1]):
+        bit = bits[:, j : j + 1]
+        left, right = _symbolic(here[:, 0::2]), _symbolic(here[:, 1::2])
+        if j == bits.shape[1] - 1:
+            below = _symbolic(node.wires.reshape(-1, 1))
+            builder.constrain(bit, right - left, below - left, "Merkle child")
+            return
+        k, half = left.shape
+        sources: list[Tensor | Field] = [bit.broadcast_to((k, half))]
+        sources += [Field(left.rows.wires), Field(right.rows.wires)]
+        made = builder.field_hint("child", _chosen, sources, k * half)
+        chosen = _symbolic(made.wires.reshape(k, half))
+        builder.constrain(bit, right - left, chosen - left, "Merkle child")
+        here = made.wires.reshape(k, half)
 
-    def order(bits: Ints, here: Limbs, other: Limbs) -> Limbs:
-        step = native.fr_mul(native.fr_from_int64(bits), native.fr_sub(other, here))
-        pair = np.stack([native.fr_add(here, step), native.fr_sub(other, step)], axis=1)
-        return pair.reshape(-1, 4)
 
-    pairs = builder.field_hint("order", order, [bit, node, sibling], 2 * k)
-    left, right = _symbolic(pairs[0::2]), _symbolic(pairs[1::2])
-    here, other = _symbolic(node), _symbolic(sibling)
-    builder.constrain(bit, other - here, left - here, "left child")
-    builder.constrain_equal(left + right, here + other, "right child")
-    return pairs
+def _chosen(bits: Ints, left: Limbs, right: Limbs) -> Limbs:
+    factor = native.fr_from_int64(np.ascontiguousarray(bits.ravel()))
+    return native.fr_add(left, native.fr_mul(factor, native.fr_sub(right, left)))
 
 
-def _symbolic(field: Field) -> Tensor:
-    """Return the wires as a tensor for linear combinations; it has no integer values."""
-    return Tensor((len(field),), Rows.of_wires(field.wires), None)
+def _symbolic(wires: Ints) -> Tensor:
+    """Return wires as a tensor for linear combinations; it has no integer values."""
+    return Tensor(wires.shape, Rows.of_wires(wires.ravel()), None)

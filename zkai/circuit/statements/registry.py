@@ -7,6 +7,7 @@ from typing import Any
 
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import PLAIN, Statement, check_names
+from zkai.circuit.statements.dataset import DatasetShape
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
 from zkai.circuit.statements.training_step import TrainingStep
@@ -34,14 +35,22 @@ def from_description(description: Mapping[str, Any]) -> Statement:
     }
     if version not in keys:
         raise InvalidInput(f"unknown statement {version!r}; known: {', '.join(STATEMENTS)}")
-    check_names(version, description, ["statement", "head", *keys[version]], ["format"])
+    optional = ["format", *(["dataset"] if version == TrainingStep.version else [])]
+    check_names(version, description, ["statement", "head", *keys[version]], optional)
     head, proof_format = _head(version, description["head"]), description.get("format", PLAIN)
     if version == Genesis.version:
         return Genesis(head, proof_format)
     if version == ApplyAggregate.version:
         return ApplyAggregate(head, proof_format)
     batch, steps = description["batch"], description["steps"]
-    return TrainingStep(head, batch, steps, loss=description["loss"], format=proof_format)
+    dataset = _dataset(description["dataset"]) if "dataset" in description else None
+    loss = description["loss"]
+    return TrainingStep(head, batch, steps, loss=loss, format=proof_format, dataset=dataset)
+
+
+def _dataset(description: Any) -> DatasetShape:
+    check_names("dataset", description, ["depth", "rows_per_leaf"])
+    return DatasetShape(description["depth"], description["rows_per_leaf"])
 
 
 def _head(version: str, description: Any) -> Any:

@@ -1,12 +1,14 @@
 """training_step/1: one or several SGD steps of a softmax-regression head.
 
+The rows are a committed batch or, with `dataset`, drawn from the fork's dataset by a beacon.
+
 Specified in circuits/training_step/README.md; its arithmetic is zkai.model.training's, bit by bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
@@ -32,8 +34,15 @@ from zkai.circuit.statements.base import (
     int_tensor,
     integer,
 )
+from zkai.circuit.statements.batch_order import (
+    ORDER_INPUTS,
+    assign_order,
+    order_gadget,
+    public_order,
+)
+from zkai.circuit.statements.dataset import DatasetShape, check_shape
 from zkai.circuit.statements.sgd import sgd_step
-from zkai.circuit.tensor import Tensor
+from zkai.circuit.tensor import Field, Tensor
 from zkai.errors import InvalidInput
 from zkai.model import training
 from zkai.model.training import HeadState, SoftmaxHead
@@ -47,9 +56,10 @@ FIELD_INPUTS = ("model", "fork", "context", "secret", "old_salt", "new_salt", "b
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """Prove `steps` SGD steps of `head` on committed batches of `batch` rows each.
+    """Prove `steps` SGD steps of `head` on batches of `batch` rows each.
 
-    The new state of step t is the old state of step t + 1: both are the same commitment.
+    The new state of step t is the old state of step t + 1: both are the same commitment. With
+    `dataset` the fork has terms (fork_terms.py), and the rows are those that its beacon draws.
     `learning_rate` is the default of a proof that names none.
 
     Raises InvalidInput for sizes out of range or a learning rate that the head cannot express.
@@ -61,6 +71,7 @@ class TrainingStep:
     loss: Literal["softmax"] = "softmax"
     learning_rate: float | None = field(default=None, compare=False)
     format: Format = PLAIN
+    dataset: DatasetShape | None = None
     version: ClassVar[str] = VERSION
 
     def __post_init__(self) -> None:
@@ -72,12 +83,15 @@ class TrainingStep:
         if self.learning_rate is not None:
             training.learning_rate(self.head, self.learning_rate, self.batch)
         check_format(VERSION, self.format)
+        if self.dataset is not None:
+            check_shape(VERSION, self.dataset)
+            self.dataset.leaves(f"{VERSION}: batch", self.batch)
         self.head.widths(self.batch)
         commitments.check_velocity_width(self.head, self.batch)
 
     def build(self) -> Circuit:
         """Return the statement's circuit; equal statements share one."""
-        return _build(self.head, self.batch, self.steps, self.format)
+        return _build(self.head, self.batch, self.steps, self.format, self.dataset)
 
     def describe(self) -> dict[str, Any]:
         """Return every static choice, for canonical JSON."""
@@ -88,7 +102,15 @@ class TrainingStep:
             "steps": self.steps,
             "loss": self.loss,
         }
+        if self.dataset is not None:
+            description["dataset"] = asdict(self.dataset)
         return description | describe_format(self.format)
+
+    @property
+    def _elements(self) -> tuple[str, ...]:
+        """The single field elements among the values; a fork with terms is numbered by them."""
+        computed = () if self.dataset is None else ("fork", "batch_salt")
+        return tuple(name for name in FIELD_INPUTS if name not in computed)
 
     def assign(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the circuit's inputs.
@@ -96,14 +118,16 @@ class TrainingStep:
         `values`: weights (features + 1, classes) and, with momentum, velocity, of the old state;
         x (steps * batch, features), labels (steps * batch,); the integer learning_rate c unless
         the statement has a default; step, the old state's; and the field elements model, fork,
-        context, secret, old_salt, new_salt, batch_salt.
+        context, secret, old_salt, new_salt, batch_salt. With a dataset, `order_values` in place of
+        fork and batch_salt.
 
         Raises InvalidInput, naming the tensor or value, for anything missing, unknown, of another
         shape or type, or out of range.
         """
         head = self.head
         tensors = ["weights", "x", "labels", *(["velocity"] if head.momentum else [])]
-        required = [*tensors, "step", *FIELD_INPUTS]
+        required = [*tensors, "step", *self._elements]
+        required += [] if self.dataset is None else ORDER_INPUTS
         check_names(VERSION, values, required, ["learning_rate"])
         rows = self.steps * self.batch
         limits = {
@@ -118,7 +142,9 @@ class TrainingStep:
         last = (1 << STEP_BITS) - 1 - self.steps
         inputs["step"] = integer(VERSION, "step", values["step"], 0, last)
         inputs["learning_rate"] = self._rate(values)
-        inputs |= {name: field_element(VERSION, name, values[name]) for name in FIELD_INPUTS}
+        inputs |= {name: field_element(VERSION, name, values[name]) for name in self._elements}
+        if self.dataset is not None:
+            inputs |= assign_order(VERSION, self.dataset, self.steps, rows, values)
         return inputs
 
     def _rate(self, values: Mapping[str, Any]) -> int:
@@ -147,8 +173,10 @@ class TrainingStep:
         given = self.assign(values)
         old = HeadState(given["weights"], given.get("velocity"))
         user = commitments.user_commitment(given["secret"])
-        names = {"model": given["model"], "fork": given["fork"], "user": user}
         first, last = given["step"], given["step"] + self.steps
+        data = self._data_signals(values, given)
+        fork = data.pop("fork")
+        names = {"model": given["model"], "fork": fork, "user": user}
         return {
             "old_state": commitments.state_commitment(
                 self.head, old, step=first, salt=given["old_salt"], **names
@@ -156,23 +184,36 @@ class TrainingStep:
             "new_state": commitments.state_commitment(
                 self.head, self.new_state(values), step=last, salt=given["new_salt"], **names
             ),
-            "batch": commitments.batch_commitment(
-                self.head, given["x"], given["labels"], given["batch_salt"]
-            ),
+            **data,
             "user": user,
             "model": given["model"],
-            "fork": given["fork"],
+            "fork": fork,
             "step": first,
             "learning_rate": given["learning_rate"],
             "context": given["context"],
         }
 
+    def _data_signals(self, values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the signals that name the rows, and the fork."""
+        if self.dataset is not None:
+            return public_order(self.head, self.dataset, values, self.steps, given["step"])
+        x, labels, salt = given["x"], given["labels"], given["batch_salt"]
+        batch = commitments.batch_commitment(self.head, x, labels, salt)
+        return {"batch": batch, "fork": given["fork"]}
+
 
 @lru_cache(maxsize=4)
-def _build(head: SoftmaxHead, batch: int, steps: int, proof_format: Format) -> Circuit:
+def _build(
+    head: SoftmaxHead,
+    batch: int,
+    steps: int,
+    proof_format: Format,
+    dataset: DatasetShape | None,
+) -> Circuit:
     builder = Builder(VERSION, commit=proof_format == COMMIT)
     old_state, new_state = builder.public_field("old_state"), builder.public_field("new_state")
-    batch_signal, user_signal = builder.public_field("batch"), builder.public_field("user")
+    data = _data_signals(builder, dataset, steps)
+    user_signal = builder.public_field("user")
     model, fork = builder.public_field("model"), builder.public_field("fork")
     step, rate = builder.public_int("step"), builder.public_int("learning_rate")
     bind_context(builder, builder.public_field("context"))
@@ -182,15 +223,22 @@ def _build(head: SoftmaxHead, batch: int, steps: int, proof_format: Format) -> C
     step, rate = _check_numbers(builder, head, step, rate)
     weights, velocity = _old_state(builder, head, batch)
     x, labels, targets = _batch(builder, head, batch * steps)
+    if dataset is not None:
+        assert data[1] is not None
+        with builder.at("batch"):
+            signals = (data[0], data[1], fork)
+            order_gadget(builder, head, dataset, batch, signals, step, x, labels)
     names = {"model": model, "fork": fork, "user": user}
     with builder.at("old state"):
         packed = commitments.pack_state(builder, head, weights, velocity)
         commitments.bind_state(
             builder, head, old_state, packed, step=step, salt="old_salt", **names
         )
-    with builder.at("batch"):
-        salt = builder.private_field("batch_salt")
-        builder.bind_public(batch_signal, commitments.batch_gadget(builder, head, x, labels, salt))
+    if dataset is None:
+        with builder.at("batch"):
+            salt = builder.private_field("batch_salt")
+            made = commitments.batch_gadget(builder, head, x, labels, salt)
+            builder.bind_public(data[0], made)
     for number in range(steps):
         part = slice(number * batch, (number + 1) * batch)
         with builder.at("step" if steps == 1 else f"step {number + 1}"):
@@ -203,6 +251,15 @@ def _build(head: SoftmaxHead, batch: int, steps: int, proof_format: Format) -> C
             builder, head, new_state, packed, step=step + steps, salt="new_salt", **names
         )
     return builder.build()
+
+
+def _data_signals(
+    builder: Builder, dataset: DatasetShape | None, steps: int
+) -> tuple[Field, Tensor | None]:
+    """Declare the signals that name the rows: a batch's, or a beacon's values and rounds."""
+    if dataset is None:
+        return builder.public_field("batch"), None
+    return builder.public_field("beacon", steps), builder.public_int("beacon_round", (steps,))
 
 
 def _check_numbers(
