@@ -17,7 +17,7 @@ from zkai.circuit.builder import Builder
 from zkai.circuit.gadgets.draw import draw_gadget
 from zkai.circuit.gadgets.range import check_range
 from zkai.circuit.statements.base import field_element
-from zkai.circuit.statements.dataset import Dataset, DatasetShape, RowKind, leaves_gadget
+from zkai.circuit.statements.dataset import Dataset, DatasetShape, leaves_gadget
 from zkai.circuit.statements.fork_terms import (
     NUMBERS,
     TERMS,
@@ -28,6 +28,7 @@ from zkai.circuit.statements.fork_terms import (
 )
 from zkai.circuit.tensor import Field, Tensor, concat, concat_fields
 from zkai.errors import InvalidInput
+from zkai.model.heads import Head
 
 GIVEN_TERMS = tuple(name for name in TERMS if name != "schema")
 """The terms that a proof is given; the schema follows from the statement."""
@@ -81,10 +82,10 @@ def elements(where: str, name: str, value: Any, length: int) -> list[int]:
 
 
 def public_order(
-    kind: RowKind, shape: DatasetShape, values: Mapping[str, Any], steps: int, step: int
+    head: Head, shape: DatasetShape, values: Mapping[str, Any], steps: int, step: int
 ) -> dict[str, Any]:
     """Return the public signals beacon and beacon_round, and the fork's number."""
-    terms = {name: values[name] for name in GIVEN_TERMS} | {"schema": shape.schema(kind).digest}
+    terms = {name: values[name] for name in GIVEN_TERMS} | {"schema": shape.schema(head).digest}
     rounds = [values["first_round"] + values["rounds_per_step"] * (step + i) for i in range(steps)]
     beacon = list(values["beacon"])
     return {
@@ -96,7 +97,7 @@ def public_order(
 
 def order_gadget(
     builder: Builder,
-    kind: RowKind,
+    head: Head,
     shape: DatasetShape,
     batch: int,
     signals: tuple[Field, Tensor, Field],
@@ -111,7 +112,7 @@ def order_gadget(
     """
     beacon, rounds, fork = signals
     with builder.at("terms"):
-        root, leaves, found = _terms(builder, kind, shape, step, len(beacon))
+        root, leaves, found = _terms(builder, head, shape, step, len(beacon))
         builder.bind_public(fork, found[0])
         builder.bind_public(rounds, found[1])
     drawn = []
@@ -122,11 +123,11 @@ def order_gadget(
                 draw_gadget(builder, seed, batch // shape.rows_per_leaf, leaves, shape.depth)
             )
     with builder.at("membership"):
-        leaves_gadget(builder, shape, kind, x, labels, root, concat(drawn))
+        leaves_gadget(builder, shape, head, x, labels, root, concat(drawn))
 
 
 def _terms(
-    builder: Builder, kind: RowKind, shape: DatasetShape, step: Tensor, steps: int
+    builder: Builder, head: Head, shape: DatasetShape, step: Tensor, steps: int
 ) -> tuple[Field, Tensor, tuple[Field, Tensor]]:
     """Return the dataset's root, its number of leaves, and (the fork, each step's round)."""
     fields = {n: builder.private_field(n) for n in ("nonce", "dataset", "beacon_source")}
@@ -136,7 +137,7 @@ def _terms(
         for name in ("first_round", "rounds_per_step", "max_skips")
     }
     fields["size"] = builder.to_field(leaves * shape.rows_per_leaf)
-    fields["schema"] = builder.constant_field([shape.schema(kind).digest])
+    fields["schema"] = builder.constant_field([shape.schema(head).digest])
     fields |= {name: builder.to_field(value) for name, value in numbers.items()}
     stride = numbers["rounds_per_step"]
     first = numbers["first_round"] + builder.multiply(stride, step, "rounds before the step")

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +35,7 @@ from zkai.circuit.statements.commitments import LABEL_BITS
 from zkai.circuit.tensor import Field, Ints, Tensor, as_tensor, concat
 from zkai.encoding import Limbs, from_limbs, to_limbs
 from zkai.errors import InvalidInput
-from zkai.model.training import MAX_CLASSES
+from zkai.model.heads import MAX_CLASSES, Head
 
 LEAF_SALT = "zkai/leaf-salt/1"
 
@@ -44,19 +44,6 @@ MAX_DEPTH = 24
 
 MAX_ROWS_PER_LEAF = 1 << 10
 MAX_VALUES = 1 << 31
-
-
-class RowKind(Protocol):
-    """What a head says of the rows that it takes."""
-
-    @property
-    def features(self) -> int: ...
-    @property
-    def classes(self) -> int: ...
-    @property
-    def input_width(self) -> int: ...
-    @property
-    def input_scale_bits(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -89,7 +76,7 @@ class DatasetShape:
         """The field elements of one leaf's path."""
         return path_length(self.depth)
 
-    def schema(self, head: RowKind) -> Schema:
+    def schema(self, head: Head) -> Schema:
         """Return the schema of a dataset of this shape for a head."""
         return Schema(
             head.features, head.classes, head.input_width, head.input_scale_bits,
@@ -270,7 +257,7 @@ def _packed(values: Ints, bits: int) -> Limbs:
 def leaves_gadget(
     builder: Builder,
     shape: DatasetShape,
-    kind: RowKind,
+    head: Head,
     x: Tensor,
     labels: Tensor,
     root: Field,
@@ -286,7 +273,7 @@ def leaves_gadget(
     paths = builder.private_field("paths", k * shape.path_length)
     parts = [
         salts.wires.reshape(k, 1),
-        _pack_lines(builder, x.reshape(k, shape.rows_per_leaf * kind.features), kind.input_width),
+        _pack_lines(builder, x.reshape(k, shape.rows_per_leaf * head.features), head.input_width),
         _pack_lines(builder, labels.reshape(k, shape.rows_per_leaf), LABEL_BITS),
     ]
     elements = Field(np.concatenate(parts, axis=1).ravel())
