@@ -20,7 +20,7 @@ from zkai import native
 from zkai.circuit.formats import write_r1cs, write_wtns
 from zkai.proof import groth16
 from zkai.proof.foreign import verifying_key_to_snarkjs
-from zkai.proof.keys import Keys
+from zkai.proof.keys import PlainKeys
 from zkai.proof.setup import setup
 
 STATEMENT = "chain/1"
@@ -51,7 +51,7 @@ def worker(folder: Path, log2: int, threads: int) -> dict[str, float]:
     native.set_threads(threads or None)
     circuit = chain_circuit(rows(log2))
     witness = circuit.solve(chain_inputs(START, rows(log2)))
-    keys = Keys.from_path(folder)
+    keys = PlainKeys.from_path(folder)
     with harness.Stopwatch() as proving:
         proof = groth16.prove(circuit, keys.proving, witness, STATEMENT)
     with harness.Stopwatch() as verifying:

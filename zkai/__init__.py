@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from zkai.opening import Opening, UserState
     from zkai.pipeline import estimate, prove, setup, verify, verify_chain
     from zkai.proof.estimate import Estimate
-    from zkai.proof.keys import Keys, Proof, ProvingKey, VerifyingKey
+    from zkai.proof.formats import Keys, Proof, VerifyingKey
+    from zkai.proof.keys import ProvingKey
 
 _HOMES = {
     "ApplyAggregate": "zkai.circuit.statements.apply_aggregate",
@@ -30,9 +31,9 @@ _HOMES = {
     "Genesis": "zkai.circuit.statements.genesis",
     "Inference": "zkai.calibrated",
     "InvalidInput": "zkai.errors",
-    "Keys": "zkai.proof.keys",
+    "Keys": "zkai.proof.formats",
     "Opening": "zkai.opening",
-    "Proof": "zkai.proof.keys",
+    "Proof": "zkai.proof.formats",
     "ProvingKey": "zkai.proof.keys",
     "QuantConfig": "zkai.model.calibrate",
     "SoftmaxHead": "zkai.model.training",
@@ -40,7 +41,7 @@ _HOMES = {
     "TrainingStep": "zkai.circuit.statements.training_step",
     "UserState": "zkai.opening",
     "VerificationError": "zkai.errors",
-    "VerifyingKey": "zkai.proof.keys",
+    "VerifyingKey": "zkai.proof.formats",
     "ZkaiError": "zkai.errors",
     "estimate": "zkai.pipeline",
     "export": "zkai.model.export",

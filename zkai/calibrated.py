@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zkai.circuit.statements import inference
+from zkai.circuit.statements.base import PLAIN, Format
 from zkai.circuit.statements.bound_head import attach_head
 from zkai.encoding import FIELD_MODULUS
 from zkai.errors import InvalidInput
@@ -27,8 +28,8 @@ class Inference(inference.Inference):
     """Prove y = f(x) for a model: `zkai.circuit.statements.inference.Inference` after quantising.
 
     `graph` is a model in real numbers with `calibration` samples (an array, or a mapping by input
-    name) that fix scales and widths, or an integer model without any. `visibility` and `head` are
-    that class's; `config` says how precise the integers are.
+    name) that fix scales and widths, or an integer model without any. `visibility`, `head`
+    and `format` are that class's; `config` says how precise the integers are.
 
     Raises InvalidInput for unusable samples, an accumulator that does not fit, and whatever that
     class refuses.
@@ -42,6 +43,7 @@ class Inference(inference.Inference):
         visibility: Mapping[str, str] | None = None,
         config: QuantConfig | None = None,
         head: SoftmaxHead | None = None,
+        format: Format = PLAIN,
     ) -> None:
         if config is not None and not isinstance(config, QuantConfig):
             raise InvalidInput(f"config: expected a QuantConfig, got {type(config).__name__}")
@@ -55,7 +57,7 @@ class Inference(inference.Inference):
             integers, source = quantize(graph, calibration, config), graph
         else:
             raise InvalidInput(f"graph: expected a Graph of zkai.load, got {type(graph).__name__}")
-        super().__init__(integers, {} if visibility is None else visibility, head)
+        super().__init__(integers, {} if visibility is None else visibility, head, format)
         object.__setattr__(self, "source", source)
         object.__setattr__(self, "calibration", calibration)
 
@@ -103,6 +105,7 @@ def attached_head(
     calibration: Samples,
     visibility: Mapping[str, str],
     config: QuantConfig | None = None,
+    format: Format = PLAIN,
 ) -> Inference:
     """Return the inference of a backbone, quantised for a head, that the head follows.
 
@@ -120,7 +123,7 @@ def attached_head(
     zeros = initial_state(head, np.zeros((head.features, head.classes)))
     personal = attach_head(integers, head, zeros, probabilities="argmax" not in shown)
     seen = {"head.weight": "state", "head.bias": "state", **visibility}
-    return Inference(personal, visibility=seen, head=head)
+    return Inference(personal, visibility=seen, head=head, format=format)
 
 
 _KEEP_SCALE = (AveragePool, Relu, Reshape, Transpose)

@@ -26,7 +26,7 @@ from zkai.calibrated import Inference
 from zkai.circuit.r1cs import Circuit
 from zkai.circuit.statements import inference
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
-from zkai.circuit.statements.base import Statement
+from zkai.circuit.statements.base import PLAIN, Statement
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import as_path
@@ -34,19 +34,13 @@ from zkai.errors import InvalidInput, VerificationError
 from zkai.model.error_bound import quantization_report
 from zkai.model.training import SoftmaxHead
 from zkai.opening import Opening
-from zkai.proof import ceremony, groth16
-from zkai.proof import setup as development
+from zkai.proof import formats
+from zkai.proof.commit.keys import CommitProof
 from zkai.proof.estimate import Estimate, TensorFacts, sizes_of
 from zkai.proof.estimate import estimate as estimate_sizes
 from zkai.proof.foreign import import_zkey
-from zkai.proof.keys import (
-    PROVING_FILE,
-    VERIFYING_FILE,
-    Keys,
-    Proof,
-    ProvingKey,
-    VerifyingKey,
-)
+from zkai.proof.formats import Ceremony, Keys, Proof, ProvingKey, VerifyingKey
+from zkai.proof.keys import VERIFYING_FILE
 from zkai.proof.ptau import Ptau, prepare
 from zkai.proof.scalars import Progress, no_progress
 from zkai.sizing import rough_sizes
@@ -110,7 +104,8 @@ def _build(statement: Statement, report: Progress) -> Circuit:
     """
     check_statement(statement)
     report("build the circuit", 0.0)
-    if (sizes := rough_sizes(statement)) is not None:
+    plain = getattr(statement, "format", PLAIN) == PLAIN
+    if plain and (sizes := rough_sizes(statement)) is not None:
         estimate_sizes(sizes, statement.version)
     circuit = statement.build()
     report("build the circuit", 1.0)
@@ -147,6 +142,11 @@ class OpenedProof(Proof):
     opening: Opening = field(repr=False, compare=False)
 
 
+@dataclass(frozen=True)
+class OpenedCommitProof(CommitProof, OpenedProof):
+    """The same for a proof with a commitment round."""
+
+
 def setup(
     statement: Statement,
     folder: Path | str | None = None,
@@ -156,7 +156,8 @@ def setup(
 ) -> Keys:
     """Return new DEVELOPMENT keys of a statement, in `folder`: proving.zkey and verifying.json.
 
-    Without a folder they last as long as the process. With `ptau` the powers of tau come from that
+    A statement with a commitment round gets proving.zkck instead. Without a folder the keys last
+    as long as the process. With `ptau` the powers of tau come from that
     file; the second phase still has one party. The folder appears complete or not at all.
 
     Raises InvalidInput if the folder holds anything, cannot be written, or the circuit is too
@@ -179,19 +180,22 @@ def _make_keys(
 ) -> Keys:
     circuit = _build(statement, reporter(progress))
     if ptau is None:
-        return development.setup(circuit, statement.version, folder, progress)
-    initial, prepared = folder / "initial.zkey", as_path(ptau, "ptau")
+        return formats.setup(circuit, statement.version, folder, progress)
+    prepared = as_path(ptau, "ptau")
     if not Ptau(prepared).prepared:
         prepared = folder / "prepared.ptau"
         prepare(ptau, prepared, progress)
-    ceremony.init(circuit, statement.version, prepared, initial, progress)
-    ceremony.contribute(initial, folder / PROVING_FILE, "one party", progress=progress)
-    for path in (initial, folder / "prepared.ptau"):
-        path.unlink(missing_ok=True)
-    proving = ProvingKey(folder / PROVING_FILE)
-    verifying = proving.verifying_key(circuit.public)
+    start = Ceremony(circuit, statement.version, prepared)
+    initial, path = folder / "initial", folder / formats.proving_file(circuit)
+    formats.init(start, initial, progress)
+    again = start if formats.has_round(circuit) else None
+    formats.contribute(again, initial, path, "one party", progress)
+    for temporary in (initial, folder / "prepared.ptau"):
+        temporary.unlink(missing_ok=True)
+    proving = formats.open_proving_key(path)
+    verifying = proving.verifying_key(circuit)
     verifying.write(folder / VERIFYING_FILE)
-    return Keys(proving, verifying)
+    return Keys.from_path(folder)
 
 
 def import_key(
@@ -203,11 +207,19 @@ def import_key(
 ) -> Keys:
     """Return the DEVELOPMENT keys that an existing .zkey of the statement's circuit makes.
 
-    Every point is checked, and the coefficients against the circuit.
+    Every point is checked, and the coefficients against the circuit. A key with a commitment round
+    cannot be imported: its points show nothing of the rounds of their wires, so only a ceremony's
+    verification, against the .ptau, shows that it is sound.
 
-    Raises InvalidInput for a malformed key, a key of another circuit, or a folder as in `setup`.
+    Raises InvalidInput for a malformed key, a key of another circuit, a statement with a commitment
+    round, or a folder as in `setup`.
     """
     check_statement(statement)
+    if getattr(statement, "format", PLAIN) != PLAIN:
+        raise InvalidInput(
+            f"{zkey}: a key with a commitment round cannot be imported: its points do not show"
+            " which wires D commits to; `zkai setup --ceremony verify` takes one with its .ptau"
+        )
     with new_folder(as_path(folder, "folder")) as partial:
         circuit = _build(statement, reporter(progress))
         import_zkey(circuit, statement.version, zkey, partial, progress)
@@ -261,22 +273,26 @@ def prove(
         _check_type("destination", destination, Destination)
     key = proving_key
     if not isinstance(key, ProvingKey):
-        key = ProvingKey(as_path(key, "proving key"))
+        key = formats.open_proving_key(as_path(key, "proving key"))
     circuit = _build(statement, report)
     if (key.statement, key.circuit_digest) != (statement.version, circuit.digest):
         raise InvalidInput(
             f"{key.path}: a key of {key.statement} for another circuit; run `setup` again for this"
             f" {statement.version}"
         )
-    vk_digest = key.verifying_key(circuit.public).digest
+    vk_digest = key.verifying_key(circuit).digest
     assignment = complete(statement, values, destination or Destination(), vk_digest)
-    report("witness", 0.0)
-    witness = circuit.solve(statement.assign(assignment.values))
-    report("witness", 1.0)
-    proof = groth16.prove(circuit, key, witness, statement.version, progress)
+    inputs = statement.assign(assignment.values)
+    proof = formats.prove(circuit, key, inputs, statement.version, progress)
     _check_public(proof, assignment.public)
-    known = {f.name: getattr(proof, f.name) for f in fields(Proof)}
-    return OpenedProof(**known, opening=assignment.opening)
+    return _opened(proof, assignment.opening)
+
+
+def _opened(proof: Proof, opening: Opening) -> OpenedProof:
+    known = {f.name: getattr(proof, f.name) for f in fields(proof)}
+    if isinstance(proof, CommitProof):
+        return OpenedCommitProof(**known, opening=opening)
+    return OpenedProof(**known, opening=opening)
 
 
 def _check_public(proof: Proof, expected: Mapping[str, int | list[int]]) -> None:
@@ -319,7 +335,7 @@ def verify(
     _check_type("verifier", verifier, str)
     _check_type("production", production, bool)
     report("verify", 0.0)
-    groth16.verify(proof, key, verifier, production, trusted_digests)
+    formats.verify(proof, key, verifier, production, trusted_digests)
     if destination is not None:
         check_destination(proof, destination)
     report("verify", 1.0)
@@ -346,7 +362,7 @@ def check_destination(proof: Proof, destination: Destination) -> None:
 
 def verify_chain(
     proofs: Iterable[Proof],
-    keys: Mapping[str, VerifyingKey],
+    keys: Mapping[str, VerifyingKey] | Collection[VerifyingKey],
     *,
     production: bool = False,
     trusted_digests: Collection[bytes | str] = (),
@@ -355,27 +371,26 @@ def verify_chain(
 ) -> None:
     """Return None if the proofs are one fork's history from its genesis on, without a gap.
 
-    `keys` maps a statement's version to its key. Each proof must verify; the first is a genesis;
-    each old state is the last new state; user, model and fork never change. Step numbers are part
-    of the states, so the states' links leave no room for a gap.
+    `keys` maps a statement's version to its key. For a history in two formats it is a list of keys:
+    a proof's is the one that it names among those of its statement and format. Each proof must
+    verify; the first is a genesis; each old state is the last new state; user, model and fork never
+    change. Step numbers are part of the states, so the states' links leave no room for a gap.
 
     Raises VerificationError naming the proof's place and what is wrong; InvalidInput for what is
     no proof.
     """
     report = reporter(progress)
     _check_type("proofs", proofs, Iterable)
-    _check_type("keys", keys, Mapping)
+    _check_keys(keys)
     history = list(proofs)
     last: Proof | None = None
     for place, proof in enumerate(history):
         _check_type(f"proof {place}", proof, Proof)
         report("verify the history", place / len(history))
         try:
-            if proof.statement not in keys:
-                raise VerificationError(f"no key was given for {proof.statement}")
             verify(
                 proof,
-                keys[proof.statement],
+                _key_for(proof, keys),
                 production=production,
                 trusted_digests=trusted_digests,
                 destination=destination,
@@ -387,6 +402,32 @@ def verify_chain(
     if last is None:
         raise VerificationError("the history is empty; it starts with a genesis proof")
     report("verify the history", 1.0)
+
+
+def _check_keys(keys: object) -> None:
+    if isinstance(keys, Mapping):
+        return
+    if not isinstance(keys, list | tuple | set | frozenset):
+        raise InvalidInput(
+            f"keys: expected a mapping of versions to keys, or a list, got {type(keys).__name__}"
+        )
+    for place, key in enumerate(keys):
+        if not isinstance(key, VerifyingKey):
+            raise InvalidInput(f"key {place}: expected a VerifyingKey, got {type(key).__name__}")
+
+
+def _key_for(
+    proof: Proof, keys: Mapping[str, VerifyingKey] | Collection[VerifyingKey]
+) -> VerifyingKey:
+    """Return the key to verify a proof of a history with. Raises VerificationError if none was."""
+    if isinstance(keys, Mapping):
+        given = [keys[proof.statement]] if proof.statement in keys else []
+    else:
+        wanted = (proof.statement, proof.FORMAT)
+        given = [key for key in keys if (key.statement, key.PROOFS) == wanted]
+    if not given:
+        raise VerificationError(f"no key was given for {proof.statement} ({proof.FORMAT})")
+    return next((key for key in given if key.digest == proof.vk_digest), given[0])
 
 
 _LINKS = {

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from zkai.calibrated import Inference, attached_head
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
-from zkai.circuit.statements.base import Statement
+from zkai.circuit.statements.base import COMMIT, PLAIN, Format, Statement
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import as_path, read_capped
@@ -50,8 +50,8 @@ _BROKEN_ARCHIVE = (
     lzma.LZMAError,
 )
 
-FORMAT = "groth16"
-PLANNED_FORMATS = ("groth16-commit", "halo2")
+FORMATS: tuple[Format, ...] = (PLAIN, COMMIT)
+PLANNED_FORMATS = ("halo2",)
 KINDS = ("inference", "training_step", "genesis", "apply_aggregate")
 
 
@@ -75,19 +75,24 @@ def parse(data: bytes, path: Path) -> Statement:
         raise InvalidInput(f"{path}: not valid TOML ({error})") from error
     top = _Table(content, str(path))
     kind = top.choice("statement", KINDS)
-    chosen = top.text("format", FORMAT)
-    if chosen in PLANNED_FORMATS:
+    if (chosen := top.content.get("format")) in PLANNED_FORMATS:
         raise InvalidInput(
-            f'{path}: format "{chosen}" is not available in this version; use "{FORMAT}"'
+            f'{path}: format "{chosen}" is not available in this version; use "{PLAIN}" or'
+            f' "{COMMIT}"'
         )
-    if chosen != FORMAT:
-        raise InvalidInput(f'{path}: format: expected "{FORMAT}", got "{chosen}"')
+    _format(top)
     try:
         return _READERS[kind](top, path.parent)
     except InvalidInput as error:
         if str(error).startswith((str(path), str(path.parent))):
             raise
         raise InvalidInput(f"{path}: {error}") from error
+
+
+def _format(top: _Table) -> Format:
+    """Return the proof format, plain Groth16 if the file names none."""
+    chosen: Any = top.choice("format", FORMATS, PLAIN)
+    return chosen  # type: ignore[no-any-return]
 
 
 def _inference(top: _Table, folder: Path) -> Statement:
@@ -103,9 +108,16 @@ def _inference(top: _Table, folder: Path) -> Statement:
         (calibration,) = calibration.values()
     try:
         if "head" in top.content:
-            return attached_head(graph, _attached(top), calibration, visibility, config)
+            head = _attached(top)
+            return attached_head(graph, head, calibration, visibility, config, _format(top))
         top.only(*known[:-2], *_PRECISION)
-        return Inference(graph, calibration=calibration, visibility=visibility, config=config)
+        return Inference(
+            graph,
+            calibration=calibration,
+            visibility=visibility,
+            config=config,
+            format=_format(top),
+        )
     except InvalidInput as error:
         raise InvalidInput(f"{top.where} (calibration {samples}): {error}") from error
 
@@ -132,17 +144,18 @@ def _training_step(top: _Table, folder: Path) -> Statement:
         batch=top.integer("batch"),
         steps=top.integer("steps", 1),
         learning_rate=top.number("learning_rate") if "learning_rate" in top.content else None,
+        format=_format(top),
     )
 
 
 def _genesis(top: _Table, folder: Path) -> Statement:
     top.only("statement", "format", "head", "momentum")
-    return Genesis(_head(top))
+    return Genesis(_head(top), format=_format(top))
 
 
 def _apply_aggregate(top: _Table, folder: Path) -> Statement:
     top.only("statement", "format", "head", "momentum")
-    return ApplyAggregate(_head(top))
+    return ApplyAggregate(_head(top), format=_format(top))
 
 
 _READERS = {

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from zkai import pipeline
 from zkai.calibrated import Inference
-from zkai.circuit.statements.base import Statement
+from zkai.circuit.statements.base import COMMIT, PLAIN, Format, Statement
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.model.export import load
@@ -129,16 +129,27 @@ class World:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """The shared world; tests copy what they change."""
-    folder = tmp_path_factory.mktemp("world")
+    return make_world(tmp_path_factory.mktemp("world"), PLAIN)
+
+
+@pytest.fixture(scope="session")
+def commit_world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The same world in the format with a commitment round."""
+    return make_world(tmp_path_factory.mktemp("commit"), COMMIT)
+
+
+def make_world(folder: Path, proof_format: Format) -> World:
+    """A world whose proofs are of one format."""
     (folder / "model.onnx").write_bytes(linear_model())
     np.savez(folder / "samples.npz", x=samples())
     statements: dict[str, Statement] = {
-        "genesis": Genesis(HEAD),
-        "step": TrainingStep(HEAD, batch=BATCH, learning_rate=RATE),
+        "genesis": Genesis(HEAD, format=proof_format),
+        "step": TrainingStep(HEAD, batch=BATCH, learning_rate=RATE, format=proof_format),
         "inference": Inference(
             load(folder / "model.onnx"),
             calibration=samples(),
             visibility={"input": "committed", "output": "public", "weights": "constant"},
+            format=proof_format,
         ),
     }
     keys = {

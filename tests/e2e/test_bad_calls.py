@@ -347,9 +347,15 @@ FUNCTION_ROWS: list[tuple[str, Work, type[Exception], str]] = [
     ("type chain proof", lambda w, d: zkai.verify_chain([1], {}), BAD, r"proof 0: .* got int"),
     (
         "type chain keys",
-        lambda w, d: zkai.verify_chain([w.genesis], [1]),
+        lambda w, d: zkai.verify_chain([w.genesis], "keys"),
         BAD,
-        r"keys: expected a Mapping, got list",
+        r"keys: expected a mapping of versions to keys, or a list, got str",
+    ),
+    (
+        "type chain key listed",
+        lambda w, d: zkai.verify_chain([w.genesis], [w.keys["genesis"].verifying, 1]),
+        BAD,
+        r"key 1: expected a VerifyingKey, got int",
     ),
     (
         "type chain key",

@@ -443,7 +443,7 @@ def test_a_relabelled_development_zkey_convinces_nobody(tmp_path: Path) -> None:
     zkey = keys().proving.zkey
     mark = key_mark(STATEMENT, circuit().digest, "ceremony")
     ceremony.copy_zkey(zkey, tmp_path / "proving.zkey", mark)
-    claimed = ProvingKey(tmp_path / "proving.zkey").verifying_key(circuit().public)
+    claimed = ProvingKey(tmp_path / "proving.zkey").verifying_key(circuit())
     assert claimed.key_status == "ceremony"
     with pytest.raises(VerificationError, match="records none"):
         claimed.check_production()

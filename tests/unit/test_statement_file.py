@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,15 @@ def test_format_defaults_to_groth16_and_momentum_is_a_fraction() -> None:
     assert statement.head.momentum == 128
 
 
+@pytest.mark.parametrize("kind", ["training_step", "genesis", "apply_aggregate"])
+def test_the_format_reaches_the_statement(kind: str) -> None:
+    rest = "batch = 4" if kind == "training_step" else ""
+    text = f'statement = "{kind}"\nformat = "%s"\n{rest}\n[head]\nfeatures = 3\nclasses = 2\n'
+    plain, commit = (parse(text % name) for name in ("groth16", "groth16-commit"))
+    assert (plain.format, commit.format) == ("groth16", "groth16-commit")  # type: ignore[attr-defined]
+    assert commit == replace(plain, format="groth16-commit")  # type: ignore[type-var]
+
+
 @pytest.mark.parametrize("kind", ["genesis", "apply_aggregate"])
 def test_the_other_head_statements_are_read(kind: str) -> None:
     statement = parse(f'statement = "{kind}"\n[head]\nfeatures = 3\nclasses = 2\n')
@@ -74,8 +84,9 @@ def test_the_other_head_statements_are_read(kind: str) -> None:
         ("steps = 1", "momentum = 1.0", r"momentum: expected a multiple of 1/256"),
         ("steps = 1", 'loss = "mse"', r'loss: expected "softmax", got \'mse\''),
         ("groth16", "halo2", r'format "halo2" is not available in this version; use "groth16"'),
-        ("groth16", "groth16-commit", r'"groth16-commit" is not available in this version'),
-        ("groth16", "plonk", r'format: expected "groth16", got "plonk"'),
+        ("groth16", "plonk", r'format: expected "groth16" or "groth16-commit", got \'plonk\''),
+        ('"groth16"', "16", r'format: expected "groth16" or "groth16-commit", got 16'),
+        ('"groth16"', '["groth16"]', r'format: expected "groth16" or "groth16-commit", got \['),
         ("training_step", "trainingstep", r'statement: expected "inference" or "training_step"'),
         ("[head]", "[haed]", r"unknown key haed; did you mean head\?"),
         ("classes = 2", "classes = 2\nwidth = 3", r"step\.toml: \[head\]: unknown key width"),

@@ -12,7 +12,7 @@ from zkai.chain.artifact import load_artifact
 from zkai.chain.chain import Chain, Outcome
 from zkai.chain.verifier import proof_words, send_proof
 from zkai.errors import VerificationError
-from zkai.proof.keys import Proof, VerifyingKey
+from zkai.proof.formats import Proof, VerifyingKey
 
 CONTRACT = "ForkRecorder"
 

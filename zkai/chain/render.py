@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from zkai.chain.abi import words
 from zkai.chain.artifact import verifier_source
 from zkai.chain.formats import format_of_words
-from zkai.chain.verifier import AnyKey, check_claim, key_words
+from zkai.chain.verifier import check_claim, key_words
 from zkai.encoding import hex32, keccak256
 from zkai.errors import InvalidInput
+from zkai.proof.formats import VerifyingKey
 from zkai.proof.keys import CEREMONY, DEVELOPMENT
 
 _NAME = re.compile(r"[A-Z][A-Za-z0-9_]{0,63}")
 _PARTS = ("I{}Verifier", "{}Key", "{}Base")
 
 
-def render(vk: AnyKey, contract: str | None = None) -> str:
+def render(vk: VerifyingKey, contract: str | None = None) -> str:
     """Return one self-contained Solidity file with the contract `contract` for `vk`.
 
     The contract checks its key when it is deployed, and computes `vkDigest()` from the constants

@@ -24,10 +24,9 @@ from zkai.circuit.statements.context import Context, address_word
 from zkai.encoding import hex32, keccak256, word
 from zkai.errors import InvalidInput, VerificationError
 from zkai.proof.commit.keys import CommitProof, CommitVerifyingKey
-from zkai.proof.keys import CEREMONY, Proof, VerifyingKey
+from zkai.proof.formats import Proof, VerifyingKey
+from zkai.proof.keys import CEREMONY
 from zkai.proof.points import g1_uncompressed, g2_uncompressed
-
-AnyKey = VerifyingKey | CommitVerifyingKey
 
 MAX_PUBLIC = 320
 """The most public inputs whose key fits the 24,576 bytes of a contract (EIP-170)."""
@@ -35,7 +34,7 @@ MAX_FOLDED = 65_535
 """The most public inputs of a key with a commitment round, whose size does not depend on them."""
 
 
-def key_words(vk: AnyKey) -> list[int]:
+def key_words(vk: VerifyingKey) -> list[int]:
     """Return the words of a key, whose keccak256 is its digest.
 
     contracts/src/Groth16Base.sol lists the 20 + 2n of a key of n public inputs, and
@@ -55,7 +54,7 @@ def key_words(vk: AnyKey) -> list[int]:
     return from_words(data)
 
 
-def check_claim(vk: AnyKey) -> None:
+def check_claim(vk: VerifyingKey) -> None:
     """Return None unless the key claims a ceremony that its own record does not bear out.
 
     A contract cannot look into a ceremony, so what it will answer is checked before it exists.
@@ -65,20 +64,20 @@ def check_claim(vk: AnyKey) -> None:
         vk.check_production()
 
 
-def creation_code(vk: AnyKey) -> bytes:
+def creation_code(vk: VerifyingKey) -> bytes:
     """Return the transaction data that creates the verifier of `vk`."""
     key = key_words(vk)
     return load_artifact(format_of(vk).contract).creation_code + words([32, len(key), *key])
 
 
-def runtime_code(vk: AnyKey) -> bytes:
+def runtime_code(vk: VerifyingKey) -> bytes:
     """Return the code that the verifier of `vk` has once it is deployed."""
     key, form = key_words(vk), format_of(vk)
     # The last word tells the contract where its key starts.
     return load_artifact(form.contract).runtime_code + words([*key, key[form.count_at]])
 
 
-def deploy(vk: AnyKey, chain: Chain) -> Deployment:
+def deploy(vk: VerifyingKey, chain: Chain) -> Deployment:
     """Deploy the verifier of `vk` and check what was deployed.
 
     Raises VerificationError if the contract refuses the key, or the key claims a ceremony that its
@@ -91,7 +90,7 @@ def deploy(vk: AnyKey, chain: Chain) -> Deployment:
 
 
 def check_deployment(
-    chain: Chain, address: str, vk: AnyKey, expected_code: bytes | None = None
+    chain: Chain, address: str, vk: VerifyingKey, expected_code: bytes | None = None
 ) -> None:
     """Return None if the contract at `address` is the verifier of `vk`, and nothing else.
 
@@ -116,7 +115,7 @@ def check_deployment(
         raise VerificationError(f"the contract at {target} calls its key {status!r}")
 
 
-def verify_on_chain(chain: Chain, address: str, proof: Proof, vk: AnyKey) -> int:
+def verify_on_chain(chain: Chain, address: str, proof: Proof, vk: VerifyingKey) -> int:
     """Verify a proof by a transaction, and return the gas that the whole of it used.
 
     Without an account the proof is verified by a call, and the gas is the node's estimate. Here

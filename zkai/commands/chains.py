@@ -12,7 +12,7 @@ from zkai.commands.console import Console
 from zkai.commands.options import Commands, HelpFormatter, add_command
 from zkai.encoding import hex32, write_atomic
 from zkai.errors import InvalidInput, VerificationError
-from zkai.proof.keys import Proof, VerifyingKey
+from zkai.proof.formats import Proof, VerifyingKey
 
 if TYPE_CHECKING:
     from zkai.chain.account import AccountKey

@@ -17,8 +17,8 @@ from zkai.commands.options import Commands, add_command
 from zkai.encoding import FIELD_MODULUS, hex32
 from zkai.errors import InvalidInput
 from zkai.opening import read_state
+from zkai.proof.formats import Keys, Proof, VerifyingKey
 from zkai.proof.groth16 import VERIFIERS
-from zkai.proof.keys import Keys, Proof, VerifyingKey
 
 _SETUP_HELP = f"""
 Without --ceremony this makes DEVELOPMENT keys: whoever runs it could forge

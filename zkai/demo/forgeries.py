@@ -23,7 +23,7 @@ from zkai.encoding import BASE_MODULUS, FIELD_MODULUS, canonical_json, load_json
 from zkai.errors import InvalidInput, VerificationError
 from zkai.pipeline import OpenedProof, prove, setup, verify, verify_chain
 from zkai.proof import groth16
-from zkai.proof.keys import CEREMONY, Proof
+from zkai.proof.keys import CEREMONY, Proof, ProvingKey
 
 Act = Callable[[], object]
 
@@ -311,4 +311,5 @@ class Cheat:
             wires = circuit.inputs["weights"].wires[:2]
             shift = to_limbs([1 << self.stage.setting.head.weight_width, FIELD_MODULUS - 1])
             witness[wires] = native.fr_add(witness[wires], shift)
+        assert isinstance(proving, ProvingKey)
         groth16.prove(circuit, proving, witness, version)

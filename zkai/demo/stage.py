@@ -14,7 +14,7 @@ from zkai.circuit.statements.context import address_word
 from zkai.demo.digits import Setting, User
 from zkai.opening import UserState
 from zkai.pipeline import OpenedProof
-from zkai.proof.keys import Keys, VerifyingKey
+from zkai.proof.formats import Keys, VerifyingKey
 from zkai.proof.scalars import Progress
 
 

@@ -28,7 +28,7 @@ from zkai.proof.keys import (
     DEVELOPMENT,
     PROVING_FILE,
     VERIFYING_FILE,
-    Keys,
+    PlainKeys,
     ProvingKey,
     key_mark,
     with_ceremony,
@@ -320,7 +320,7 @@ def finalize(
     zkey_path: Path | str,
     folder: Path | str,
     progress: Progress | None = None,
-) -> Keys:
+) -> PlainKeys:
     """Verify a ceremony and write its keys to `folder`, marked as a ceremony's.
 
     Raises InvalidInput for malformed files and VerificationError if the ceremony does not verify.
@@ -330,10 +330,10 @@ def finalize(
     path = Path(folder) / PROVING_FILE
     copy_zkey(Zkey(zkey_path), path, key_mark(statement, circuit.digest, CEREMONY))
     proving = ProvingKey(path)
-    verifying = with_ceremony(proving.verifying_key(circuit.public), record)
+    verifying = with_ceremony(proving.verifying_key(circuit), record)
     verifying.check_production()
     verifying.write(Path(folder) / VERIFYING_FILE)
-    return Keys(proving, verifying)
+    return PlainKeys(proving, verifying)
 
 
 def copy_zkey(zkey: Zkey, target: Path | str, mark: dict[str, str]) -> None:

@@ -23,7 +23,7 @@ from zkai.proof.keys import (
     DEVELOPMENT,
     PROVING_FILE,
     VERIFYING_FILE,
-    Keys,
+    PlainKeys,
     Proof,
     ProvingKey,
     VerifyingKey,
@@ -42,7 +42,7 @@ def import_zkey(
     source: Path | str,
     folder: Path | str,
     progress: Progress | None = None,
-) -> Keys:
+) -> PlainKeys:
     """Bring a .zkey of this circuit into `folder` as a DEVELOPMENT key.
 
     Every point is checked for canonical form, curve, subgroup and infinity, and the coefficients
@@ -79,10 +79,10 @@ def import_zkey(
     path = Path(folder) / PROVING_FILE
     copy_zkey(zkey, path, key_mark(statement, circuit.digest, DEVELOPMENT))
     proving = ProvingKey(path)
-    verifying = proving.verifying_key(circuit.public)
+    verifying = proving.verifying_key(circuit)
     verifying.write(Path(folder) / VERIFYING_FILE)
     report("import", 1.0)
-    return Keys(proving, verifying)
+    return PlainKeys(proving, verifying)
 
 
 def verifying_key_to_snarkjs(key: VerifyingKey) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def prove(
     """
     report = progress or no_progress
     _check_key(circuit, proving_key, witness, statement)
-    verifying = proving_key.verifying_key(circuit.public)
+    verifying = proving_key.verifying_key(circuit)
     report("prove: constraints", 0.0)
     zkey = proving_key.zkey
     quotient = quotient_scalars(circuit, witness, zkey.header.domain_size, report)

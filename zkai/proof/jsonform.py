@@ -26,6 +26,8 @@ class Document(ABC):
 
     FORMAT: ClassVar[str]
     MAX_BYTES: ClassVar[int]
+    WHAT: ClassVar[str]
+    """What messages call a document that came from no file."""
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
@@ -33,8 +35,30 @@ class Document(ABC):
 
     @classmethod
     @abstractmethod
-    def from_json(cls, value: Any, where: str) -> Self:
-        """Parse `to_json`'s form. Raises InvalidInput naming the field."""
+    def parse(cls, value: Any, where: str) -> Self:
+        """Parse the form of this class's own format. Raises InvalidInput naming the field."""
+
+    @classmethod
+    def kinds(cls) -> tuple[type[Document], ...]:
+        """Return the classes, one for each format, whose documents this class reads."""
+        return (cls,)
+
+    @classmethod
+    def from_json(cls, value: Any, where: str | None = None) -> Self:
+        """Parse `to_json`'s form, of whichever format `value` names among `kinds`.
+
+        Raises InvalidInput, naming the field, for any other format and as `parse` does.
+        """
+        where = where or cls.WHAT
+        kinds: dict[Any, Any] = {kind.FORMAT: kind for kind in cls.kinds()}
+        if not isinstance(value, dict):
+            raise InvalidInput(f"{where}: expected a JSON object")
+        found = value.get("format")
+        if not isinstance(found, str) or found not in kinds:
+            known = " or ".join(map(repr, kinds))
+            raise InvalidInput(f"{where}: format {found!r}, expected {known}")
+        document: Self = kinds[found].parse(value, where)
+        return document
 
     def file_bytes(self) -> bytes:
         """Return the bytes of the document's file; receipts name a proof by their digest."""
@@ -48,17 +72,6 @@ class Document(ABC):
     def from_path(cls, path: Path | str) -> Self:
         """Read and check a document. Raises InvalidInput naming file and field."""
         return cls.from_json(load_json(read_capped(path, cls.MAX_BYTES), str(path)), str(path))
-
-    @classmethod
-    def expect_document(cls, value: Any, fields: Iterable[str], where: str) -> None:
-        """Return None if `value` is an object of this format with exactly these fields.
-
-        Raises InvalidInput naming the format or the fields.
-        """
-        if isinstance(value, dict) and value.get("format") != cls.FORMAT:
-            found = value.get("format")
-            raise InvalidInput(f"{where}: format {found!r}, expected {cls.FORMAT!r}")
-        expect_fields(value, fields, where)
 
 
 def expect_fields(value: Any, fields: Iterable[str], where: str) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from zkai.circuit.binfile import SectionFile
-from zkai.circuit.r1cs import PublicSignal
+from zkai.circuit.r1cs import Circuit, PublicSignal
 from zkai.encoding import as_path, hex32, keccak256, parse_hex32, word
 from zkai.errors import InvalidInput, VerificationError
 from zkai.proof.jsonform import (
@@ -34,6 +35,7 @@ FORMAT = "zkai.groth16-vk/1"
 PROOF_FORMAT = "zkai.groth16/1"
 DEVELOPMENT, CEREMONY = "development", "ceremony"
 _STATUSES = f"{DEVELOPMENT}|{CEREMONY}"
+PROVING_FILE, VERIFYING_FILE = "proving.zkey", "verifying.json"
 MAX_VK_BYTES = 64 << 20
 MAX_PROOF_BYTES = 16 << 20
 _FIELDS = (
@@ -47,6 +49,7 @@ class KeyDocument(Document):
     """What the verifying keys of both proof formats hold: names, shared points, the ceremony."""
 
     MAX_BYTES: ClassVar[int] = MAX_VK_BYTES
+    WHAT: ClassVar[str] = "verifying key"
     PROOFS: ClassVar[str]
     """The format of the proofs, which starts every digest."""
     G2_POINTS: ClassVar[tuple[str, ...]]
@@ -165,14 +168,23 @@ class KeyDocument(Document):
     EXTRA_FIELDS: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
-    def from_json(cls, value: Any, where: str = "verifying key") -> Self:
+    def kinds(cls) -> tuple[type[Document], ...]:
+        """Return the class itself, or for `KeyDocument` those of every format."""
+        if cls is not KeyDocument:
+            return (cls,)
+        from zkai.proof.commit.keys import CommitVerifyingKey
+
+        return VerifyingKey, CommitVerifyingKey
+
+    @classmethod
+    def parse(cls, value: Any, where: str) -> Self:
         """Parse `to_json`'s form and check every point.
 
         Raises InvalidInput, naming the field, for unknown formats and statuses, malformed or
         non-canonical values, points off the curve, a vk_digest that is not the key's, a ceremony
         that is claimed without a record or recorded without being claimed.
         """
-        cls.expect_document(value, (*_FIELDS, *cls.EXTRA_FIELDS, *cls.G2_POINTS), where)
+        expect_fields(value, (*_FIELDS, *cls.EXTRA_FIELDS, *cls.G2_POINTS), where)
         key = cls(
             expect_text(value["statement"], f"{where}.statement"),
             parse_hex32(value["circuit_digest"], f"{where}.circuit_digest"),
@@ -241,8 +253,11 @@ class VerifyingKey(KeyDocument):
             )
 
 
-class MarkedKey:
+class MarkedKey(ABC):
     """A key file with the statement, circuit and status that its mark names."""
+
+    NAME: ClassVar[str]
+    """What the file is called in a folder of keys."""
 
     def __init__(self, file: KeyFile) -> None:
         self.path = file.path
@@ -256,29 +271,50 @@ class MarkedKey:
         self.circuit_digest = parse_hex32(mark["circuit_digest"], f"{self.path}: circuit_digest")
         self.key_status = expect_text(mark["key_status"], f"{self.path}: key_status", _STATUSES)
 
+    @abstractmethod
+    def verifying_key(self, circuit: Circuit) -> KeyDocument:
+        """Return the key's public half, without the record of its ceremony.
+
+        Raises InvalidInput if its points are not valid.
+        """
+
+    @abstractmethod
+    def verifying_points(self) -> dict[str, Any]:
+        """Return the points that a verifying key holds, by their names there."""
+
 
 class ProvingKey(MarkedKey):
     """A mapped .zkey with the statement and circuit that its mark names."""
+
+    NAME: ClassVar[str] = PROVING_FILE
 
     def __init__(self, path: Path | str) -> None:
         """Map the key. Raises InvalidInput if the file is malformed or has no mark of zkai."""
         self.zkey = Zkey(path)
         super().__init__(self.zkey)
 
-    def verifying_key(self, public: Sequence[PublicSignal]) -> VerifyingKey:
-        """Return the key's public half, without the record of its ceremony.
-
-        Raises InvalidInput if its points are not valid.
-        """
+    def verifying_key(self, circuit: Circuit) -> VerifyingKey:
+        """Return the key's public half, as `MarkedKey` says."""
         key = VerifyingKey(
             self.statement,
             self.circuit_digest,
             self.key_status,
-            tuple(public),
-            **verifying_points(self.zkey),
+            circuit.public,
+            **self.verifying_points(),
         )
         key.check()
         return key
+
+    def verifying_points(self) -> dict[str, Any]:
+        """Return alpha, beta, gamma, delta and ic by their names in a verifying key."""
+        header = self.zkey.header
+        return {
+            "alpha": header.alpha1,
+            "beta": header.beta2,
+            "ic": points_ic(self.zkey.file, IC),
+            "gamma": header.gamma2,
+            "delta": header.delta2,
+        }
 
 
 def key_mark(statement: str, circuit_digest: bytes, key_status: str) -> dict[str, Any]:
@@ -292,47 +328,60 @@ def key_mark(statement: str, circuit_digest: bytes, key_status: str) -> dict[str
 
 @dataclass(frozen=True)
 class Keys:
-    """Both halves of a key: `proving.zkey` and `verifying.json` of one folder."""
+    """Both halves of a key in one folder: the proving key and `verifying.json`."""
 
-    proving: ProvingKey
-    verifying: VerifyingKey
+    proving: MarkedKey
+    verifying: KeyDocument
 
-    @staticmethod
-    def from_path(folder: Path | str) -> Keys:
-        """Open a folder of keys.
+    @classmethod
+    def from_path(cls, folder: Path | str) -> Self:
+        """Open a folder of keys; called on `Keys`, of whichever format they are.
 
         Raises InvalidInput if a file is missing or malformed, or if the two do not belong together.
         """
         folder = as_path(folder)
-        keys = Keys(
-            ProvingKey(folder / PROVING_FILE),
-            VerifyingKey.from_path(folder / VERIFYING_FILE),
-        )
-        check_pair(keys.proving.zkey, keys.verifying, str(folder))
+        kind: Any = _kind_in(folder) if cls is Keys else cls
+        keys: Self = kind.open(folder)
+        points = keys.proving.verifying_points()
+        if points != {name: getattr(keys.verifying, name) for name in points}:
+            raise InvalidInput(
+                f"{folder}: {keys.proving.NAME} and {VERIFYING_FILE} are of different keys"
+            )
         return keys
 
-
-PROVING_FILE = "proving.zkey"
-VERIFYING_FILE = "verifying.json"
-
-
-def check_pair(zkey: Zkey, verifying: VerifyingKey, where: str) -> None:
-    """Return None if a .zkey and a verifying key share their points. Raises InvalidInput if not."""
-    points = verifying_points(zkey)
-    if points != {name: getattr(verifying, name) for name in points}:
-        raise InvalidInput(f"{where}: {PROVING_FILE} and {VERIFYING_FILE} are of different keys")
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open both files. Raises InvalidInput if one is missing or malformed."""
+        raise NotImplementedError
 
 
-def verifying_points(zkey: Zkey) -> dict[str, Any]:
-    """Return alpha, beta, gamma, delta and ic of a .zkey by their names in a verifying key."""
-    header = zkey.header
-    return {
-        "alpha": header.alpha1,
-        "beta": header.beta2,
-        "ic": points_ic(zkey.file, IC),
-        "gamma": header.gamma2,
-        "delta": header.delta2,
-    }
+@dataclass(frozen=True)
+class PlainKeys(Keys):
+    """Both halves of a key without a commitment round."""
+
+    proving: ProvingKey
+    verifying: VerifyingKey
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open both files, as `Keys` says."""
+        return cls(
+            ProvingKey(folder / ProvingKey.NAME), VerifyingKey.from_path(folder / VERIFYING_FILE)
+        )
+
+
+def _kind_in(folder: Path) -> type[Keys]:
+    """Return the class of the keys in a folder; of plain ones if there are none.
+
+    Raises InvalidInput if it holds proving keys of two formats.
+    """
+    from zkai.proof.commit.keys import CommitKeys, CommitProvingKey
+
+    names = ProvingKey.NAME, CommitProvingKey.NAME
+    plain, commit = ((folder / name).exists() for name in names)
+    if plain and commit:
+        raise InvalidInput(f"{folder}: holds both {' and '.join(names)}: keys of two formats")
+    return CommitKeys if commit else PlainKeys
 
 
 def points_ic(file: SectionFile, section: int) -> tuple[G1, ...]:
@@ -358,6 +407,7 @@ class Proof(Document):
 
     FORMAT: ClassVar[str] = PROOF_FORMAT
     MAX_BYTES: ClassVar[int] = MAX_PROOF_BYTES
+    WHAT: ClassVar[str] = "proof"
     G1_POINTS: ClassVar[tuple[str, ...]] = ("a", "c")
 
     statement: str
@@ -404,12 +454,21 @@ class Proof(Document):
         }
 
     @classmethod
-    def from_json(cls, value: Any, where: str = "proof") -> Self:
+    def kinds(cls) -> tuple[type[Document], ...]:
+        """Return the class itself, or for `Proof` those of every format."""
+        if cls is not Proof:
+            return (cls,)
+        from zkai.proof.commit.keys import CommitProof
+
+        return Proof, CommitProof
+
+    @classmethod
+    def parse(cls, value: Any, where: str) -> Self:
         """Parse `to_json`'s form. Points and ranges are for `verify` to check.
 
         Raises InvalidInput, naming the field, for unknown formats and non-canonical values.
         """
-        cls.expect_document(value, _PROOF_FIELDS, where)
+        expect_fields(value, _PROOF_FIELDS, where)
         points = value["proof"]
         expect_fields(points, ("b", *cls.G1_POINTS), f"{where}.proof")
         return cls(

@@ -21,7 +21,14 @@ from zkai.circuit.r1cs import Circuit
 from zkai.encoding import Limbs, to_limbs
 from zkai.errors import InvalidInput
 from zkai.native import Int64s
-from zkai.proof.keys import DEVELOPMENT, PROVING_FILE, VERIFYING_FILE, Keys, ProvingKey, key_mark
+from zkai.proof.keys import (
+    DEVELOPMENT,
+    PROVING_FILE,
+    VERIFYING_FILE,
+    PlainKeys,
+    ProvingKey,
+    key_mark,
+)
 from zkai.proof.points import G1, G2
 from zkai.proof.ratio import g1_from_words, g2_from_words
 from zkai.proof.scalars import Progress, ScalarSource, no_progress, random_scalar
@@ -73,7 +80,7 @@ def setup(
     folder: Path | str,
     progress: Progress | None = None,
     scalars: ScalarSource = random_scalar,
-) -> Keys:
+) -> PlainKeys:
     """Make a development key for `circuit` in `folder`: proving.zkey and verifying.json.
 
     Raises InvalidInput if the folder cannot be written or the circuit is too large (2**27 rows).
@@ -89,10 +96,10 @@ def setup(
     finally:
         toxic.wipe()
     proving = ProvingKey(path)
-    verifying = proving.verifying_key(circuit.public)
+    verifying = proving.verifying_key(circuit)
     verifying.write(Path(folder) / VERIFYING_FILE)
     report("setup", 1.0)
-    return Keys(proving, verifying)
+    return PlainKeys(proving, verifying)
 
 
 def make_folder(folder: Path | str) -> None:

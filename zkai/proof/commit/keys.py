@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from zkai.circuit.r1cs import Circuit
-from zkai.encoding import as_path, word
+from zkai.encoding import word
 from zkai.errors import InvalidInput
 from zkai.proof.commit.challenges import PROOF_FORMAT, challenge_seed, challenges, folded
 from zkai.proof.commit.keyfile import CommitKeyFile
 from zkai.proof.jsonform import expect_text
-from zkai.proof.keys import KeyDocument, MarkedKey, Proof, points_ic
+from zkai.proof.keys import VERIFYING_FILE, KeyDocument, Keys, MarkedKey, Proof, points_ic
 from zkai.proof.points import G1, G2
 from zkai.proof.transcript import known_deltas
 from zkai.proof.zkey import IC
@@ -22,7 +22,7 @@ FORMAT = "zkai.groth16-commit-vk/1"
 SLOTS = (b"zkai.groth16-commit/1 delta1", b"zkai.groth16-commit/1 delta2")
 """The deltas' names in transcripts: a proof of knowledge for one is none for the other."""
 MAX_CHALLENGES = 255
-PROVING_FILE, VERIFYING_FILE = "proving.zkck", "verifying.json"
+PROVING_FILE = "proving.zkck"
 _CHALLENGE = r"[a-z][a-z0-9_ ]{0,31}"
 
 
@@ -102,61 +102,49 @@ class CommitProof(Proof):
 class CommitProvingKey(MarkedKey):
     """A mapped .zkck with the statement and circuit that its mark names."""
 
+    NAME: ClassVar[str] = PROVING_FILE
+
     def __init__(self, path: Path | str) -> None:
         """Map the key. Raises InvalidInput if the file is malformed or has no mark."""
         self.file = CommitKeyFile(path)
         super().__init__(self.file)
 
     def verifying_key(self, circuit: Circuit) -> CommitVerifyingKey:
-        """Return the key's public half, without the record of its ceremony.
-
-        Raises InvalidInput if its points are not valid.
-        """
+        """Return the key's public half, as `MarkedKey` says."""
         key = CommitVerifyingKey(
             self.statement,
             self.circuit_digest,
             self.key_status,
             circuit.public,
             challenges=circuit.challenges,
-            **verifying_points(self.file),
+            **self.verifying_points(),
         )
         key.check()
         return key
 
+    def verifying_points(self) -> dict[str, Any]:
+        """Return the points that a verifying key holds, by their names there."""
+        header = self.file.header
+        return {
+            "alpha": header.alpha_g1,
+            "beta": header.beta_g2,
+            "ic": points_ic(self.file.file, IC),
+            "delta1": header.delta1_g2,
+            "delta2": header.delta2_g2,
+        }
+
 
 @dataclass(frozen=True)
-class CommitKeys:
-    """Both halves of a key: `proving.zkck` and `verifying.json` of one folder."""
+class CommitKeys(Keys):
+    """Both halves of a key with a commitment round."""
 
     proving: CommitProvingKey
     verifying: CommitVerifyingKey
 
-    @staticmethod
-    def from_path(folder: Path | str) -> CommitKeys:
-        """Open a folder of keys.
-
-        Raises InvalidInput if a file is missing or malformed, or if the two do not belong together.
-        """
-        folder = as_path(folder)
-        keys = CommitKeys(
-            CommitProvingKey(folder / PROVING_FILE),
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open both files, as `Keys` says."""
+        return cls(
+            CommitProvingKey(folder / CommitProvingKey.NAME),
             CommitVerifyingKey.from_path(folder / VERIFYING_FILE),
         )
-        points = verifying_points(keys.proving.file)
-        if points != {name: getattr(keys.verifying, name) for name in points}:
-            raise InvalidInput(
-                f"{folder}: {PROVING_FILE} and {VERIFYING_FILE} are of different keys"
-            )
-        return keys
-
-
-def verifying_points(file: CommitKeyFile) -> dict[str, Any]:
-    """Return the points of a .zkck that a verifying key holds, by their names there."""
-    header = file.header
-    return {
-        "alpha": header.alpha_g1,
-        "beta": header.beta_g2,
-        "ic": points_ic(file.file, IC),
-        "delta1": header.delta1_g2,
-        "delta2": header.delta2_g2,
-    }

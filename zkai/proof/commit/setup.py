@@ -13,8 +13,8 @@ from zkai.circuit.r1cs import Circuit
 from zkai.circuit.rounds import lint_rounds
 from zkai.encoding import to_limbs
 from zkai.proof.commit.keyfile import K1, K2, CommitHeader, Sizes, commit_key_writer, partition
-from zkai.proof.commit.keys import PROVING_FILE, VERIFYING_FILE, CommitKeys, CommitProvingKey
-from zkai.proof.keys import DEVELOPMENT, key_mark
+from zkai.proof.commit.keys import PROVING_FILE, CommitKeys, CommitProvingKey
+from zkai.proof.keys import DEVELOPMENT, VERIFYING_FILE, key_mark
 from zkai.proof.scalars import Progress, ScalarSource, no_progress, random_scalar
 from zkai.proof.setup import (
     Bucket,
