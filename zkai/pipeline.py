@@ -421,10 +421,11 @@ def _key_for(
 ) -> VerifyingKey:
     """Return the key to verify a proof of a history with. Raises VerificationError if none was."""
     if isinstance(keys, Mapping):
-        given = [keys[proof.statement]] if proof.statement in keys else []
-    else:
-        wanted = (proof.statement, proof.FORMAT)
-        given = [key for key in keys if (key.statement, key.PROOFS) == wanted]
+        if proof.statement in keys:
+            return keys[proof.statement]
+        raise VerificationError(f"no key was given for {proof.statement}")
+    wanted = (proof.statement, proof.FORMAT)
+    given = [key for key in keys if (key.statement, key.PROOFS) == wanted]
     if not given:
         raise VerificationError(f"no key was given for {proof.statement} ({proof.FORMAT})")
     return next((key for key in given if key.digest == proof.vk_digest), given[0])

@@ -341,7 +341,7 @@ def small_caps(monkeypatch: pytest.MonkeyPatch) -> None:
         (files, "MAX_INPUT_BYTES"),
         (opening, "MAX_BYTES"),
         (key_files.Proof, "MAX_BYTES"),
-        (key_files.VerifyingKey, "MAX_BYTES"),
+        (key_files.KeyDocument, "MAX_BYTES"),
     ):
         assert getattr(module, name) >= 1 << 20
         monkeypatch.setattr(module, name, 1 << 20)
