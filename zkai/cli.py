@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
-from zkai.commands import chains, models, proofs, tour
+from zkai.commands import chains, models, proofs, receipts, tour
 from zkai.commands.console import Console
 from zkai.commands.options import HelpFormatter
 from zkai.errors import InvalidInput, ToolError, VerificationError
@@ -57,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     models.add_commands(commands)
     proofs.add_commands(commands)
     chains.add_commands(commands)
+    receipts.add_commands(commands)
     tour.add_commands(commands)
     return top
 

@@ -34,13 +34,16 @@ _LEAST_LOG2_N, _MOST_LOG2_N = 14, 20
 _FIELDS = ("format", "alg", "implementation", "jwk", "kdf", "nonce", "ciphertext")
 
 
-def write_key(path: Path | str, key: PrivateKey, passphrase: str, *, log2_n: int = LOG2_N) -> None:
+def write_key(
+    path: Path | str, key: PrivateKey, passphrase: str, *, log2_n: int | None = None
+) -> None:
     """Write a signing key where nothing is yet, encrypted, readable by its owner alone.
 
     Raises InvalidInput if `path` exists or the passphrase is empty.
     """
     if os.path.lexists(as_path(path)):
         raise InvalidInput(f"{path}: exists, and may hold the only copy of a key; name another")
+    log2_n = LOG2_N if log2_n is None else log2_n
     salt, nonce = os.urandom(16), os.urandom(12)
     header: dict[str, Any] = {
         "format": FORMAT,

@@ -1,0 +1,141 @@
+"""`zkai receipt`: from a key to a verified receipt, and the ways in which it is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.receipt_support import PLACE, fork_proofs, verifying_keys
+from zkai import cli
+from zkai.encoding import hex32
+from zkai.receipt import keyfile
+from zkai.receipt.statement import Receipt
+
+WHERE = f"--chain-id {PLACE.chain_id} --ledger {hex32(PLACE.ledger)}"
+PLACE_OPTIONS = f"{WHERE} --recipient {hex32(PLACE.recipient)}"
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run a command in a folder with two proofs; return what --json prints."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZKAI_PASSPHRASE", "secret")
+    monkeypatch.setattr(keyfile, "LOG2_N", 14)
+    for number, proof in enumerate(fork_proofs()[:2]):
+        proof.write(f"{number}.json")
+        verifying_keys()[proof.statement].write(f"vk{number}.json")
+
+    def run(command: str, status: int = 0) -> dict[str, Any]:
+        found = cli.main([*command.split(), "--json"])
+        out, err = capsys.readouterr()
+        assert found == status, err
+        assert "Traceback" not in err
+        answer: dict[str, Any] = json.loads(out)
+        return answer
+
+    return run
+
+
+def test_from_a_key_to_a_verified_receipt(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    key = run("receipt keygen -o issuer.json")
+    assert stat.S_IMODE(os.stat("issuer.json").st_mode) == 0o600
+    run("receipt keygen -o classic.json --alg Ed25519")
+    run("receipt trust issuer.json classic.json -o trust.json")
+    Path("facts.json").write_text('{"metering": {"prove_ms": 5}, "environment": {"device": "cpu"}}')
+    sign = f"--signer issuer.json --signer classic.json {PLACE_OPTIONS}"
+    first = run(f"receipt sign 0.json {sign} -o 0.receipt")
+    second = run(f"receipt sign 1.json {sign} --parent 0.receipt --facts facts.json -o 1.receipt")
+    assert second["statement"]["predicate"]["parent"] == first["id"]
+    assert second["statement"]["predicate"]["metering"] == {"prove_ms": 5}
+    assert run(f"receipt verify 1.receipt --trust trust.json {PLACE_OPTIONS}")["grade"] == (
+        "signed only"
+    )
+    proof = "--proof 1.json --key vk1.json"
+    found = run(f"receipt verify 1.receipt --trust trust.json {proof}")
+    assert found["grade"] == "proven (development key)"
+    run(f"receipt verify 1.receipt --trust trust.json {proof} --implementation pqcrypto")
+    assert run("receipt show 1.receipt")["verified"] is False
+    assert cli.main(["receipt", "show", "1.receipt"]) == 0
+    assert "NOT verified" in capsys.readouterr().out
+
+    # each refusal has its status
+    run(f"receipt verify 1.receipt --trust trust.json {proof} --production", 1)
+    digest = hex32(verifying_keys()["training_step/1"].digest)
+    production = f"--production --vk-digest {digest}"
+    assert (
+        "development key"
+        in run(f"receipt verify 1.receipt --trust trust.json {proof} {production}", 1)["message"]
+    )
+    assert (
+        "another chain"
+        in run("receipt verify 1.receipt --trust trust.json --chain-id 8", 1)["message"]
+    )
+    assert (
+        "different proof"
+        in run("receipt verify 1.receipt --trust trust.json --proof 0.json --key vk0.json", 1)[
+            "message"
+        ]
+    )
+    run("receipt verify 1.receipt --trust trust.json --proof 1.json", 2)
+    run(f"receipt revoke trust.json {key['keyid']} --reason stolen")
+    assert "stolen" in run("receipt verify 1.receipt --trust trust.json", 1)["message"]
+
+
+def test_rotation(run: Any) -> None:
+    old = run("receipt keygen -o old.json --implementation pqcrypto")
+    run("receipt keygen -o new.json")
+    run("receipt trust old.json -o trust.json")
+    run(f"receipt sign 0.json --signer new.json {PLACE_OPTIONS} -o 0.receipt")
+    run("receipt verify 0.receipt --trust trust.json", 1)
+    run(f"receipt rotate trust.json {old['keyid']} new.json")
+    run("receipt verify 0.receipt --trust trust.json")
+    run(f"receipt rotate trust.json {'A' * 43} new.json", 2)
+
+
+def test_unusable_input(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("receipt keygen -o key.json")
+    run("receipt keygen -o key.json", 2)
+    run(f"receipt sign 0.json --signer key.json --chain-id 9 -o x {PLACE_OPTIONS[12:]}", 2)
+    run("receipt sign 0.json --signer key.json -o x", 2)
+    for text in (
+        '{"parent": 1}',
+        "[]",
+        '{"sources": [1]}',
+        '{"tee": []}',
+        '{"metering": {"a": "b"}}',
+    ):
+        Path("facts.json").write_text(text)
+        run(f"receipt sign 0.json --signer key.json {PLACE_OPTIONS} --facts facts.json -o x", 2)
+    Path("2.json").write_text(Path("0.json").read_text() + " ")
+    assert (
+        "exact bytes"
+        in run(f"receipt sign 2.json --signer key.json {PLACE_OPTIONS} -o x", 2)["message"]
+    )
+    assert not Path("x").exists()
+    monkeypatch.setenv("ZKAI_PASSPHRASE", "wrong")
+    assert (
+        "wrong passphrase"
+        in run(f"receipt sign 0.json --signer key.json {PLACE_OPTIONS} -o x", 1)["message"]
+    )
+    Path("words").write_text("secret\nmore\n")
+    run(f"receipt sign 0.json --signer key.json {PLACE_OPTIONS} -o x --passphrase-file words")
+    Path("words").write_text("\n")
+    run("receipt keygen -o other.json --passphrase-file words", 2)
+    monkeypatch.delenv("ZKAI_PASSPHRASE")
+    run("receipt keygen -o other.json", 2)
+    assert Receipt.from_bytes(Path("x").read_bytes()).predicate["kind"] == "genesis"
+
+
+def test_a_damaged_receipt_is_unusable_or_refused(run: Any) -> None:
+    run("receipt keygen -o key.json")
+    run("receipt trust key.json -o trust.json")
+    run(f"receipt sign 0.json --signer key.json {PLACE_OPTIONS} -o 0.receipt")
+    data = bytearray(Path("0.receipt").read_bytes())
+    data[len(data) // 2] ^= 1
+    Path("0.receipt").write_bytes(data)
+    assert cli.main(["receipt", "verify", "0.receipt", "--trust", "trust.json"]) in (1, 2)
