@@ -531,7 +531,7 @@ def rule_17() -> list[Vector]:
     two = clipping.NormPlan(
         (
             clipping.LayerBounds(5 << 22, 4 << 26, 1 << 8, 16),
-            clipping.LayerBounds(4 << 28, 3 << 16, 0, 20),
+            clipping.LayerBounds(4 << 28, 3 << 36, 0, 20),  # too wide: p = 9
         )
     )
     x, e = integers("x17", (6, 5), -128, 127), integers("e17", (6, 3), -256, 256)

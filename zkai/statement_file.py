@@ -168,7 +168,7 @@ _READERS = {
 
 def _head(top: _Table, *also: str) -> SoftmaxHead:
     table = top.table("head")
-    names = [f.name for f in fields(SoftmaxHead) if f.name not in ("momentum", "decay")]
+    names = [f.name for f in fields(SoftmaxHead) if f.name not in ("momentum", "decay", "clip")]
     table.only(*names, *also)
     if missing := [n for n in ("features", "classes") if n not in table.content]:
         raise InvalidInput(f"{table.where}: missing {', '.join(missing)}")

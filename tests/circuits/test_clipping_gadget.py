@@ -24,18 +24,26 @@ from zkai.model import clipping
 from zkai.model.clipping import LayerBounds, NormPlan
 
 # The second layer's scale makes N shift right; the first has a bias, the second none.
-PLAN = NormPlan((LayerBounds(3 * 31**2, 2 * 8**2, 4, 5), LayerBounds(2 << 30, 2 << 20, 0, 13)))
+# The third's inputs are shifted before the product.
+PLAN = NormPlan(
+    (
+        LayerBounds(3 * 31**2, 2 * 8**2, 4, 5),
+        LayerBounds(2 << 30, 2 << 20, 0, 13),
+        LayerBounds(2 << 30, 2 << 30, 0, 16),
+    )
+)
 BOUNDS = {
     "x": ((3, 3), -31, 31),
     "e": ((3, 2), -8, 7),
     "h": ((3, 2), 0, (1 << 15) - 1),
     "d": ((3, 2), -(1 << 10), 1 << 10),
+    "r": ((3, 2), -(1 << 15), 1 << 15),
 }
 THRESHOLD = 1 << 38
 
 
-def norms(builder: Builder, x: Tensor, e: Tensor, h: Tensor, d: Tensor) -> Tensor:
-    return gadget.squared_norms(builder, PLAN, [(x, e), (h, d)])
+def norms(builder: Builder, x: Tensor, e: Tensor, h: Tensor, d: Tensor, r: Tensor) -> Tensor:
+    return gadget.squared_norms(builder, PLAN, [(x, e), (h, d), (h, r)])
 
 
 def factors(builder: Builder, **parts: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,21 +54,23 @@ def factors(builder: Builder, **parts: Tensor) -> tuple[Tensor, Tensor]:
 def inputs(seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     drawn = {n: rng.integers(low, high + 1, shape) for n, (shape, low, high) in BOUNDS.items()}
-    drawn["e"][0] = drawn["d"][0] = 0  # no gradient at all
-    drawn["d"][1] //= 256
+    drawn["e"][0] = drawn["d"][0] = drawn["r"][0] = 0  # no gradient at all
+    for name in ("d", "r"):
+        drawn[name][1] //= 256
     return drawn
 
 
 @pytest.mark.parametrize("commit", [False, True], ids=["plain", "commit"])
 def test_the_gadget_is_the_reference_and_forces_every_wire(commit: bool) -> None:
     assert PLAN.shifts[1] > 0 > PLAN.shifts[0]
+    assert PLAN.layers[2].input_shift == 4
     circuit, made = gadget_circuit(factors, BOUNDS, commit)
     for seed in range(3):
         given = inputs(seed)
         witness = circuit.solve(given, challenge=challenges_of)
         circuit.check(witness)
         expected = clipping.squared_norms(
-            PLAN, [(given["x"], given["e"]), (given["h"], given["d"])]
+            PLAN, [(given[a], given[b]) for a, b in (("x", "e"), ("h", "d"), ("h", "r"))]
         )
         np.testing.assert_array_equal(values(circuit, witness, made[0]), expected)
         found = clipping.clip_factors(expected, THRESHOLD)

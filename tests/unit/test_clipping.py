@@ -22,6 +22,9 @@ WIDE = NormPlan((LayerBounds(64 << 22, 10 << 16, 1 << 8, 16),))
 NARROW = NormPlan((LayerBounds(64 << 14, 10 << 16, 1 << 4, 12),))
 OUTER = LayerBounds(32 << 28, 10 << 16, 1 << 8, 16)
 TWO = NormPlan((LayerBounds(64 << 14, 32 << 26, 1 << 4, 12), OUTER))
+BROAD = NormPlan(
+    (LayerBounds(512 << 28, 64 << 26, 1 << 8, 16), LayerBounds(4 << 28, 64 << 26, 0, 16))
+)
 
 
 def exact_norm(plan: NormPlan, parts: list[tuple[np.ndarray, np.ndarray]], row: int) -> Fraction:
@@ -51,7 +54,7 @@ def drawn(plan: NormPlan, seed: int, batch: int = 40) -> list[tuple[np.ndarray, 
     return parts
 
 
-@pytest.mark.parametrize("plan", [WIDE, NARROW, TWO], ids=["wide", "narrow", "two layers"])
+@pytest.mark.parametrize("plan", [WIDE, NARROW, TWO, BROAD], ids=["wide", "narrow", "two", "broad"])
 @pytest.mark.parametrize("norm", [0.01, 0.4, 3.0])
 def test_no_example_passes_the_bound_and_none_is_cut_further(plan: NormPlan, norm: float) -> None:
     threshold = norm_threshold(plan, norm)
@@ -62,8 +65,13 @@ def test_no_example_passes_the_bound_and_none_is_cut_further(plan: NormPlan, nor
         real = exact_norm(plan, parts, row)
         assert 0 <= n <= plan.largest
         assert Fraction(n, 2**plan.scale_bits) >= real
-        # One unit for each layer is all that rounding up adds.
-        assert Fraction(n - len(plan.layers), 2**plan.scale_bits) < real or not real
+        # A unit for each layer, and one of |a|^2, is all that rounding up adds.
+        added = sum(
+            Fraction(int((errors[row] ** 2).sum()) << layer.input_shift, 4**layer.scale_bits)
+            for layer, (_, errors) in zip(plan.layers, parts, strict=True)
+            if layer.input_shift
+        )
+        assert Fraction(n - len(plan.layers), 2**plan.scale_bits) <= real + added
         assert Fraction(f, 4096) ** 2 * real <= Fraction(norm) ** 2
         assert f == max(k for k in range(4097) if k * k * n <= threshold)
 
@@ -84,9 +92,10 @@ def test_the_scale_of_norms_is_16_where_that_fits() -> None:
     assert WIDE.scale_bits == NARROW.scale_bits == TWO.scale_bits == 16
     assert TWO.shifts == (8, 16)
     assert NormPlan((LayerBounds(10, 10, 1, 3),)).scale_bits == 6
+    assert [layer.input_shift for layer in BROAD.layers] == [11, 4]
     broad = NormPlan((LayerBounds(1 << 33, 1 << 26, 0, 4), LayerBounds(1, 1, 0, 9)))
     assert broad.scale_bits == 8
-    assert broad.shifts == (0, 10)
+    assert broad.shifts == (-1, 10)
     assert broad.largest == (1 << 59) + 1
 
 
@@ -97,5 +106,6 @@ def test_bounds_that_cannot_be_met_are_refused(norm: object) -> None:
 
 
 def test_gradients_too_wide_to_measure_are_refused() -> None:
-    with pytest.raises(InvalidInput, match="gradient 2"):
-        NormPlan((NARROW.layers[0], LayerBounds(1 << 40, 1 << 20, 1, 16)))
+    for wide in (LayerBounds(1 << 60, 1, 0, 16), LayerBounds(1, 1 << 60, 0, 16)):
+        with pytest.raises(InvalidInput, match="gradient 2"):
+            NormPlan((NARROW.layers[0], wide))

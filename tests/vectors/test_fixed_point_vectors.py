@@ -322,10 +322,12 @@ def lora_step(v: Vector) -> Any:
 def clip(v: Vector) -> Any:
     norms = [0] * len(v["layers"][0]["inputs"])
     for layer in v["layers"]:
-        k = 2 * layer["scale_bits"] - v["norm_scale_bits"]
+        bounds = layer["activation"] + layer["one"] ** 2, layer["delta"]
+        p = max(0, sum(bound.bit_length() for bound in bounds) - 60)
+        k = 2 * layer["scale_bits"] - p - v["norm_scale_bits"]
         for row, (a, d) in enumerate(zip(layer["inputs"], layer["errors"], strict=True)):
-            squares = sum(x * x for x in [*a, layer["one"]]) * sum(x * x for x in d)
-            norms[row] += math.ceil(Fraction(squares) / Fraction(2) ** k)
+            first = math.ceil(Fraction(sum(x * x for x in [*a, layer["one"]]), 2**p))
+            norms[row] += math.ceil(first * sum(x * x for x in d) / Fraction(2) ** k)
     threshold = v["threshold"]
     factors = [max(f for f in range(4097) if f * f * n <= threshold) for n in norms]
     return {"norms": norms, "factors": factors}

@@ -43,28 +43,44 @@ class LayerBounds:
     scale_bits: int
 
     @property
+    def inputs(self) -> int:
+        """The largest |a|**2 + one**2."""
+        return self.activation + self.one**2
+
+    @property
+    def input_shift(self) -> int:
+        """By how many bits |a|**2 + one**2 is shifted so that the product stays below 2**60."""
+        return max(0, self.inputs.bit_length() + self.delta.bit_length() - MAX_NORM_BITS)
+
+    @property
     def product(self) -> int:
-        """The largest (|a|**2 + one**2) |d|**2."""
-        return (self.activation + self.one**2) * self.delta
+        """The largest product ceil((|a|**2 + one**2) / 2**input_shift) |d|**2."""
+        return _shifted_up(self.inputs, self.input_shift) * self.delta
+
+    @property
+    def product_scale(self) -> int:
+        """The product's scale."""
+        return 2 * self.scale_bits - self.input_shift
 
 
 @dataclass(frozen=True)
 class NormPlan:
-    """The scale of squared norms N = sum_l ceil((|a_l|**2 + one_l**2) |d_l|**2 / 2**k_l).
+    """How an example's squared norm N is computed, with all scales static.
 
-    `scale_bits` is 16, or less: at most twice the scale of the finest gradient, and such that N
-    stays below 2**60. k_l = 2 (the gradient's scale) - scale_bits.
+    N = sum_l ceil(ceil((|a_l|**2 + one_l**2) / 2**p_l) |d_l|**2 / 2**k_l), p_l = `input_shift`, has
+    the scale `scale_bits`: 16, or less where twice the finest gradient's scale is less, or where N
+    could reach 2**60. k_l, in `shifts`, follows from it.
 
-    Raises InvalidInput if a product passes 2**60.
+    Raises InvalidInput if a sum of squares could pass 2**60.
     """
 
     layers: tuple[LayerBounds, ...]
 
     def __post_init__(self) -> None:
         for number, layer in enumerate(self.layers):
-            if layer.product >= 1 << MAX_NORM_BITS:
+            if max(layer.inputs, layer.delta) >= 1 << MAX_NORM_BITS:
                 raise InvalidInput(
-                    f"clip: the squared norm of gradient {number + 1} could pass"
+                    f"clip: a sum of squares of gradient {number + 1} could pass"
                     f" 2**{MAX_NORM_BITS}; use smaller widths or fewer features"
                 )
 
@@ -79,7 +95,7 @@ class NormPlan:
     @property
     def shifts(self) -> tuple[int, ...]:
         """k_l of each layer; below 0 it is an exact left shift."""
-        return tuple(2 * layer.scale_bits - self.scale_bits for layer in self.layers)
+        return tuple(layer.product_scale - self.scale_bits for layer in self.layers)
 
     @property
     def largest(self) -> int:
@@ -87,9 +103,7 @@ class NormPlan:
         return self._largest_at(self.scale_bits)
 
     def _largest_at(self, scale: int) -> int:
-        return sum(
-            _shifted_up(layer.product, 2 * layer.scale_bits - scale) for layer in self.layers
-        )
+        return sum(_shifted_up(x.product, x.product_scale - scale) for x in self.layers)
 
 
 def _shifted_up(value: int, shift: int) -> int:
@@ -110,7 +124,7 @@ def squared_norms(plan: NormPlan, parts: Sequence[tuple[IntArray, IntArray]]) ->
     """Return each example's N (batch,) for the layers' (inputs (batch, n), errors (batch, m))."""
     total = np.zeros(len(parts[0][0]), dtype=np.int64)
     for layer, shift, (inputs, errors) in zip(plan.layers, plan.shifts, parts, strict=True):
-        first = (inputs * inputs).sum(axis=1) + layer.one**2
+        first = ceiling_shift((inputs * inputs).sum(axis=1) + layer.one**2, layer.input_shift)
         total += ceiling_shift(first * (errors * errors).sum(axis=1), shift)
     return total
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zkai.errors import InvalidInput
+from zkai.model.clipping import LayerBounds
 from zkai.model.fixed_point import LOG2_E_NUMERATOR, MAX_WIDTH, softmax_widths
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Bounds:
             if layer.trained:
                 self.outers.append(Outer(layer.weight, self._inputs[layer.number - 1], error))
             if layer.down is not None and layer.up is not None:
+                raw = raw if layer.up.raw else error
                 inner = self._note("low_error_acc", layer.weight.outputs * raw * weight)
                 shift = layer.up.raw + head.weight_scale_bits
                 low = _declared(head, "error_width", _rounded(inner, shift))
@@ -100,7 +102,8 @@ class Bounds:
         gradients = {}
         for outer in self.outers:
             one = 1 << outer.block.scale if outer.block.bias else 0
-            gradients[outer.block] = batch * max(outer.left, one) * outer.error
+            error = outer.error << head.clip_bits
+            gradients[outer.block] = batch * max(outer.left, one) * error
             self._note("G", gradients[outer.block])
         velocity = max(self._velocity(block, g) for block, g in gradients.items())
         width = self._note("v", velocity).bit_length() + 1
@@ -123,6 +126,20 @@ class Bounds:
         decay = -(-head.decay_factor(block) * self._weight >> head.velocity_shift)
         total = _rounded(gradient, block.raw) + decay
         return -(-(2 * total + 1) * 128 // (256 - head.momentum))
+
+
+def layer_bounds(head: Head) -> tuple[LayerBounds, ...]:
+    """Return what bounds an example's gradient of each of `head.blocks`."""
+    found = {}
+    for outer in Bounds(head).outers:
+        block = outer.block
+        found[block] = LayerBounds(
+            activation=block.inputs * outer.left**2,
+            delta=block.outputs * outer.error**2,
+            one=1 << block.scale if block.bias else 0,
+            scale_bits=block.scale + head.error_scale_bits + block.raw,
+        )
+    return tuple(found[block] for block in head.blocks)
 
 
 def _rounded(bound: int, shift: int) -> int:

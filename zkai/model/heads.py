@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from zkai.errors import InvalidInput
 from zkai.model import head_widths
+from zkai.model.clipping import CLIP_BITS, MAX_THRESHOLD_BITS, NormPlan
 from zkai.model.fixed_point import (
     ERROR_SCALE_BITS,
     LOG2_E_SHIFT,
@@ -32,7 +33,7 @@ DECAY_BITS = 12
 DECAY_SCALE_BITS = 16
 """Weight decay times the batch is the integer `decay` over 2**16 (rule 12)."""
 
-UNSAID = ("decay",)
+UNSAID = ("decay", "clip")
 """Fields that a description leaves out where they are 0."""
 
 MAX_CLASSES = 256
@@ -44,11 +45,12 @@ MAX_LAYERS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """What all heads share: scales, widths, momentum, weight decay and the learning rate's form.
+    """What all heads share: scales, widths, the learning rate's form and the step's options.
 
     Inputs have input_width signed bits at scale 2**input_scale_bits, weights weight_width at
     2**weight_scale_bits. Momentum is momentum / 2**8. Weight decay times the batch's rows is
     decay / 2**16. A step's learning rate is lr / batch = c * 2**-rate_shift, 1 <= c < 2**rate_bits.
+    `clip` is the threshold of an example's squared gradient norm (rule 17), 0 to clip nothing.
     """
 
     input_scale_bits: int = 4
@@ -61,6 +63,7 @@ class Head:
     rate_shift: int = 16
     rate_bits: int = 12
     decay: int = 0
+    clip: int = 0
 
     kind: ClassVar[str]
 
@@ -90,6 +93,8 @@ class Head:
         self.check_numbers(_RANGES)
         for block in self.blocks:
             self._check_shifts(block)
+        if self.clip:
+            _ = self.norm_plan
         self.widths(1)
 
     def check_numbers(self, ranges: dict[str, tuple[int, int]]) -> None:
@@ -135,7 +140,7 @@ class Head:
 
     def rounds_error(self, number: int) -> bool:
         """Whether the error of hidden layer `number` is rounded to the error scale (rule 11)."""
-        return self.layers[number - 1].trained or number > self.lowest
+        return self.layers[number - 1].trained or number > self.lowest or self.clip > 0
 
     @property
     def has_velocity(self) -> bool:
@@ -155,8 +160,18 @@ class Head:
 
     @property
     def gradient_scale_bits(self) -> int:
-        """The scale sx + se of the first layer's gradient and velocity."""
-        return self.input_scale_bits + self.error_scale_bits
+        """The scale sx + se of the first layer's gradient and velocity, more where it clips."""
+        return self.input_scale_bits + self.error_scale_bits + self.clip_bits
+
+    @property
+    def clip_bits(self) -> int:
+        """The fraction bits that clipping adds to errors and gradients (rule 17)."""
+        return CLIP_BITS if self.clip else 0
+
+    @cached_property
+    def norm_plan(self) -> NormPlan:
+        """How an example's squared gradient norm is computed, `blocks` by `blocks` (rule 17)."""
+        return NormPlan(head_widths.layer_bounds(self))
 
     @property
     def velocity_shift(self) -> int:
@@ -165,7 +180,7 @@ class Head:
 
     def decay_shift(self, block: Block) -> int:
         """The shift of `decay` that gives its integer lambda in a velocity's sum (rule 12)."""
-        scale = block.scale + self.error_scale_bits - self.weight_scale_bits
+        scale = block.scale + self.error_scale_bits + self.clip_bits - self.weight_scale_bits
         return scale + MOMENTUM_BITS + DECAY_BITS - DECAY_SCALE_BITS
 
     def decay_factor(self, block: Block) -> int:
@@ -175,7 +190,7 @@ class Head:
     def update_shift(self, block: Block) -> int:
         """Rule 12's shift K = (the gradient's or velocity's scale) + t - sw of an update."""
         raw = 0 if self.smooths else block.raw
-        scale = block.scale + self.error_scale_bits + raw
+        scale = block.scale + self.error_scale_bits + raw + self.clip_bits
         return scale + self.rate_shift - self.weight_scale_bits
 
     def widths(self, batch: int) -> dict[str, int]:
@@ -209,6 +224,7 @@ _RANGES = {
     "rate_shift": (0, 40),
     "rate_bits": (1, 32),
     "decay": (0, (1 << 24) - 1),
+    "clip": (0, (1 << MAX_THRESHOLD_BITS) - 1),
 }
 
 
@@ -381,7 +397,8 @@ class LoraHead(_Network):
             start, down, up = block.stop, None, None
             if number in self.adapted:
                 last = number == len(self.sizes) - 1
-                raw = 0 if last else self.weight_scale_bits
+                # Clipping needs the squares of these errors, which raw would pass 62 bits.
+                raw = 0 if last or self.clip else self.weight_scale_bits
                 down = Block(f"layer {number} A", place, inputs, rank, False, scale)
                 up = Block(
                     f"layer {number} B",

@@ -10,6 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from zkai.errors import InvalidInput
+from zkai.model.clipping import clip_factors, norm_threshold, squared_norms
 from zkai.model.fixed_point import (
     LOG2_E_NUMERATOR,
     IntArray,
@@ -43,6 +44,7 @@ __all__ = [
     "apply_update",
     "check_batch",
     "check_state",
+    "clip_threshold",
     "float_step",
     "head_floats",
     "initial_state",
@@ -59,7 +61,8 @@ __all__ = [
 class Gradient:
     """The gradient of a trained matrix before it is multiplied out: left^T error.
 
-    left (batch, inputs) at the block's scale; error (batch, outputs) at se + block.raw.
+    left (batch, inputs) at the block's scale; error (batch, outputs) at se + block.raw, and 12 bits
+    more once it is clipped.
     """
 
     block: Block
@@ -195,6 +198,7 @@ def backward(
             found[layer.weight] = Gradient(layer.weight, x, error)
         low_error = None
         if layer.down is not None and layer.up is not None:
+            raw = raw if layer.up.raw else error
             up = layer.up.of(_flat(state.weights))
             low_error = rescale(raw @ up.T, sw + layer.up.raw)
             check_width(low_error, _width(head, "error_width"), f"{layer.down.name} error")
@@ -210,6 +214,17 @@ def backward(
             error = rescale(raw, sw)
             check_width(error, _width(head, "error_width"), f"hidden error {number - 1}")
     return tuple(found[block] for block in head.blocks)
+
+
+def clip_gradients(head: Head, gradients: Sequence[Gradient]) -> tuple[Gradient, ...]:
+    """Return the gradients with each example's errors times its factor f (rule 17).
+
+    The sum over blocks of |left_i|^2 |error_i|^2 / 2^24 is then at most the bound behind
+    `head.clip`, for every example i, exactly.
+    """
+    norms = squared_norms(head.norm_plan, [(g.left, g.error) for g in gradients])
+    factors = clip_factors(norms, head.clip)
+    return tuple(replace(g, error=g.error * factors[:, None]) for g in gradients)
 
 
 def update(
@@ -245,8 +260,9 @@ def update(
 def trace_step(head: Head, state: HeadState, x: IntArray, labels: IntArray, rate: int) -> StepTrace:
     """Do one SGD step and return all of its tensors.
 
-    `forward` gives u, rule 8 p, E = p - onehot 2**se (rule 11), `backward` the gradients and
-    `update` the new state (rule 12), with lr / batch = c 2**-rate_shift, c = `rate`.
+    `forward` gives u, rule 8 p, E = p - onehot 2**se (rule 11), `backward` the gradients,
+    `clip_gradients` cuts them if the head says so (rule 17), and `update` gives the new state
+    (rule 12), with lr / batch = c 2**-rate_shift, c = `rate`.
 
     x: (batch, features) at the input's scale; labels: (batch,).
 
@@ -263,6 +279,8 @@ def trace_step(head: Head, state: HeadState, x: IntArray, labels: IntArray, rate
     error = p.copy()
     error[np.arange(len(labels)), labels] -= np.int64(1) << np.int64(head.error_scale_bits)
     gradients = backward(head, state, made, error)
+    if head.clip:
+        gradients = clip_gradients(head, gradients)
     new, gradient = update(head, state, gradients, rate)
     return StepTrace(made.logits, p, error, gradients, gradient, new)
 
@@ -336,6 +354,16 @@ def weight_decay(head: Head, decay: float, batch: int) -> int:
         )
     replace(head, decay=int(exact)).widths(batch)
     return int(exact)
+
+
+def clip_threshold(head: Head, norm: float) -> int:
+    """Return the integer of a head's `clip` field that bounds each example's gradient by `norm`.
+
+    The norm is that of the gradient of the example's own loss, over all trained weights.
+
+    Raises InvalidInput for a norm out of range, or where the head's widths do not let it clip.
+    """
+    return norm_threshold(replace(head, clip=1).norm_plan, norm)
 
 
 def predict(head: Head, state: HeadState, x: IntArray) -> IntArray:

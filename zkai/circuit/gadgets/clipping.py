@@ -35,7 +35,7 @@ def squared_norms(
 ) -> Tensor:
     """Return each example's N (batch,) for the layers' (inputs (batch, n), errors (batch, m)).
 
-    Costs n + m + 1 rows an example and layer, and a rescale where the plan shifts.
+    Costs n + m + 1 rows an example and layer, and a rescale for each shift of the plan.
 
     Raises InvalidInput where the operands' proven bounds pass the plan's.
     """
@@ -43,11 +43,17 @@ def squared_norms(
     for layer, shift, (inputs, errors) in zip(plan.layers, plan.shifts, parts, strict=True):
         first = _sum_of_squares(builder, inputs, layer.activation) + layer.one**2
         second = _sum_of_squares(builder, errors, layer.delta)
+        first = _shifted_up(builder, first, layer.input_shift)
         product = builder.multiply(first, second, "squared norm")
-        rounded_up = product + ceiling_offset(shift)
-        total = total + rescale(builder, rounded_up, shift, MAX_WIDTH, "squared norm")
+        total = total + _shifted_up(builder, product, shift)
     assert isinstance(total, Tensor)
     return total
+
+
+def _shifted_up(builder: Builder, value: Tensor, shift: int) -> Tensor:
+    """Return ceil(value / 2**shift)."""
+    raised = value + ceiling_offset(shift)
+    return rescale(builder, raised, shift, MAX_WIDTH, "squared norm") if shift else value
 
 
 def _sum_of_squares(builder: Builder, rows: Tensor, declared: int) -> Tensor:
