@@ -17,16 +17,17 @@ import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from zkai import advice
 from zkai.assignment import Destination, complete
 from zkai.calibrated import Inference
 from zkai.circuit.r1cs import Circuit
 from zkai.circuit.statements import inference
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
-from zkai.circuit.statements.base import PLAIN, Statement
+from zkai.circuit.statements.base import COMMIT, PLAIN, Statement
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import as_path
@@ -36,23 +37,26 @@ from zkai.model.training import SoftmaxHead
 from zkai.opening import Opening
 from zkai.proof import formats
 from zkai.proof.commit.keys import CommitProof
-from zkai.proof.estimate import Estimate, TensorFacts, sizes_of
+from zkai.proof.estimate import Estimate, TensorFacts
 from zkai.proof.estimate import estimate as estimate_sizes
 from zkai.proof.foreign import import_zkey
 from zkai.proof.formats import Ceremony, Keys, Proof, ProvingKey, VerifyingKey
 from zkai.proof.keys import VERIFYING_FILE
 from zkai.proof.ptau import Ptau, prepare
 from zkai.proof.scalars import Progress, no_progress
-from zkai.sizing import rough_sizes
+from zkai.sizing import estimated_sizes, rough_sizes
 
 ProgressCallback = Progress
 
 
-def estimate(statement: Statement, *, progress: ProgressCallback | None = None) -> Estimate:
+def estimate(
+    statement: Statement, *, compare: bool = False, progress: ProgressCallback | None = None
+) -> Estimate:
     """Return what a statement costs: size, time and memory on this machine, gas, precision.
 
     Builds the circuit, unless it is too large for that, and makes no key. For an inference with
-    calibration samples the integers' error against float is measured on them.
+    calibration samples the integers' error against float is measured on them. With `compare`, the
+    other proof format's estimate stands beside it, and which of them to take.
 
     Raises InvalidInput if the statement's circuit cannot be built or is too large to be proven.
     """
@@ -60,23 +64,35 @@ def estimate(statement: Statement, *, progress: ProgressCallback | None = None) 
     report = reporter(progress)
     report("build the circuit", 0.0)
     start = time.perf_counter()
-    sizes = rough_sizes(statement) or sizes_of(statement.build())
+    sizes = estimated_sizes(statement)
     build_s = time.perf_counter() - start
     report("build the circuit", 1.0)
     quantization = None
     if isinstance(statement, Inference) and statement.source is not None:
         assert statement.calibration is not None
         report("quantisation error", 0.0)
-        found = quantization_report(statement.source, statement.graph, statement.calibration)
-        quantization = found.describe()
+        measured = quantization_report(statement.source, statement.graph, statement.calibration)
+        quantization = measured.describe()
         report("quantisation error", 1.0)
-    return estimate_sizes(
+    found = estimate_sizes(
         sizes,
         statement.version,
         build_s=build_s,
         tensors=_tensor_facts(statement),
         quantization=quantization,
     )
+    return _compared(statement, found) if compare else found
+
+
+def _compared(statement: Statement, found: Estimate) -> Estimate:
+    """Return an estimate with that of the other format, and the recommendation."""
+    other = advice.in_format(statement, COMMIT if found.format == PLAIN else PLAIN)
+    if advice.statement_format(other) == found.format:
+        return replace(found, recommended=advice.recommend(statement))
+    beside = estimate_sizes(estimated_sizes(other), statement.version)
+    commit, plain = (found, beside) if found.format == COMMIT else (beside, found)
+    chosen = advice.chosen_of(statement, commit, plain)
+    return replace(found, other_format=beside, recommended=chosen)
 
 
 def reporter(progress: object) -> Progress:
@@ -104,8 +120,7 @@ def _build(statement: Statement, report: Progress) -> Circuit:
     """
     check_statement(statement)
     report("build the circuit", 0.0)
-    plain = getattr(statement, "format", PLAIN) == PLAIN
-    if plain and (sizes := rough_sizes(statement)) is not None:
+    if (sizes := rough_sizes(statement)) is not None:
         estimate_sizes(sizes, statement.version)
     circuit = statement.build()
     report("build the circuit", 1.0)

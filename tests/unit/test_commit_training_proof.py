@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import zkai
 from zkai.circuit.statements.training_step import TrainingStep
-from zkai.errors import InvalidInput, VerificationError
+from zkai.errors import VerificationError
 from zkai.model.training import SoftmaxHead
 from zkai.proof.commit import argument
 from zkai.proof.commit.keys import CommitKeys
@@ -21,11 +20,6 @@ HEAD = SoftmaxHead(
     error_scale_bits=3, weight_scale_bits=8, momentum=230,
 )  # fmt: skip
 STEP = TrainingStep(HEAD, 2, format="groth16-commit")
-
-
-def test_what_knows_plain_groth16_only_refuses_the_format() -> None:
-    with pytest.raises(InvalidInput, match="is for plain Groth16"):
-        zkai.estimate(STEP)
 
 
 def test_a_proof_of_training(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from zkai.circuit.r1cs import (
     Circuit,
     Csr,
     InputSlot,
+    LookupCounts,
     Origin,
     PublicSignal,
     Source,
@@ -80,6 +81,7 @@ class Builder:
         self._committed: list[Ints] = []
         self._definitions: list[tuple[Ints, Ints]] = []
         self._deferred: dict[type[Deferred], Deferred] = {}
+        self.lookup_counts = LookupCounts()
         self.coef_ids([1])
         self._challenges: dict[str, Field] = {}
         if commit:
@@ -429,6 +431,7 @@ class Builder:
             definitions=np.concatenate(
                 [none.reshape(0, 2), *(np.stack(d, axis=1) for d in self._definitions)]
             ),
+            lookups=self.lookup_counts,
         )
         if self.commit:
             lint_rounds(circuit)

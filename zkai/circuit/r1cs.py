@@ -99,6 +99,18 @@ class Step:
     round_number: int = 1
 
 
+@dataclass(frozen=True)
+class LookupCounts:
+    """What a circuit looks up in range tables: for estimates, no part of the statement.
+
+    `ranges` has (place, bits, whether it may be wider, number of values), `tables` the bits of the
+    tables that were chosen for them.
+    """
+
+    ranges: tuple[tuple[str, int, bool, int], ...] = ()
+    tables: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Partial:
     """A witness after round 1; the wires of round 2 are zero."""
@@ -126,6 +138,7 @@ class Circuit:
     """The wires that an argument of round 2 needs fixed before its challenges."""
     definitions: Ints = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     """(wire, row) for each wire of round 2, in an order in which each follows from the earlier."""
+    lookups: LookupCounts = field(default_factory=LookupCounts)
 
     @property
     def n_wires(self) -> int:

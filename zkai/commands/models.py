@@ -44,6 +44,9 @@ def add_commands(commands: Commands) -> None:
         commands, "estimate", run_estimate, "say what a statement costs", _ESTIMATE_HELP
     )
     estimate.add_argument("statement", metavar="STATEMENT.toml", type=Path)
+    estimate.add_argument(
+        "--compare", action="store_true", help="both proof formats, and which of them to take"
+    )
 
 
 def run_export(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
@@ -116,7 +119,8 @@ def _is_module(found: Any) -> bool:
 def run_estimate(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     """Print what the statement costs."""
     with console.progress() as progress:
-        estimate = pipeline.estimate(statement_file.load(options.statement), progress=progress)
+        statement = statement_file.load(options.statement)
+        estimate = pipeline.estimate(statement, compare=options.compare, progress=progress)
     if not console.as_json:
         console.say(str(estimate))
     return estimate.to_json()

@@ -88,9 +88,10 @@ class Products:
         with builder.at(product.node):
             weighted, result = self._horner(product.w), self._horner(product.z)
             across = weighted.reshape(1, x.shape[1])
-            terms = define_product(builder, "freivalds", x[:, :-1], across[:, :-1])
-            rest = result - terms.sum(1) if terms.size else result
-            builder.constrain(x[:, -1], weighted[-1], rest, "freivalds")
+            if x.shape[1] > 1:
+                terms = define_product(builder, "freivalds", x[:, :-1], across[:, :-1])
+                result = result - terms.sum(1)
+            builder.constrain(x[:, -1], weighted[-1], result, "freivalds")
 
     def _check_pair(self, first: _Product, second: _Product) -> None:
         """Prove x w = z and x^T e = g with one product for each entry of x."""

@@ -29,6 +29,7 @@ from itertools import combinations
 import numpy as np
 
 from zkai.circuit.builder import Builder
+from zkai.circuit.r1cs import LookupCounts
 from zkai.circuit.second_round import define_product, define_quotient
 from zkai.circuit.tensor import Ints, Tensor, as_tensor, concat
 from zkai.errors import InvalidInput
@@ -116,6 +117,10 @@ class Lookups:
         for request in self._ranges:
             need[request.bits, request.loose] += request.value.size
         widths = choose_widths(need)
+        self._builder.lookup_counts = LookupCounts(
+            tuple((f"{r.node}: {r.rule}", r.bits, r.loose, r.value.size) for r in self._ranges),
+            widths,
+        )
         for width in widths:
             self._tables[_range_table(width)] = (np.arange(1 << width), None)
         for request in self._ranges:
@@ -230,6 +235,14 @@ def choose_widths(need: Mapping[tuple[int, bool], int]) -> tuple[int, ...]:
             if best is None or rows < best:
                 best, found = rows, widths
     return found if need else ()
+
+
+def range_rows(need: Mapping[tuple[int, bool], int], widths: Sequence[int]) -> int:
+    """Return the rows of the ranges' lookups, the tables' own not counted."""
+    if not need:
+        return 0
+    costs = _costs(tuple(widths), max(bits for bits, _ in need) + SLACK)
+    return sum(n * _cheapest(costs, bits, loose)[0] for (bits, loose), n in need.items())
 
 
 def limbs_of(bits: int, loose: bool, widths: Sequence[int]) -> list[Limb]:

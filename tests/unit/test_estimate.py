@@ -1,0 +1,150 @@
+"""What an estimate promises: exact counts, close extrapolation, sane models, a reasoned choice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import zkai
+from bench.gas import commit_key_of, commit_proof_of, prebuilt_code, transaction
+from zkai import advice, sizing
+from zkai.chain.abi import verify_calldata
+from zkai.chain.embedded import EmbeddedChain
+from zkai.circuit.builder import CHALLENGES
+from zkai.circuit.statements.genesis import Genesis
+from zkai.circuit.statements.training_step import TrainingStep
+from zkai.errors import InvalidInput
+from zkai.model.training import SoftmaxHead
+from zkai.proof import costs
+from zkai.proof.commit.setup import setup
+from zkai.proof.sizes import sizes_of
+from zkai.proof.speed import Scalars, Speed
+
+SMALL = SoftmaxHead(
+    3, 3, weight_width=10, rate_shift=6, rate_bits=3, input_width=5, logit_scale_bits=3,
+    error_scale_bits=3, weight_scale_bits=8,
+)  # fmt: skip
+STEP = TrainingStep(SMALL, 2, format="groth16-commit")
+
+
+def test_a_commit_estimate_is_the_circuit_s_and_the_key_s(tmp_path: Path) -> None:
+    found, circuit = zkai.estimate(STEP), STEP.build()
+    keys = setup(circuit, STEP.version, tmp_path)
+    assert found.format == "groth16-commit"
+    assert found.exact
+    assert found.constraints == circuit.n_constraints == sum(found.constraints_by_place.values())
+    assert found.circuit_digest == "0x" + circuit.digest.hex()
+    assert found.public_inputs == keys.verifying.n_public
+    assert found.lookup_table_bits == circuit.lookups.tables != ()
+    assert abs(found.proving_key_bytes - Path(keys.proving.path).stat().st_size) < 1000
+    assert found.proof_bytes == 320
+    assert 0 < found.constraints_commitments < found.constraints
+    assert min(found.prove_s, found.setup_s, found.verify_s, found.memory_bytes) > 0
+    assert found.prove_s <= found.prove_cpu_s
+    json.dumps(found.to_json(), allow_nan=False)
+    assert "tables of 2^" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("head", "batch", "steps", "samples"),
+    [
+        (SoftmaxHead(16, 4), 500, 1, {(125, 16), (250, 16)}),
+        (SoftmaxHead(24, 6, momentum=230), 96, 3, {(96, 24), (192, 24)}),
+        (SoftmaxHead(200, 10), 32, 1, {(32, 50), (64, 50), (32, 100), (64, 100)}),
+    ],
+)
+def test_extrapolated_constraints_are_within_two_percent(
+    head: SoftmaxHead,
+    batch: int,
+    steps: int,
+    samples: set[tuple[int, int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sizing, "_SAMPLE_LIMIT", 40_000)
+    statement = TrainingStep(head, batch, steps, format="groth16-commit")
+    assert {(s.batch, s.features) for s in sizing._samples(statement)} == samples
+    found, true = sizing._extrapolated(statement), sizes_of(statement.build())
+    assert abs(found.constraints / true.constraints - 1) < 0.02
+    assert found.circuit_digest is None
+    need = sizing._need(true)
+    lookups = [sizing._lookup_rows(need, tables) for tables in (found.tables, true.tables)]
+    assert lookups[1] <= lookups[0] < 1.01 * lookups[1]
+    assert found.public == true.public
+    for name in ("wires", "entries", "key_entries"):
+        assert 0.85 < getattr(found, name) / getattr(true, name) < 1.15, name
+
+
+def test_what_is_too_large_to_build_is_extrapolated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizing, "COMMIT_EXACT_LIMIT", 10_000)
+    statement = TrainingStep(SoftmaxHead(16, 4), 128, format="groth16-commit")
+    found = zkai.estimate(statement)
+    assert not found.exact
+    assert found.lookup_table_bits
+    assert "too large to be built for an estimate" in str(found)
+    assert zkai.estimate(STEP).exact
+
+
+def test_models_grow_with_what_they_count() -> None:
+    speed = Speed(1e-7, 2e-7, 1e-8)
+    sizes = sizes_of(STEP.build())
+    twice = replace(sizes, rest=Scalars(2 * sizes.rest.full, 0), constraints=3 * sizes.constraints)
+    for cost in (costs.prove_cpu_s, costs.setup_cpu_s):
+        assert cost(twice, speed) > cost(sizes, speed) > 0
+    assert costs.prove_memory_bytes(twice) > costs.prove_memory_bytes(sizes)
+    assert Scalars().additions() == 0
+    assert Scalars(1000).additions() > Scalars(0, 1000).additions() > 1000
+    assert costs.wall_s(1.0) <= 1.0
+
+
+def test_a_circuit_beyond_the_field_s_roots_is_refused() -> None:
+    sizes = replace(sizes_of(STEP.build()), constraints=1 << 28)
+    with pytest.raises(InvalidInput, match="can be proven at once"):
+        _ = sizes.domain
+
+
+def test_both_formats_side_by_side_and_the_choice() -> None:
+    found = zkai.estimate(TrainingStep(SoftmaxHead(24, 4), 32), compare=True)
+    assert found.other_format is not None
+    assert found.recommended is not None
+    assert (found.format, found.other_format.format) == ("groth16", "groth16-commit")
+    assert found.recommended.format == "groth16-commit"
+    text = str(found)
+    for e in (found, found.other_format):
+        assert f"{e.constraints:,}" in text
+        assert f"{e.constraints:,}" in found.recommended.reason
+    assert "\n" not in found.recommended.reason
+    assert "recommended: groth16-commit" in text
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_the_recommendation_follows_from_the_figures() -> None:
+    step = TrainingStep(SoftmaxHead(8, 4), 16)
+    plain, commit = (
+        zkai.estimate(advice.in_format(step, f)) for f in ("groth16", "groth16-commit")
+    )
+    slow, fast = (replace(plain, prove_cpu_s=t) for t in (1.3, 1.2))
+    commit = replace(commit, prove_cpu_s=1.0)
+    assert advice.chosen_of(step, commit, slow).format == "groth16-commit"
+    assert advice.chosen_of(step, commit, fast).format == "groth16"
+    assert advice.recommend(TrainingStep(SMALL, 1)).format == "groth16"
+    assert advice.recommend(Genesis(SMALL)).reason
+
+
+def test_a_head_that_is_mostly_hashed_is_worth_a_link() -> None:
+    small = advice.recommend(TrainingStep(SoftmaxHead(16, 4), 32))
+    large = TrainingStep(SoftmaxHead(256, 10), 4, format="groth16-commit")
+    chosen = advice.chosen_of(large, zkai.estimate(large), None)
+    assert (small.commitment, chosen.commitment) == ("poseidon", "kzg")
+    assert "2,634 rows" in chosen.reason
+
+
+@pytest.mark.parametrize("shape", ["1", "64"])
+def test_the_gas_formula_holds_on_chain(shape: str) -> None:
+    chain = EmbeddedChain()
+    address = chain.deploy(prebuilt_code(commit_key_of(shape))).address
+    measured = transaction(chain, address, verify_calldata(*commit_proof_of(shape, 0)))
+    sizes = replace(sizes_of(STEP.build()), public=int(shape), challenges=len(CHALLENGES))
+    assert measured <= costs.gas(sizes) < measured + 4000
