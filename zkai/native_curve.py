@@ -195,8 +195,9 @@ def groth16_verify(
 
     Points in G1 (alpha, a, c) are (1, 8), in G2 (beta, gamma, delta, b) (1, 16), `ic` is (n + 1, 8)
     and `publics` (n, 4). Every public input must be below r; every point canonical, on its curve,
-    in its subgroup and not infinity; gamma may not be plus or minus delta. Otherwise returns the first
-    fault (Groth, "On the size of pairing-based non-interactive arguments", 2016, section 3.2).
+    in its subgroup and not infinity; gamma may not be plus or minus delta. Otherwise returns
+    the first fault (Groth, "On the size of pairing-based non-interactive arguments", 2016, section
+    3.2).
 
     Raises InvalidInput for arrays of the wrong type or shape.
     """

@@ -23,6 +23,8 @@ class Target:
     seeds: tuple[bytes, ...]
     call: Callable[[Path, bytes], object]
     json: bool = False
+    slow: bool = False
+    """Some ten milliseconds an input: the tests try fewer."""
 
 
 @dataclass

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.fuzz.commit_targets import COMMIT_TARGETS
 from tests.fuzz.harness import Target
 from zkai.circuit.builder import Builder
 from zkai.circuit.formats import read_r1cs, read_wtns, write_r1cs, write_wtns
@@ -324,6 +325,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "samples": samples,
     "values": values,
     "opening": opening,
+    **COMMIT_TARGETS,
 }
 
 
