@@ -31,7 +31,10 @@ from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import FIELD_MODULUS, parse_decimal
 from zkai.errors import InvalidInput
 from zkai.model.fixed_point import MAX_WIDTH, IntArray, check_width, to_fixed
-from zkai.model.training import HeadState, SoftmaxHead, initial_state, learning_rate
+from zkai.model.head_floats import initial_state
+from zkai.model.head_state import HeadState
+from zkai.model.heads import Head, LoraHead, SoftmaxHead
+from zkai.model.training import learning_rate
 from zkai.opening import Opening, UserState
 
 ZERO = bytes(32)
@@ -222,25 +225,48 @@ def _genesis(statement: Genesis, reader: _Reader) -> tuple[UserState, dict[str, 
         "secret": _secret(reader),
         "new_salt": reader.element("new_salt", new_salt),
     }
-    model = model_id(head, weights.weights, salt)
+    if weights.frozen is not None:
+        exact["frozen"] = weights.frozen
+    model = model_id(head, weights.weights, salt, weights.frozen)
     state = UserState(
         head, weights, model, exact["fork"], 0, secret=exact["secret"], salt=exact["new_salt"]
     )
     return state, exact
 
 
-def _weights(head: SoftmaxHead, reader: _Reader) -> HeadState:
-    """Return base weights with zero velocity: real (features, classes) and a bias, or integers."""
+def _weights(head: Head, reader: _Reader) -> HeadState:
+    """Return base weights with zero velocity, from real numbers or integers.
+
+    Real weights: of a SoftmaxHead (features, classes) and a bias; of other heads lists of pairs,
+    as `initial_state` takes them, with `base` for frozen weights.
+    """
+    frozen = None
     if reader.has("weights_integers"):
         integers = reader.tensor("weights", head.weight_scale_bits, head.shape)
         check_width(integers, head.weight_width, "weights_integers")
-        return HeadState(integers, np.zeros_like(integers) if head.momentum else None)
-    what = f"real numbers, shape {(head.features, head.classes)}"
-    weights = as_array(f"{reader.where}: weights", reader.take("weights", what))
+        if head.frozen_size:
+            frozen = reader.tensor("base", head.weight_scale_bits, (head.frozen_size,))
+            check_width(frozen, head.weight_width, "base_integers")
+        return HeadState(integers, np.zeros_like(integers) if head.has_velocity else None, frozen)
+    weights = reader.take("weights", _layout(head))
+    if not isinstance(head, SoftmaxHead):
+        base = None
+        if head.frozen_size:
+            base = reader.take("base", "a list of (weight, bias) pairs, the frozen layers")
+        return initial_state(head, weights, base=base)
     bias = None
     if reader.has("bias"):
         bias = as_array(f"{reader.where}: bias", reader.take("bias", "real numbers"))
-    return initial_state(head, weights, bias)
+    return initial_state(head, as_array(f"{reader.where}: weights", weights), bias)
+
+
+def _layout(head: Head) -> str:
+    """Return what real weights of a head look like."""
+    if isinstance(head, SoftmaxHead):
+        return f"real numbers, shape {(head.features, head.classes)}"
+    if isinstance(head, LoraHead):
+        return "a list of (A, B) pairs, one for each adapted layer"
+    return "a list of (weight, bias) pairs, one for each layer, as torch's Linear keeps them"
 
 
 def _secret(reader: _Reader) -> int:
@@ -258,7 +284,7 @@ def _secret(reader: _Reader) -> int:
     return secret
 
 
-def _old_state(head: SoftmaxHead, reader: _Reader) -> UserState:
+def _old_state(head: Head, reader: _Reader) -> UserState:
     """Return the state that a step starts from: a given one, or a new fork's from weights."""
     if reader.has("state"):
         value = reader.take("state", "a state")
@@ -269,11 +295,11 @@ def _old_state(head: SoftmaxHead, reader: _Reader) -> UserState:
         return value
     if not (reader.has("weights") or reader.has("weights_integers")):
         raise InvalidInput(
-            f"{reader.where}: missing state (of an earlier proof's opening), or weights (real"
-            f" numbers, shape {(head.features, head.classes)}) to start a fork from"
+            f"{reader.where}: missing state (of an earlier proof's opening), or weights"
+            f" ({_layout(head)}) to start a fork from"
         )
     weights = _weights(head, reader)
-    model = reader.element("model", lambda: model_id(head, weights.weights))
+    model = reader.element("model", lambda: model_id(head, weights.weights, frozen=weights.frozen))
     return UserState(
         head,
         weights,
@@ -296,6 +322,8 @@ def _state_values(state: UserState) -> dict[str, Any]:
     }
     if state.values.velocity is not None:
         values["velocity"] = state.values.velocity
+    if state.values.frozen is not None:
+        values["frozen"] = state.values.frozen
     return values
 
 

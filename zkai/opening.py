@@ -4,7 +4,7 @@ An opening file holds them as JSON that its owner alone can read:
 
     {"format": "zkai.opening/1", "statement", "commitments": {signal: decimal},
      "salts": {name: decimal}, "state": null or {"architecture", "model", "fork", "step", "secret",
-     "salt", "weights", "velocity"}}
+     "salt", "weights", "velocity"[, "frozen"]}}
 
 Whoever loses it cannot open the commitments or go on from the state; whoever reads it can test
 guesses of what was committed to.
@@ -33,7 +33,8 @@ from zkai.encoding import (
 )
 from zkai.errors import InvalidInput
 from zkai.model.fixed_point import IntArray
-from zkai.model.training import HeadState, SoftmaxHead, check_state
+from zkai.model.head_state import HeadState, check_state
+from zkai.model.heads import Head
 
 FORMAT = "zkai.opening/1"
 MAX_BYTES = 1 << 30
@@ -43,7 +44,7 @@ MAX_BYTES = 1 << 30
 class UserState:
     """A fork's private state after `step` steps: everything that its commitment covers."""
 
-    head: SoftmaxHead
+    head: Head
     values: HeadState = field(repr=False)
     model: int
     fork: int
@@ -72,7 +73,7 @@ class UserState:
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON values."""
         velocity = self.values.velocity
-        return {
+        state = {
             "architecture": str(architecture(self.head)),
             "model": str(self.model),
             "fork": str(self.fork),
@@ -82,14 +83,17 @@ class UserState:
             "weights": self.values.weights.tolist(),
             "velocity": None if velocity is None else velocity.tolist(),
         }
+        frozen = self.values.frozen
+        return state if frozen is None else {**state, "frozen": frozen.tolist()}
 
     @staticmethod
-    def from_json(value: Any, head: SoftmaxHead, where: str) -> UserState:
+    def from_json(value: Any, head: Head, where: str) -> UserState:
         """Parse `to_json`'s form for a head.
 
         Raises InvalidInput, naming the field, for anything malformed and for another head's state.
         """
-        _expect(value, _STATE_FIELDS, where)
+        fields = (*_STATE_FIELDS, "frozen") if head.frozen_size else _STATE_FIELDS
+        _expect(value, fields, where)
         if value["architecture"] != str(architecture(head)):
             raise InvalidInput(f"{where}: this state is of another head than the statement's")
         numbers = {
@@ -103,6 +107,7 @@ class UserState:
         state = HeadState(
             _integers(value["weights"], f"{where}.weights"),
             None if velocity is None else _integers(velocity, f"{where}.velocity"),
+            _integers(value["frozen"], f"{where}.frozen") if head.frozen_size else None,
         )
         try:
             check_state(head, state)
@@ -159,7 +164,7 @@ class Opening:
         write_atomic(path, json.dumps(self.to_json()).encode("ascii") + b"\n", mode=0o600)
 
 
-def read_state(path: Path | str, head: SoftmaxHead) -> UserState:
+def read_state(path: Path | str, head: Head) -> UserState:
     """Return the state that an opening file holds.
 
     Raises InvalidInput, naming the file and the field, for anything malformed, for an opening

@@ -33,7 +33,7 @@ from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import as_path
 from zkai.errors import InvalidInput, VerificationError
 from zkai.model.error_bound import quantization_report
-from zkai.model.training import SoftmaxHead
+from zkai.model.heads import Head
 from zkai.opening import Opening
 from zkai.proof import formats
 from zkai.proof.commit.keys import CommitProof
@@ -131,7 +131,7 @@ def _tensor_facts(statement: Statement) -> list[TensorFacts]:
     if isinstance(statement, inference.Inference):
         tensors = statement.graph.tensors.values()
         return [TensorFacts(t.name, t.shape, t.scale_bits, t.width) for t in tensors]
-    head: SoftmaxHead | None = getattr(statement, "head", None)
+    head: Head | None = getattr(statement, "head", None)
     if head is None:
         return []
     rows = getattr(statement, "batch", 1)

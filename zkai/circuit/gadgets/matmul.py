@@ -39,7 +39,7 @@ def matmul(builder: Builder, x: Tensor, w: Tensor) -> Tensor:
     rows = x.reshape(batch, n)
     if (constant := constant_values(rows)) is not None:
         product = w.transpose().matmul_const(constant.T).transpose()
-    elif builder.commit and min(batch, m) > 1:
+    elif builder.commit and min(batch, n, m) > 1:
         product = products(builder).product(rows, w)
     else:
         product = _private_product(builder, rows, w)

@@ -33,7 +33,8 @@ from zkai.circuit.statements.base import (
 from zkai.circuit.tensor import Ints, concat_fields
 from zkai.encoding import from_limbs
 from zkai.model import training
-from zkai.model.training import HeadState, SoftmaxHead
+from zkai.model.head_state import HeadState
+from zkai.model.heads import Head
 
 VERSION = "apply_aggregate/1"
 
@@ -47,7 +48,7 @@ class ApplyAggregate:
     The velocity is carried over unchanged and the step number grows by one.
     """
 
-    head: SoftmaxHead
+    head: Head
     format: Format = PLAIN
     version: ClassVar[str] = VERSION
 
@@ -67,9 +68,9 @@ class ApplyAggregate:
     def assign(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the circuit's inputs.
 
-        `values`: weights (features + 1, classes) and, with momentum, velocity, of the old state;
-        update, of the weights' shape and scale; step, the old state's; and the field elements
-        model, fork, context, secret, old_salt, new_salt.
+        `values`: weights of the head's shape, velocity with momentum and frozen where the head has
+        such weights, of the old state; update, of the weights' shape and scale; step, the old
+        state's; and the field elements model, fork, context, secret, old_salt, new_salt.
 
         Raises InvalidInput, naming the tensor or value, for anything missing, unknown, of another
         shape or type, or out of range.
@@ -78,6 +79,8 @@ class ApplyAggregate:
         inputs: dict[str, Any] = {"weights": state.weights, "delta": update}
         if state.velocity is not None:
             inputs["velocity"] = from_limbs(pack(state.velocity, commitments.VELOCITY_BITS))
+        if state.frozen is not None:
+            inputs["frozen"] = commitments.frozen_digest(self.head, state.frozen)
         inputs["step"] = integer(VERSION, "step", values["step"], 0, (1 << STEP_BITS) - 2)
         inputs |= {name: field_element(VERSION, name, values[name]) for name in FIELD_INPUTS}
         return inputs
@@ -85,17 +88,19 @@ class ApplyAggregate:
     def _tensors(self, values: Mapping[str, Any]) -> tuple[HeadState, Ints]:
         head = self.head
         limits = {
-            "weights": signed_bound(head.weight_width),
-            "update": signed_bound(head.weight_width + 1),
+            "weights": (head.shape, *signed_bound(head.weight_width)),
+            "update": (head.shape, *signed_bound(head.weight_width + 1)),
         }
-        if head.momentum:
-            limits["velocity"] = signed_bound(commitments.VELOCITY_BITS)
+        if head.has_velocity:
+            limits["velocity"] = (head.shape, *signed_bound(commitments.VELOCITY_BITS))
+        if head.frozen_size:
+            limits["frozen"] = ((head.frozen_size,), *signed_bound(head.weight_width))
         check_names(VERSION, values, [*limits, "step", *FIELD_INPUTS])
         tensors = {
-            name: int_tensor(VERSION, name, values[name], head.shape, *bound)
-            for name, bound in limits.items()
+            name: int_tensor(VERSION, name, values[name], *limit) for name, limit in limits.items()
         }
-        return HeadState(tensors["weights"], tensors.get("velocity")), tensors["update"]
+        state = HeadState(tensors["weights"], tensors.get("velocity"), tensors.get("frozen"))
+        return state, tensors["update"]
 
     def new_state(self, values: Mapping[str, Any]) -> HeadState:
         """Return the state after the update, by the integer reference.
@@ -128,7 +133,7 @@ class ApplyAggregate:
 
 
 @lru_cache(maxsize=4)
-def _build(head: SoftmaxHead, proof_format: Format) -> Circuit:
+def _build(head: Head, proof_format: Format) -> Circuit:
     builder = Builder(VERSION, commit=proof_format == COMMIT)
     old_state, new_state = builder.public_field("old_state"), builder.public_field("new_state")
     update_signal, user_signal = builder.public_field("update"), builder.public_field("user")
@@ -151,8 +156,10 @@ def _build(head: SoftmaxHead, proof_format: Format) -> Circuit:
         update = new_weights - weights
     with builder.at("update"):
         builder.bind_public(update_signal, commitments.update_gadget(builder, head, update))
-    # The packed velocity is only carried over: whatever the old state holds, the new one holds.
-    n = packed_length(weights.size, commitments.VELOCITY_BITS) if head.momentum else 0
+    # Packed velocity and frozen weights' digest are only carried over: whatever the old state
+    # holds, the new one holds.
+    frozen = builder.private_field("frozen") if head.frozen_size else None
+    n = packed_length(weights.size, commitments.VELOCITY_BITS) if head.has_velocity else 0
     velocity = [builder.private_field("velocity", n)] if n else []
     states = [
         ("old state", old_state, weights, step, "old_salt"),
@@ -160,7 +167,7 @@ def _build(head: SoftmaxHead, proof_format: Format) -> Circuit:
     ]
     for node, signal, tensor, number, salt in states:
         with builder.at(node):
-            packed = commitments.pack_state(builder, head, tensor, None)
+            packed = commitments.pack_state(builder, head, tensor, None, frozen)
             packed = concat_fields([packed, *velocity])
             names = {"model": model, "fork": fork, "user": user}
             commitments.bind_state(builder, head, signal, packed, step=number, salt=salt, **names)

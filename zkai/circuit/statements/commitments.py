@@ -3,8 +3,10 @@
 Every commitment is `hash_elements` (gadgets/poseidon.py) of a domain label over field elements:
 
     user    "zkai/user/1"    secret
-    model   "zkai/model/1"   architecture, salt, weights
-    state   "zkai/state/1"   architecture, model, fork, step, user, salt, weights[, velocity]
+    frozen  "zkai/frozen/1"  architecture, weights that are not trained
+    model   "zkai/model/1"   architecture, salt[, frozen], weights
+    state   "zkai/state/1"   architecture, model, fork, step, user, salt[, frozen], weights
+                             [, velocity]
     batch   "zkai/batch/1"   schema, salt, inputs, labels
     update  "zkai/update/1"  architecture, update              (unsalted: it is public)
     tensor  "zkai/tensor/1"  schema, salt, values
@@ -28,9 +30,11 @@ from zkai.circuit.statements.base import digest_of
 from zkai.circuit.tensor import Field, Ints, Tensor, concat_fields
 from zkai.encoding import FIELD_MODULUS, from_limbs
 from zkai.errors import InvalidInput
-from zkai.model.training import HeadState, SoftmaxHead
+from zkai.model.head_state import HeadState
+from zkai.model.heads import Head
 
 USER = "zkai/user/1"
+FROZEN = "zkai/frozen/1"
 MODEL = "zkai/model/1"
 STATE = "zkai/state/1"
 BATCH = "zkai/batch/1"
@@ -52,7 +56,7 @@ def new_salt() -> int:
     return secrets.randbelow(FIELD_MODULUS)
 
 
-def architecture(head: SoftmaxHead) -> int:
+def architecture(head: Head) -> int:
     """Return the head's architecture as a field element: the digest of its description."""
     return digest_of(head.describe())
 
@@ -62,17 +66,17 @@ def schema(tensors: Sequence[tuple[tuple[int, ...], int]]) -> int:
     return digest_of({"tensors": [[list(shape), bits] for shape, bits in tensors]})
 
 
-def batch_schema(head: SoftmaxHead, rows: int) -> int:
+def batch_schema(head: Head, rows: int) -> int:
     """Return the schema of `rows` labelled input rows."""
     return schema([((rows, head.features), head.input_width), ((rows,), LABEL_BITS)])
 
 
-def check_velocity_width(head: SoftmaxHead, batch: int) -> None:
+def check_velocity_width(head: Head, batch: int) -> None:
     """Return None if a state commitment can hold the velocity of steps of `batch` rows.
 
     Raises InvalidInput otherwise.
     """
-    if head.momentum and (width := head.widths(batch)["v"]) > VELOCITY_BITS:
+    if head.has_velocity and (width := head.widths(batch)["v"]) > VELOCITY_BITS:
         raise InvalidInput(
             f"head: the velocity needs {width} bits at batch {batch}, a commitment holds"
             f" {VELOCITY_BITS}; use a smaller batch, input width or momentum"
@@ -87,31 +91,43 @@ def user_commitment(secret: int) -> int:
     return hash_elements(USER, [secret])
 
 
-def model_id(head: SoftmaxHead, weights: Ints, salt: int = PUBLIC_SALT) -> int:
+def frozen_digest(head: Head, frozen: Ints) -> int:
+    """Return the digest of a head's frozen weights: an element of its models and states."""
+    return hash_elements(FROZEN, [architecture(head), *_packed(frozen, head.weight_width)])
+
+
+def _frozen(head: Head, frozen: Ints | None) -> list[int]:
+    if (frozen is None) == (head.frozen_size > 0):
+        raise InvalidInput("frozen: needed exactly if the head has weights that are not trained")
+    return [] if frozen is None else [frozen_digest(head, frozen)]
+
+
+def model_id(head: Head, weights: Ints, salt: int = PUBLIC_SALT, frozen: Ints | None = None) -> int:
     """Return the identity of a base model: its architecture and weights, salted if private."""
-    return hash_elements(MODEL, [architecture(head), salt, *_packed(weights, head.weight_width)])
+    elements = [architecture(head), salt, *_frozen(head, frozen)]
+    return hash_elements(MODEL, elements + _packed(weights, head.weight_width))
 
 
 def state_commitment(
-    head: SoftmaxHead, state: HeadState, *, model: int, fork: int, step: int, user: int, salt: int
+    head: Head, state: HeadState, *, model: int, fork: int, step: int, user: int, salt: int
 ) -> int:
     """Return the salted commitment to a fork's state after `step` steps."""
-    elements = [architecture(head), model, fork, step, user, salt]
+    elements = [architecture(head), model, fork, step, user, salt, *_frozen(head, state.frozen)]
     elements += _packed(state.weights, head.weight_width)
-    if head.momentum:
+    if head.has_velocity:
         if state.velocity is None:
             raise InvalidInput("velocity: a head with momentum has one in its state")
         elements += _packed(state.velocity, VELOCITY_BITS)
     return hash_elements(STATE, elements)
 
 
-def batch_commitment(head: SoftmaxHead, x: Ints, labels: Ints, salt: int) -> int:
+def batch_commitment(head: Head, x: Ints, labels: Ints, salt: int) -> int:
     """Return the salted commitment to labelled input rows, x (rows, features), labels (rows,)."""
     elements = [batch_schema(head, len(x)), salt, *_packed(x, head.input_width)]
     return hash_elements(BATCH, elements + _packed(labels, LABEL_BITS))
 
 
-def update_digest(head: SoftmaxHead, update: Ints) -> int:
+def update_digest(head: Head, update: Ints) -> int:
     """Return the digest of a public update of the head's weights."""
     return hash_elements(UPDATE, [architecture(head), *_packed(update, head.weight_width + 1)])
 
@@ -137,7 +153,14 @@ def user_gadget(builder: Builder, secret: Field) -> Field:
         return hash_elements_gadget(builder, USER, secret)
 
 
-def model_gadget(builder: Builder, head: SoftmaxHead, packed: Field, salt: Field) -> Field:
+def frozen_gadget(builder: Builder, head: Head, frozen: Tensor) -> Field:
+    """Return a wire constrained to `frozen_digest` of range-checked weights."""
+    arch = builder.constant_field([architecture(head)])
+    packed = pack_gadget(builder, frozen, head.weight_width)
+    return hash_elements_gadget(builder, FROZEN, concat_fields([arch, packed]))
+
+
+def model_gadget(builder: Builder, head: Head, packed: Field, salt: Field) -> Field:
     """Return a wire constrained to `model_id` of packed weights."""
     arch = builder.constant_field([architecture(head)])
     return hash_elements_gadget(builder, MODEL, concat_fields([arch, salt, packed]))
@@ -145,7 +168,7 @@ def model_gadget(builder: Builder, head: SoftmaxHead, packed: Field, salt: Field
 
 def state_gadget(
     builder: Builder,
-    head: SoftmaxHead,
+    head: Head,
     packed: Field,
     *,
     model: Field,
@@ -162,7 +185,7 @@ def state_gadget(
 
 def bind_state(
     builder: Builder,
-    head: SoftmaxHead,
+    head: Head,
     signal: Field,
     packed: Field,
     *,
@@ -188,25 +211,33 @@ def bind_state(
 
 
 def pack_state(
-    builder: Builder, head: SoftmaxHead, weights: Tensor, velocity: Tensor | None
+    builder: Builder,
+    head: Head,
+    weights: Tensor,
+    velocity: Tensor | None,
+    frozen: Field | None = None,
 ) -> Field:
-    """Return a state's tensors, in proven ranges, as packed elements."""
-    parts = [pack_gadget(builder, weights, head.weight_width)]
+    """Return a state's tensors, in proven ranges, as packed elements; `frozen` is their digest.
+
+    Raises InvalidInput unless the digest is given exactly for heads with frozen weights.
+    """
+    if (frozen is None) == (head.frozen_size > 0):
+        raise InvalidInput("frozen: needed exactly if the head has weights that are not trained")
+    parts = [] if frozen is None else [frozen]
+    parts.append(pack_gadget(builder, weights, head.weight_width))
     if velocity is not None:
         parts.append(pack_gadget(builder, velocity, VELOCITY_BITS))
     return concat_fields(parts)
 
 
-def batch_gadget(
-    builder: Builder, head: SoftmaxHead, x: Tensor, labels: Tensor, salt: Field
-) -> Field:
+def batch_gadget(builder: Builder, head: Head, x: Tensor, labels: Tensor, salt: Field) -> Field:
     """Return a wire constrained to `batch_commitment`."""
     header = builder.constant_field([batch_schema(head, x.shape[0])])
     packed = [pack_gadget(builder, x, head.input_width), pack_gadget(builder, labels, LABEL_BITS)]
     return hash_elements_gadget(builder, BATCH, concat_fields([header, salt, *packed]))
 
 
-def update_gadget(builder: Builder, head: SoftmaxHead, update: Tensor) -> Field:
+def update_gadget(builder: Builder, head: Head, update: Tensor) -> Field:
     """Return a wire constrained to `update_digest`."""
     arch = builder.constant_field([architecture(head)])
     packed = pack_gadget(builder, update, head.weight_width + 1)

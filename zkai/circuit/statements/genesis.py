@@ -31,7 +31,8 @@ from zkai.circuit.statements.base import (
     int_tensor,
 )
 from zkai.circuit.tensor import as_tensor, concat_fields
-from zkai.model.training import HeadState, SoftmaxHead
+from zkai.model.head_state import HeadState
+from zkai.model.heads import Head
 
 VERSION = "genesis/1"
 
@@ -45,7 +46,7 @@ class Genesis:
     The base model is named by its salted commitment, or by its public identity (salt 0).
     """
 
-    head: SoftmaxHead
+    head: Head
     format: Format = PLAIN
     version: ClassVar[str] = VERSION
 
@@ -65,31 +66,45 @@ class Genesis:
     def assign(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the circuit's inputs.
 
-        `values`: weights (features + 1, classes), the base model's; the field elements fork,
-        context, secret, model_salt (0 for a public base model) and new_salt.
+        `values`: weights of the head's shape, the base model's, and frozen (frozen_size,) where
+        the head has such weights; the field elements fork, context, secret, model_salt (0 for a
+        public base model) and new_salt.
 
         Raises InvalidInput, naming the tensor or value, for anything missing, unknown, of another
         shape or type, or out of range.
         """
-        check_names(VERSION, values, ["weights", *FIELD_INPUTS])
-        limits = signed_bound(self.head.weight_width)
-        weights = int_tensor(VERSION, "weights", values["weights"], self.head.shape, *limits)
+        state = self.new_state(values)
+        inputs: dict[str, Any] = {"weights": state.weights}
+        if state.frozen is not None:
+            inputs["frozen"] = commitments.frozen_digest(self.head, state.frozen)
         fields = {name: field_element(VERSION, name, values[name]) for name in FIELD_INPUTS}
-        return {"weights": weights, **fields}
+        return {**inputs, **fields}
 
     def new_state(self, values: Mapping[str, Any]) -> HeadState:
-        """Return the fork's first state."""
-        weights = self.assign(values)["weights"]
-        return HeadState(weights, np.zeros_like(weights) if self.head.momentum else None)
+        """Return the fork's first state. Raises InvalidInput as `assign` does."""
+        head = self.head
+        shapes = {"weights": head.shape}
+        if head.frozen_size:
+            shapes["frozen"] = (head.frozen_size,)
+        check_names(VERSION, values, [*shapes, *FIELD_INPUTS])
+        limits = signed_bound(head.weight_width)
+        tensors = {
+            name: int_tensor(VERSION, name, values[name], shape, *limits)
+            for name, shape in shapes.items()
+        }
+        weights = tensors["weights"]
+        velocity = np.zeros_like(weights) if head.has_velocity else None
+        return HeadState(weights, velocity, tensors.get("frozen"))
 
     def public_values(self, values: Mapping[str, Any]) -> PublicValues:
         """Return the public signals of `values`, computed without the circuit."""
         given = self.assign(values)
         user = commitments.user_commitment(given["secret"])
-        model = commitments.model_id(self.head, given["weights"], given["model_salt"])
+        state = self.new_state(values)
+        model = commitments.model_id(self.head, state.weights, given["model_salt"], state.frozen)
         new_state = commitments.state_commitment(
             self.head,
-            self.new_state(values),
+            state,
             model=model,
             fork=given["fork"],
             step=0,
@@ -106,7 +121,7 @@ class Genesis:
 
 
 @lru_cache(maxsize=4)
-def _build(head: SoftmaxHead, proof_format: Format) -> Circuit:
+def _build(head: Head, proof_format: Format) -> Circuit:
     builder = Builder(VERSION, commit=proof_format == COMMIT)
     model_signal, new_state = builder.public_field("model"), builder.public_field("new_state")
     user_signal, fork = builder.public_field("user"), builder.public_field("fork")
@@ -116,13 +131,15 @@ def _build(head: SoftmaxHead, proof_format: Format) -> Circuit:
     with builder.at("weights"):
         weights = builder.private_int("weights", head.shape)
         weights = check_signed(builder, weights, head.weight_width, "weights")
-        packed = commitments.pack_state(builder, head, weights, None)
+        # The digest is only carried over: whatever the model holds, the state holds.
+        frozen = builder.private_field("frozen") if head.frozen_size else None
+        packed = commitments.pack_state(builder, head, weights, None, frozen)
     with builder.at("model"):
         salt = builder.private_field("model_salt")
         model = commitments.model_gadget(builder, head, packed, salt)
         builder.bind_public(model_signal, model)
     with builder.at("new state"):
-        if head.momentum:
+        if head.has_velocity:
             zero = as_tensor(np.zeros(head.shape, np.int64))
             packed = concat_fields([packed, pack_gadget(builder, zero, commitments.VELOCITY_BITS)])
         names = {"model": model, "fork": fork, "user": user}

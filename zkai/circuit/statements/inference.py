@@ -78,6 +78,11 @@ class Inference:
         check_format(VERSION, self.format)
         if self.head is not None:
             check_head(VERSION, self.head)
+            if not isinstance(self.head, SoftmaxHead):
+                raise InvalidInput(
+                    f"{VERSION}: only the state of a SoftmaxHead can stand in a graph, got"
+                    f" {type(self.head).__name__}"
+                )
         chosen = resolve(self.graph, self.visibility)
         object.__setattr__(self, "visibility", MappingProxyType(chosen))
         if bool(self.parameters("state")) != (self.head is not None):

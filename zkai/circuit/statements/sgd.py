@@ -1,53 +1,251 @@
-"""One SGD step of a head as constraints: the twin of zkai.model.training.trace_step."""
+"""One SGD step of a head as constraints: the twin of zkai.model.training.trace_step.
+
+Products of private matrices that share a matrix are made together, so that a layer's output and its
+gradient, x W and x^T E, cost one product for each entry of x (gadgets/freivalds.py), and a layer's
+own weights and its factors' A stand side by side.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
 from zkai.circuit.builder import Builder
 from zkai.circuit.gadgets.matmul import matmul
-from zkai.circuit.gadgets.rescale import rescale
-from zkai.circuit.gadgets.softmax import logits, softmax
+from zkai.circuit.gadgets.range import require_bound, signed_width
+from zkai.circuit.gadgets.relu import rescale_relu
+from zkai.circuit.gadgets.rescale import rescale, rescale_bound, rescale_product
+from zkai.circuit.gadgets.softmax import Logits, logits, softmax
 from zkai.circuit.tensor import Tensor, concat
 from zkai.model.fixed_point import LOG2_E_NUMERATOR
-from zkai.model.training import MOMENTUM_BITS, SoftmaxHead
+from zkai.model.head_layers import Block, Layer
+from zkai.model.heads import MOMENTUM_BITS, Head
+
+
+@dataclass(frozen=True, eq=False)
+class Gradient:
+    """A trained matrix's gradient left^T error: left (batch, inputs), error (batch, outputs)."""
+
+    block: Block
+    left: Tensor
+    error: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A head's flat weights, trained and frozen, every one range-checked, and its hidden widths."""
+
+    builder: Builder
+    head: Head
+    weights: Tensor
+    frozen: Tensor | None
+
+    def matrix(self, layer: Layer) -> Tensor:
+        """Return a layer's own matrix, (inputs + 1, outputs)."""
+        source = self.weights if layer.trained else self.frozen
+        assert source is not None
+        return layer.weight.of(source)
+
+    def width(self, name: str) -> int:
+        """Return a declared width that only heads with hidden layers have."""
+        return int(getattr(self.head, name))
+
+
+@dataclass(frozen=True, eq=False)
+class Activations:
+    """What the forward pass leaves: layer inputs, ReLU masks, low-rank activations, logits."""
+
+    inputs: list[Tensor]
+    masks: list[Tensor]
+    lows: dict[int, Tensor]
+    logits: Logits
 
 
 def sgd_step(
     builder: Builder,
-    head: SoftmaxHead,
+    head: Head,
     weights: Tensor,
     velocity: Tensor | None,
     x: Tensor,
     targets: Tensor,
     rate: Tensor,
+    frozen: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the weights and velocity after one step: zkai.model.training.trace_step's twin.
+    """Return the weights and velocity after one step, in the head's shape.
 
-    x (batch, features), targets (batch, classes) one-hot, rate c; every operand range-checked.
+    x (batch, features), targets (batch, classes) one-hot, rate c, frozen (frozen_size,) where the
+    head has such weights; every operand range-checked.
     """
-    one = 1 << head.input_scale_bits
-    with builder.at("logits"):
-        acc = matmul(builder, x, weights[:-1]) + weights[-1] * one
-        sa, se = head.logit_scale_bits, head.error_scale_bits
-        parts = logits(builder, acc * LOG2_E_NUMERATOR, head.logit_shift, sa, "logits", se)
+    network = Network(builder, head, weights.reshape(weights.size), frozen)
+    made = _forward(network, x)
     with builder.at("softmax"):
-        error = softmax(builder, parts, sa, se) - targets * (1 << se)
-    # Without momentum only c G is needed, and c E has fewer entries than G where a batch is small.
-    early = builder.commit and velocity is None and x.shape[0] <= head.features
+        p = softmax(builder, made.logits, head.logit_scale_bits, head.error_scale_bits)
+        error = p - targets * (1 << head.error_scale_bits)
+    gradients = _backward(network, made, error)
+    return _update(network, velocity, gradients, rate)
+
+
+# Forward --------------------------------------------------------------------------------------
+
+
+def _forward(network: Network, x: Tensor) -> Activations:
+    builder, head = network.builder, network.head
+    inputs, masks, lows = [x], list[Tensor](), dict[int, Tensor]()
+    for layer in head.layers[:-1]:
+        with builder.at(layer.weight.name):
+            acc = _accumulate(network, layer, inputs[-1], lows)
+            shift = layer.common_scale + head.weight_scale_bits - layer.output_scale
+            name = f"hidden layer {layer.number}"
+            hidden = rescale_relu(builder, acc, shift, network.width("hidden_width"), name)
+            inputs.append(hidden.value)
+            masks.append(hidden.mask)
+    sa, se = head.logit_scale_bits, head.error_scale_bits
+    with builder.at("logits"):
+        acc = _accumulate(network, head.layers[-1], inputs[-1], lows)
+        scaled = acc * LOG2_E_NUMERATOR
+        parts = logits(builder, scaled, head.logit_shift, sa, "logits", se)
+    return Activations(inputs, masks, lows, parts)
+
+
+def _accumulate(network: Network, layer: Layer, x: Tensor, lows: dict[int, Tensor]) -> Tensor:
+    """Return a layer's exact sums at scale l + sw, and note its low-rank activation t."""
+    builder, head, matrix = network.builder, network.head, network.matrix(layer)
+    one = 1 << layer.scale
+    if layer.down is None or layer.up is None:
+        return matmul(builder, x, matrix[:-1]) + matrix[-1] * one
+    n, scale, common = layer.weight.outputs, layer.up.scale, layer.common_scale
+    both = concat([matrix[:-1], layer.down.of(network.weights)], axis=1)
+    product = matmul(builder, x, both)
+    with builder.at("factors"):
+        shift = layer.scale + head.weight_scale_bits - scale
+        name = f"{layer.down.name} t"
+        low = rescale(builder, product[:, n:], shift, network.width("hidden_width"), name)
+        added = matmul(builder, low, layer.up.of(network.weights))
+    lows[layer.number] = low
+    acc = product[:, :n] + matrix[-1] * one
+    return acc * (1 << (common - layer.scale)) + added * (1 << (common - scale))
+
+
+# Backward -------------------------------------------------------------------------------------
+
+
+def _backward(network: Network, made: Activations, error: Tensor) -> list[Gradient]:
+    """Return each trained matrix's gradient in factors; every error comes from the old weights."""
+    head, found, raw = network.head, dict[Block, Gradient](), error
+    for layer in reversed(head.layers):
+        x, low_error = made.inputs[layer.number - 1], None
+        if layer.trained:
+            found[layer.weight] = Gradient(layer.weight, x, error)
+        if layer.down is not None and layer.up is not None:
+            low_error = _low_error(network, layer.down, layer.up, raw)
+            found[layer.up] = Gradient(layer.up, made.lows[layer.number], raw)
+            found[layer.down] = Gradient(layer.down, x, low_error)
+        if layer.number == head.lowest:
+            break
+        mask = made.masks[layer.number - 2]
+        with network.builder.at(f"error of layer {layer.number - 1}"):
+            raw, error = _error_below(network, layer, error, low_error, mask)
+    return [found[block] for block in head.blocks]
+
+
+def _low_error(network: Network, down: Block, up: Block, raw: Tensor) -> Tensor:
+    """Return DA = R_{sw + raw}(D B^T) (rule 13)."""
+    builder, head = network.builder, network.head
+    with builder.at(f"error of {down.name}"):
+        product = matmul(builder, raw, up.of(network.weights).transpose())
+        shift = head.weight_scale_bits + up.raw
+        width = network.width("error_width")
+        return rescale(builder, product, shift, width, f"{down.name} error")
+
+
+def _error_below(
+    network: Network, layer: Layer, error: Tensor, low_error: Tensor | None, mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the masked error of the layer below, raw and rounded to the error scale (rule 11)."""
+    builder, head, below = network.builder, network.head, layer.number - 1
+    matrix = network.matrix(layer)[:-1]
+    if layer.down is not None and low_error is not None:
+        matrix = concat([matrix, layer.down.of(network.weights)], axis=1)
+        error = concat([error, low_error], axis=1)
+    back = matmul(builder, error, matrix.transpose())
+    sw, name, width = head.weight_scale_bits, f"hidden error {below}", network.width("error_width")
+    if head.layers[below - 1].down is None:
+        rounded = rescale_product(builder, mask, back, sw, width, name)
+        return rounded, rounded
+    raw = builder.multiply(mask, back, "masked error")
+    if not head.rounds_error(below):
+        return raw, raw
+    return raw, rescale(builder, raw, sw, width, name)
+
+
+# Update ---------------------------------------------------------------------------------------
+
+
+def _update(
+    network: Network, velocity: Tensor | None, gradients: Sequence[Gradient], rate: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    head, before = network.head, None if velocity is None else velocity.reshape(velocity.size)
+    new, moved = list[Tensor](), list[Tensor]()
+    for gradient in gradients:
+        with _at(network, gradient.block):
+            weights, step = _update_block(network, before, gradient, rate)
+            new.append(weights.reshape(weights.size))
+            moved.append(step.reshape(step.size))
+    joined = concat(new).reshape(*head.shape)
+    return joined, None if velocity is None else concat(moved).reshape(*head.shape)
+
+
+def _at(network: Network, block: Block) -> AbstractContextManager[None]:
+    """Name the block's rows where there are several blocks."""
+    return network.builder.at(block.name) if len(network.head.blocks) > 1 else nullcontext()
+
+
+def _update_block(
+    network: Network, velocity: Tensor | None, gradient: Gradient, rate: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return a trained matrix after the step, and what it went by: velocity or gradient."""
+    builder, head, block = network.builder, network.head, gradient.block
+    weights, error = block.of(network.weights), gradient.error
+    # Only c G is needed if no velocity stands between, and c E has fewer entries in small batches.
+    early = builder.commit and not head.smooths and error.shape[0] <= block.inputs
     with builder.at("gradient"):
         if early:
             error = builder.multiply(rate, error, "rate times error")
-        product = matmul(builder, x.transpose(), error)
-        bias = error.sum(0).reshape(1, head.classes) * one
-        gradient = concat([product, bias])
-    if velocity is not None:
+        step = matmul(builder, gradient.left.transpose(), error)
+        if block.bias:
+            bias = error.sum(0).reshape(1, block.outputs) * (1 << block.scale)
+            step = concat([step, bias])
+        if head.smooths and block.raw:
+            natural = rescale_bound(require_bound(builder, step, "gradient"), block.raw)
+            step = rescale(builder, step, block.raw, signed_width(natural), "gradient")
+    if head.smooths:
         with builder.at("velocity"):
-            total = velocity * head.momentum + gradient * (1 << MOMENTUM_BITS)
-            width = head.widths(x.shape[0])["v"]
-            gradient = velocity = rescale(builder, total, MOMENTUM_BITS, width, "velocity")
+            before = None if velocity is None else block.of(velocity)
+            step = _velocity(network, block, weights, before, step, error.shape[0])
     with builder.at("update"):
-        scaled = gradient if early else builder.multiply(rate, gradient, "rate times step")
-        shift = head.update_shift(head.blocks[0])
+        scaled = step if early else builder.multiply(rate, step, "rate times step")
+        shift = head.update_shift(block)
         acc = weights * (1 << shift) - scaled
         name = "weights after the step"
-        weights = rescale(builder, acc, shift, head.weight_width, name)
-    return weights, velocity
+        return rescale(builder, acc, shift, head.weight_width, name), step
+
+
+def _velocity(
+    network: Network,
+    block: Block,
+    weights: Tensor,
+    velocity: Tensor | None,
+    gradient: Tensor,
+    batch: int,
+) -> Tensor:
+    """Return v' = R_k((m v + 2^8 G) 2^(k-8) + lambda W) (rule 12)."""
+    head = network.head
+    total = gradient * (1 << MOMENTUM_BITS)
+    if velocity is not None:
+        total = velocity * head.momentum + total
+    if head.decay:
+        total = total * (1 << (head.velocity_shift - MOMENTUM_BITS))
+        total = total + weights * head.decay_factor(block)
+    width = head.widths(batch)["v"]
+    return rescale(network.builder, total, head.velocity_shift, width, "velocity")

@@ -1,4 +1,4 @@
-"""training_step/1: one or several SGD steps of a softmax-regression head.
+"""training_step/1: one or several SGD steps of a head.
 
 The rows are a committed batch or, with `dataset`, drawn from the fork's dataset by a beacon.
 
@@ -45,7 +45,8 @@ from zkai.circuit.statements.sgd import sgd_step
 from zkai.circuit.tensor import Field, Tensor
 from zkai.errors import InvalidInput
 from zkai.model import training
-from zkai.model.training import HeadState, SoftmaxHead
+from zkai.model.head_state import HeadState
+from zkai.model.heads import Head
 
 VERSION = "training_step/1"
 MAX_STEPS = 256
@@ -65,7 +66,7 @@ class TrainingStep:
     Raises InvalidInput for sizes out of range or a learning rate that the head cannot express.
     """
 
-    head: SoftmaxHead
+    head: Head
     batch: int
     steps: int = 1
     loss: Literal["softmax"] = "softmax"
@@ -115,23 +116,25 @@ class TrainingStep:
     def assign(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the circuit's inputs.
 
-        `values`: weights (features + 1, classes) and, with momentum, velocity, of the old state;
-        x (steps * batch, features), labels (steps * batch,); the integer learning_rate c unless
-        the statement has a default; step, the old state's; and the field elements model, fork,
-        context, secret, old_salt, new_salt, batch_salt. With a dataset, `order_values` in place of
-        fork and batch_salt.
+        `values`: weights of the head's shape, velocity with momentum and frozen (frozen_size,)
+        where the head has such weights, of the old state; x (steps * batch, features), labels
+        (steps * batch,); the integer learning_rate c unless the statement has a default; step, the
+        old state's; and the field elements model, fork, context, secret, old_salt, new_salt,
+        batch_salt. With a dataset, `order_values` in place of fork and batch_salt.
 
         Raises InvalidInput, naming the tensor or value, for anything missing, unknown, of another
         shape or type, or out of range.
         """
         head = self.head
-        tensors = ["weights", "x", "labels", *(["velocity"] if head.momentum else [])]
+        tensors = ["weights", "x", "labels", *(["velocity"] if head.has_velocity else [])]
+        tensors += ["frozen"] if head.frozen_size else []
         required = [*tensors, "step", *self._elements]
         required += [] if self.dataset is None else ORDER_INPUTS
         check_names(VERSION, values, required, ["learning_rate"])
         rows = self.steps * self.batch
         limits = {
             "weights": (head.shape, *signed_bound(head.weight_width)),
+            "frozen": ((head.frozen_size,), *signed_bound(head.weight_width)),
             "velocity": (head.shape, *signed_bound(head.widths(self.batch)["v"])),
             "x": ((rows, head.features), *signed_bound(head.input_width)),
             "labels": ((rows,), 0, head.classes - 1),
@@ -161,7 +164,7 @@ class TrainingStep:
         Raises InvalidInput as `assign` does, and naming the tensor if a step overflows.
         """
         given = self.assign(values)
-        state = HeadState(given["weights"], given.get("velocity"))
+        state = HeadState(given["weights"], given.get("velocity"), given.get("frozen"))
         for start in range(0, self.steps * self.batch, self.batch):
             part = slice(start, start + self.batch)
             x, labels = given["x"][part], given["labels"][part]
@@ -171,7 +174,7 @@ class TrainingStep:
     def public_values(self, values: Mapping[str, Any]) -> PublicValues:
         """Return the public signals of `values`, computed without the circuit."""
         given = self.assign(values)
-        old = HeadState(given["weights"], given.get("velocity"))
+        old = HeadState(given["weights"], given.get("velocity"), given.get("frozen"))
         user = commitments.user_commitment(given["secret"])
         first, last = given["step"], given["step"] + self.steps
         data = self._data_signals(values, given)
@@ -204,7 +207,7 @@ class TrainingStep:
 
 @lru_cache(maxsize=4)
 def _build(
-    head: SoftmaxHead,
+    head: Head,
     batch: int,
     steps: int,
     proof_format: Format,
@@ -222,6 +225,7 @@ def _build(
     builder.bind_public(user_signal, user)
     step, rate = _check_numbers(builder, head, step, rate)
     weights, velocity = _old_state(builder, head, batch)
+    frozen, digest = _frozen(builder, head)
     x, labels, targets = _batch(builder, head, batch * steps)
     if dataset is not None:
         assert data[1] is not None
@@ -230,7 +234,7 @@ def _build(
             order_gadget(builder, head, dataset, batch, signals, step, x, labels)
     names = {"model": model, "fork": fork, "user": user}
     with builder.at("old state"):
-        packed = commitments.pack_state(builder, head, weights, velocity)
+        packed = commitments.pack_state(builder, head, weights, velocity, digest)
         commitments.bind_state(
             builder, head, old_state, packed, step=step, salt="old_salt", **names
         )
@@ -243,10 +247,10 @@ def _build(
         part = slice(number * batch, (number + 1) * batch)
         with builder.at("step" if steps == 1 else f"step {number + 1}"):
             weights, velocity = sgd_step(
-                builder, head, weights, velocity, x[part], targets[part], rate
+                builder, head, weights, velocity, x[part], targets[part], rate, frozen
             )
     with builder.at("new state"):
-        packed = commitments.pack_state(builder, head, weights, velocity)
+        packed = commitments.pack_state(builder, head, weights, velocity, digest)
         commitments.bind_state(
             builder, head, new_state, packed, step=step + steps, salt="new_salt", **names
         )
@@ -263,7 +267,7 @@ def _data_signals(
 
 
 def _check_numbers(
-    builder: Builder, head: SoftmaxHead, step: Tensor, rate: Tensor
+    builder: Builder, head: Head, step: Tensor, rate: Tensor
 ) -> tuple[Tensor, Tensor]:
     with builder.at("step number"):
         step = check_range(builder, step, 0, (1 << STEP_BITS) - 1)
@@ -276,19 +280,29 @@ def _check_numbers(
     return step, rate
 
 
-def _old_state(builder: Builder, head: SoftmaxHead, batch: int) -> tuple[Tensor, Tensor | None]:
+def _old_state(builder: Builder, head: Head, batch: int) -> tuple[Tensor, Tensor | None]:
     """Return the old weights and velocity, range-checked: packing alone does not bind them."""
     with builder.at("old weights"):
         weights = builder.private_int("weights", head.shape)
         weights = check_signed(builder, weights, head.weight_width, "weights")
-    if not head.momentum:
+    if not head.has_velocity:
         return weights, None
     with builder.at("old velocity"):
         velocity = builder.private_int("velocity", head.shape)
         return weights, check_signed(builder, velocity, head.widths(batch)["v"], "velocity")
 
 
-def _batch(builder: Builder, head: SoftmaxHead, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+def _frozen(builder: Builder, head: Head) -> tuple[Tensor | None, Field | None]:
+    """Return the weights that are not trained, range-checked, and their digest."""
+    if not head.frozen_size:
+        return None, None
+    with builder.at("frozen weights"):
+        frozen = builder.private_int("frozen", (head.frozen_size,))
+        frozen = check_signed(builder, frozen, head.weight_width, "frozen")
+        return frozen, commitments.frozen_gadget(builder, head, frozen)
+
+
+def _batch(builder: Builder, head: Head, rows: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the inputs, the labels and the labels as one-hot rows, range-checked."""
     with builder.at("inputs"):
         x = builder.private_int("x", (rows, head.features))
