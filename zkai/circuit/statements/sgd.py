@@ -18,6 +18,7 @@ from zkai.circuit.gadgets.relu import rescale_relu
 from zkai.circuit.gadgets.rescale import rescale, rescale_bound, rescale_product
 from zkai.circuit.gadgets.softmax import Logits, logits, softmax
 from zkai.circuit.tensor import Tensor, concat
+from zkai.errors import InvalidInput
 from zkai.model.fixed_point import LOG2_E_NUMERATOR
 from zkai.model.head_layers import Block, Layer
 from zkai.model.heads import MOMENTUM_BITS, Head
@@ -77,6 +78,8 @@ def sgd_step(
     x (batch, features), targets (batch, classes) one-hot, rate c, frozen (frozen_size,) where the
     head has such weights; every operand range-checked.
     """
+    if head.clip:
+        raise InvalidInput(f"{builder.name}: clipped steps cannot be proven yet")
     network = Network(builder, head, weights.reshape(weights.size), frozen)
     made = _forward(network, x)
     with builder.at("softmax"):
@@ -138,6 +141,7 @@ def _backward(network: Network, made: Activations, error: Tensor) -> list[Gradie
         if layer.trained:
             found[layer.weight] = Gradient(layer.weight, x, error)
         if layer.down is not None and layer.up is not None:
+            raw = raw if layer.up.raw else error
             low_error = _low_error(network, layer.down, layer.up, raw)
             found[layer.up] = Gradient(layer.up, made.lows[layer.number], raw)
             found[layer.down] = Gradient(layer.down, x, low_error)
@@ -170,7 +174,8 @@ def _error_below(
         error = concat([error, low_error], axis=1)
     back = matmul(builder, error, matrix.transpose())
     sw, name, width = head.weight_scale_bits, f"hidden error {below}", network.width("error_width")
-    if head.layers[below - 1].down is None:
+    up = head.layers[below - 1].up
+    if up is None or not up.raw:
         rounded = rescale_product(builder, mask, back, sw, width, name)
         return rounded, rounded
     raw = builder.multiply(mask, back, "masked error")
