@@ -30,7 +30,7 @@ BENCHES = $(patsubst bench/%.py,%,$(shell grep -l __main__ bench/[!_]*.py))
 # Files that the wheel copies, beside the Python sources.
 SHIPPED := $(shell find circuits zkai/chain/artifacts -type f 2>/dev/null)
 
-.PHONY: help demo test lint format bench contracts vectors reference sanitize fuzz build pins clean
+.PHONY: help demo test lint format bench peers contracts vectors reference sanitize fuzz build pins clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -99,6 +99,10 @@ format: $(STAMPS)/dev node_modules/.package-lock.json  ## rewrite sources in the
 bench: $(STAMPS)/dev node_modules/.package-lock.json  ## every benchmark, or one: make bench NAME=groth16
 	@for name in $(or $(NAME),$(BENCHES)); do \
 	  echo "== $$name"; $(BIN)/python -m bench.$$name $(ARGS); done
+
+peers:  ## what the benchmarks compare with, in an environment of its own (.venv-peers)
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install -q -r bench/requirements-peers.txt
 
 contracts: $(STAMPS)/dev node_modules/.package-lock.json  ## recompile the contracts, compare with the shipped artifacts
 	$(BIN)/python contracts/build.py --check

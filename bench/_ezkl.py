@@ -1,5 +1,7 @@
 """Drives EZKL over one ONNX file in processes of its own: it holds the interpreter and can crash.
 
+It is looked for in `.venv-peers` (`make peers`), in $ZKAI_PEERS_PYTHON, and in this interpreter.
+
 `python bench/_ezkl.py setup|prove FOLDER` reads model.onnx, input.json and config.json there, and
 prints one JSON object as its last line. The structured reference string is made locally, which is
 enough for timing and for nothing else.
@@ -11,25 +13,46 @@ import importlib
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+PYTHONS = (
+    os.environ.get("ZKAI_PEERS_PYTHON", ""),
+    str(Path(__file__).resolve().parent.parent / ".venv-peers" / "bin" / "python"),
+    sys.executable,
+)
+"""Interpreters that may have EZKL, which is kept out of our own environment; the first one wins."""
 
-def available() -> bool:
-    """Return whether EZKL can be imported by this interpreter."""
-    check = [sys.executable, "-c", "import ezkl"]
-    return subprocess.run(check, capture_output=True, check=False).returncode == 0
+MAX_LOGROWS = 18
+"""2**18 rows take about 10 GB; more ends most machines."""
+
+
+@cache
+def interpreter() -> str | None:
+    """Return the first interpreter that can import EZKL."""
+    for python in PYTHONS:
+        command = [python, "-c", "import ezkl"]
+        if not python or shutil.which(python) is None:
+            continue
+        if subprocess.run(command, capture_output=True, check=False).returncode == 0:
+            return python
+    return None
 
 
 def run(action: str, folder: Path, timeout_s: float = 900) -> dict[str, Any] | None:
     """Run one action on `folder` in a subprocess; None if it fails or takes too long."""
+    python = interpreter()
+    if python is None:
+        return None
     environment = {**os.environ, "HOME": str(folder), "RUST_LOG": "error"}
     try:
         done = subprocess.run(
-            [sys.executable, str(Path(__file__).resolve()), action, str(folder)],
+            [python, str(Path(__file__).resolve()), action, str(folder)],
             cwd=folder,
             env=environment,
             capture_output=True,
@@ -65,6 +88,11 @@ def setup() -> dict[str, Any]:
         scale_rebase_multiplier=[1],
     )
     settings = json.loads(Path("settings.json").read_text())
+    if settings["run_args"]["logrows"] > MAX_LOGROWS:
+        raise SystemExit(
+            f"ezkl: the circuit needs 2**{settings['run_args']['logrows']} rows, and more memory"
+            " than most machines have"
+        )
     ezkl.compile_circuit("model.onnx", "model.compiled", "settings.json")
     ezkl.gen_srs("kzg.srs", settings["run_args"]["logrows"])
     start = time.perf_counter()

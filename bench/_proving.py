@@ -2,15 +2,17 @@
 
 Each action runs in a process of its own, so that a peak of memory is that action's alone. A case
 is made again in each from the same seed. The proof's time includes the witness and the prover's
-own checks; building the circuit stands beside it as `build_s`.
+own checks; building the circuit stands beside it as `build_s`. Our plain Groth16 proves the same
+statement in turn with the format that has a commitment round.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
+import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +23,20 @@ from onnx import helper
 
 from bench import _ezkl, harness
 from zkai import pipeline
-from zkai.assignment import Destination, complete
-from zkai.circuit.formats import write_wtns
+from zkai.advice import in_format
 from zkai.circuit.r1cs import Circuit
-from zkai.circuit.statements.base import Statement
+from zkai.circuit.statements.base import COMMIT, PLAIN, Statement
 from zkai.errors import ToolError
-from zkai.proof.keys import Keys
+from zkai.proof.costs import proof_bytes
+from zkai.proof.formats import Keys, Proof
+from zkai.proof.sizes import sizes_of
 
 Sample = dict[str, float | int]
 EZKL_SCALE = {"input_scale": 13, "param_scale": 13, "decomp_base": 1024, "decomp_legs": 3}
 """Its cheapest settings for small circuits that still train and classify like float."""
+
+PLAIN_BELOW = 1 << 18
+"""Rows with a commitment round up to which the plain circuit, ten times as large, is proven too."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +44,14 @@ class Case:
     """One thing to prove: the statement, private values, and the same for EZKL.
 
     `onnx_inputs` are flat lists of floats in the order of the model's inputs; `ezkl` are EZKL's
-    run arguments beside its scales.
+    run arguments beside its scales. Without a model EZKL has no turn.
     """
 
     statement: Statement
     values: Mapping[str, Any]
-    model: onnx.ModelProto
-    onnx_inputs: list[list[float]]
-    ezkl: Mapping[str, Any]
+    model: onnx.ModelProto | None = None
+    onnx_inputs: list[list[float]] | None = None
+    ezkl: Mapping[str, Any] | None = None
 
 
 Maker = Callable[[argparse.Namespace], Case]
@@ -63,12 +69,41 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--worker", choices=tuple(_WORKERS), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--format", default=COMMIT, help=argparse.SUPPRESS)
 
 
-def commitment_rows(circuit: Circuit) -> int:
-    """Return how many constraints hash or pack what is committed to."""
-    rules = (": poseidon", ": pack")
-    return sum(n for origin, n in circuit.counts().items() if origin.endswith(rules))
+_PARTS = (
+    ("membership", re.compile(r"^(dataset|evaluation set)\b|merkle|membership")),
+    ("packing", re.compile(r": pack$")),
+    ("commitments", re.compile(r": poseidon$")),
+    ("products", re.compile(r": (freivalds|matmul)")),
+    ("tables", re.compile(r"^lookup tables: (?!tag|lookups)")),
+    ("softmax", re.compile(r"/(softmax|logits): ")),
+    ("ranges", re.compile(r"range")),
+)
+
+
+def parts(circuit: Circuit) -> dict[str, int]:
+    """Return a circuit's rows by part; the first pattern that fits a place takes its rows."""
+    found: Counter[str] = Counter()
+    for place, rows in circuit.counts().items():
+        found[next((name for name, fits in _PARTS if fits.search(place)), "other")] += rows
+    return dict(found)
+
+
+def _constraints(circuit: Circuit) -> Sample:
+    """Return the rows, those of commitments apart, and each part's share."""
+    by_part, total = parts(circuit), circuit.n_constraints
+    figures: Sample = {
+        "constraints": total,
+        "constraints_commitments": by_part.get("commitments", 0) + by_part.get("packing", 0),
+        "constraints_packing": by_part.get("packing", 0),
+        "constraints_membership": by_part.get("membership", 0),
+    }
+    return figures | {f"share_{name}": by_part.get(name, 0) / total for name in (*_NAMES, "other")}
+
+
+_NAMES = [name for name, _ in _PARTS]
 
 
 def _setup(case: Case, folder: Path) -> Sample:
@@ -76,14 +111,12 @@ def _setup(case: Case, folder: Path) -> Sample:
         circuit = case.statement.build()
     with harness.Stopwatch() as setup:
         keys = pipeline.setup(case.statement, folder / "keys")
-    assignment = complete(case.statement, case.values, Destination(), keys.verifying.digest)
-    write_wtns(folder / "witness.wtns", circuit.solve(case.statement.assign(assignment.values)))
     return {
-        "constraints": circuit.n_constraints,
-        "constraints_commitments": commitment_rows(circuit),
+        **_constraints(circuit),
         "build_s": build.wall_s,
         "setup_s": setup.wall_s,
         "proving_key_bytes": Path(keys.proving.path).stat().st_size,
+        "proof_bytes": proof_bytes(sizes_of(circuit)),
     }
 
 
@@ -100,7 +133,6 @@ def _prove(case: Case, folder: Path) -> Sample:
         "prove_s": prove.wall_s,
         "prove_cpu_s": prove.cpu_s,
         "verify_s": verify.wall_s,
-        "proof_bytes": 256,
         "peak_rss_bytes": peak,
     }
 
@@ -108,7 +140,6 @@ def _prove(case: Case, folder: Path) -> Sample:
 def _gas(case: Case, folder: Path) -> Sample:
     from zkai.chain.embedded import EmbeddedChain
     from zkai.chain.verifier import deploy, verify_on_chain
-    from zkai.proof.keys import Proof
 
     vk, proof = Keys.from_path(folder / "keys").verifying, Proof.from_path(folder / "proof.json")
     try:
@@ -122,84 +153,97 @@ def _gas(case: Case, folder: Path) -> Sample:
 _WORKERS = {"setup": _setup, "prove": _prove, "gas": _gas}
 
 
-def _snarkjs(folder: Path) -> harness.Run | None:
-    command = harness.node_tool("snarkjs", "build/cli.cjs")
-    if command is None:
-        return None
-    zkey, wtns = str(folder / "keys" / "proving.zkey"), str(folder / "witness.wtns")
-    outputs = [str(folder / name) for name in ("snarkjs_proof.json", "snarkjs_public.json")]
-
-    def run() -> Sample:
-        with harness.Stopwatch() as watch:
-            subprocess.run(
-                [*command, "groth16", "prove", zkey, wtns, *outputs],
-                check=True,
-                capture_output=True,
-            )
-        return {"prove_s": watch.wall_s, "prove_cpu_s": watch.cpu_s}
-
-    return run
-
-
 def _prepare_ezkl(case: Case, folder: Path) -> dict[str, Any] | None:
     """Make EZKL's keys for the same work; None if it is not installed or cannot."""
-    if not _ezkl.available():
-        harness.note("ezkl is not installed; bench/requirements-peers.txt names it")
+    if case.model is None:
+        return None
+    if _ezkl.interpreter() is None:
+        harness.note("ezkl is not installed; `make peers` installs bench/requirements-peers.txt")
         return None
     folder.mkdir()
     onnx.save(case.model, str(folder / "model.onnx"))
     (folder / "input.json").write_text(json.dumps({"input_data": case.onnx_inputs}))
-    (folder / "config.json").write_text(json.dumps({**EZKL_SCALE, **case.ezkl}))
+    (folder / "config.json").write_text(json.dumps({**EZKL_SCALE, **(case.ezkl or {})}))
     harness.note("ezkl, setup")
     return _ezkl.run("setup", folder)
 
 
 def run(bench: str, make: Maker, options: argparse.Namespace, parameters: dict[str, Any]) -> None:
     """Run a benchmark, or the one action that its worker was started for."""
-    case = make(options)
     if options.worker:
-        print(json.dumps(_WORKERS[options.worker](case, options.folder)))
+        case = make(options)
+        print(
+            json.dumps(_WORKERS[options.worker](_in_format(case, options.format), options.folder))
+        )
         return
     with tempfile.TemporaryDirectory(prefix="zkai-bench-") as name:
-        result = _measure(bench, case, Path(name), options, parameters)
+        result = _measure(bench, make(options), Path(name), options, parameters)
     harness.show(result, options.json)
+
+
+def _in_format(case: Case, chosen: str) -> Case:
+    statement = in_format(case.statement, PLAIN if chosen == PLAIN else COMMIT)
+    return Case(statement, case.values, case.model, case.onnx_inputs, case.ezkl)
+
+
+@dataclass(frozen=True)
+class _Ours:
+    """Our prover in one format: keys in a folder of their own, each action in a new process."""
+
+    bench: str
+    options: argparse.Namespace
+    folder: Path
+    format: str
+
+    def run(self, action: str) -> Sample:
+        """Run one action and return its figures."""
+        self.folder.mkdir(exist_ok=True)
+        words = ["--model", self.options.model, "--format", self.format]
+        words += ["--worker", action, "--folder", str(self.folder)]
+        for name in ("batch", "weights"):
+            if hasattr(self.options, name):
+                words += [f"--{name}", str(getattr(self.options, name))]
+        found: Sample = harness.run_worker(f"bench.{self.bench}", *words)
+        return found
+
+    def prove(self) -> Sample:
+        """Prove and verify once."""
+        return self.run("prove")
 
 
 def _measure(
     bench: str, case: Case, folder: Path, options: argparse.Namespace, parameters: dict[str, Any]
 ) -> dict[str, Any]:
-    def worker(action: str) -> Sample:
-        words = ["--model", options.model, "--worker", action, "--folder", str(folder)]
-        if hasattr(options, "batch"):
-            words += ["--batch", str(options.batch)]
-        return harness.run_worker(f"bench.{bench}", *words)
-
+    ours, plain = (_Ours(bench, options, folder / f, f) for f in (COMMIT, PLAIN))
     harness.note("ours, setup")
-    fixed = worker("setup")
-    ezkl_folder = folder / "ezkl"
-    ezkl_fixed = None if options.quick else _prepare_ezkl(case, ezkl_folder)
-
-    def prove_with_ezkl() -> Sample:
-        return _ezkl.run("prove", ezkl_folder) or {}
-
-    runs: dict[str, harness.Run | None] = {
-        "ours": lambda: worker("prove"),
-        "ezkl": None if ezkl_fixed is None else prove_with_ezkl,
-        "snarkjs": None if options.quick else _snarkjs(folder),
+    fixed: dict[str, Sample | None] = {"ours": ours.run("setup"), "plain_groth16": None}
+    assert fixed["ours"] is not None
+    if fixed["ours"]["constraints"] <= PLAIN_BELOW:
+        harness.note("our plain Groth16, setup")
+        fixed["plain_groth16"] = plain.run("setup")
+    fixed["ezkl"] = None if options.quick else _prepare_ezkl(case, folder / "ezkl")
+    if fixed["ezkl"] is not None:
+        parameters = {**parameters, "ezkl": {**EZKL_SCALE, **(case.ezkl or {})}}
+    provers: dict[str, harness.Run] = {
+        "ours": ours.prove,
+        "plain_groth16": plain.prove,
+        "ezkl": lambda: _ezkl.run("prove", folder / "ezkl") or {},
     }
-    found = harness.alternate(runs, options.repeats)
-    ours = found.pop("ours")
-    assert ours is not None
-    ours = {**harness.medians([fixed]), **ours, "gas": None, **worker("gas")}
-    if ezkl_fixed is not None and found["ezkl"] is not None:
-        found["ezkl"] = {**harness.medians([ezkl_fixed]), **found["ezkl"]}
-        parameters = {**parameters, "ezkl": {**EZKL_SCALE, **case.ezkl}}
+    found = harness.alternate(
+        {name: provers[name] if fixed[name] else None for name in provers}, options.repeats
+    )
+    figures = {
+        name: None if setup is None else {**harness.medians([setup]), **(found[name] or {})}
+        for name, setup in fixed.items()
+    }
+    for name, subject in (("ours", ours), ("plain_groth16", plain)):
+        row = figures[name]
+        if row is not None and (name == "ours" or not options.quick):
+            figures[name] = {**row, "gas": None, **subject.run("gas")}
+    mine = figures.pop("ours")
     ratios = {
-        "prove_ezkl": harness.ratio(ours, found["ezkl"], "prove_s"),
-        "prove_cpu_ezkl": harness.ratio(ours, found["ezkl"], "prove_cpu_s"),
-        "prove_cpu_snarkjs": harness.ratio(ours, found["snarkjs"], "prove_cpu_s"),
+        f"{ratio}_{peer}": harness.ratio(mine, figures[peer], key)
+        for peer in figures
+        for ratio, key in (("prove", "prove_s"), ("prove_cpu", "prove_cpu_s"))
     }
-    if bench == "training_step":
-        # Ours is the plain proof so far: there is nothing else to hold against it.
-        ratios["prove_plain_groth16"] = None
-    return harness.report(bench, parameters, ours, found, ratios)
+    return harness.report(bench, parameters, mine, figures, ratios)

@@ -40,7 +40,7 @@ from zkai.encoding import keccak256
 COUNTS = (1, 4, 16, 64)
 GENESIS_INPUTS, STEP_INPUTS, COMMIT_STEP_INPUTS = 5, 9, 10
 COMMIT_SHAPES = {
-    **{f"{n}": (n, len(CHALLENGES)) for n in (1, STEP_INPUTS, COMMIT_STEP_INPUTS, 64)},
+    **{f"{n}": (n, len(CHALLENGES)) for n in (1, 4, STEP_INPUTS, COMMIT_STEP_INPUTS, 16, 64)},
     **{f"{STEP_INPUTS}_{c}": (STEP_INPUTS, c) for c in (1, 3)},
 }
 """Public inputs and challenges by what figures are called."""

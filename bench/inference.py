@@ -1,7 +1,8 @@
 """One proven inference: `python -m bench.inference --model mlp64x32x10|cnn8x8`.
 
-Input and output are public and weights are constants of the circuit, for EZKL (its `fixed`) as for
-ours. snarkjs proves our circuit's witness with our key.
+Input and output are public; the weights are the prover's and committed to, by salted hashes in
+ours, by EZKL's cheapest commitments, which are unblinded, in its. With `--weights constant` they
+are part of the circuit in both (EZKL's `fixed`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bench import _proving, harness
 from zkai.calibrated import Inference
+from zkai.circuit.statements.base import COMMIT
 from zkai.model.export import load
 
 MODELS = ("mlp64x32x10", "cnn8x8")
@@ -33,7 +35,8 @@ def case(options: argparse.Namespace) -> _proving.Case:
     statement = Inference(
         load(model.SerializeToString()),
         calibration=samples,
-        visibility={"input": "public", "output": "public", "weights": "constant"},
+        visibility={"input": "public", "output": "public", "weights": options.weights},
+        format=COMMIT,
     )
     x = pixels[200].reshape(shape)
     return _proving.Case(
@@ -41,7 +44,11 @@ def case(options: argparse.Namespace) -> _proving.Case:
         {"input": x},
         model,
         [np.ravel(x).tolist()],
-        {"input_visibility": "public", "output_visibility": "public", "param_visibility": "fixed"},
+        {
+            "input_visibility": "public",
+            "output_visibility": "public",
+            "param_visibility": "fixed" if options.weights == "constant" else "polycommit",
+        },
     )
 
 
@@ -94,9 +101,14 @@ def main() -> None:
     """Run the benchmark."""
     parser = harness.arguments("inference", "One proven inference of a small model.")
     parser.add_argument("--model", choices=MODELS, default=MODELS[0])
+    parser.add_argument("--weights", choices=("committed", "constant"), default="committed")
     _proving.add_options(parser)
     options = parser.parse_args()
-    parameters = {"model": options.model, "repeats": options.repeats}
+    parameters = {
+        "model": options.model,
+        "weights": options.weights,
+        "repeats": options.repeats,
+    }
     _proving.run("inference", case, options, parameters)
 
 
