@@ -1,0 +1,1 @@
+"""An append-only log of signed records, and what it proves about them."""
