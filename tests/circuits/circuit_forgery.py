@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from perturbation import Perturber, by_one_and_at_random
 
 from zkai.circuit.builder import CHALLENGES, Builder
 from zkai.circuit.gadgets.range import OVERFLOW
-from zkai.circuit.r1cs import Circuit, Csr, Partial, Witness
+from zkai.circuit.r1cs import Circuit, Witness
 from zkai.circuit.tensor import Tensor
 from zkai.encoding import FIELD_MODULUS, from_limbs, keccak256, to_limbs
 from zkai.errors import VerificationError
@@ -101,82 +102,30 @@ def _random_like(out: Any, rng: np.random.Generator, field: bool) -> Any:
     return np.ravel(out) + rng.integers(1, 1 << 20, np.size(out))
 
 
-def free_wires(circuit: Circuit, witness: Witness, seed: int = 0) -> list[int]:
-    """The wires that can change alone, by +1 or to a random element, without breaking a row.
-
-    Only the rows that hold a wire can notice, so each is evaluated with the difference added.
-    """
-    rng = np.random.default_rng(seed)
-    coefs = from_limbs(circuit.coefs)
-    whole = from_limbs(witness)
-    values = [[0] * circuit.n_constraints for _ in range(3)]
-    rows: list[dict[int, list[int]]] = [{} for _ in range(circuit.n_wires)]
-    for side, matrix in enumerate((circuit.a, circuit.b, circuit.c)):
-        row_of = np.repeat(np.arange(len(matrix)), np.diff(matrix.indptr)).tolist()
-        entries = zip(row_of, matrix.wires.tolist(), matrix.coefs.tolist(), strict=True)
-        for row, wire, coef in entries:
-            rows[wire].setdefault(row, [0, 0, 0])[side] = coefs[coef]
-            values[side][row] += coefs[coef] * whole[wire]
-    free = []
-    for wire in range(1, circuit.n_wires):
-        for change in (1, int.from_bytes(rng.bytes(31), "little")):
-            if not any(
-                _broken([values[i][row] + change * k[i] for i in range(3)])
-                for row, k in rows[wire].items()
-            ):
-                free.append(wire)
-    return free
-
-
-def _broken(sides: list[int]) -> bool:
-    return (sides[0] * sides[1] - sides[2]) % FIELD_MODULUS != 0
-
-
 def assert_every_wire_forced(circuit: Circuit, witness: Witness, inputs: bool = True) -> None:
     """Change wires one at a time: a row must break each time. `inputs` False leaves inputs out."""
-    circuit.check(witness)
-    given = {w for slot in circuit.inputs.values() for w in slot.wires.tolist()}
     known = range(2, 2 + len(circuit.challenges))  # the verifier computes these itself
-    found = [w for w in free_wires(circuit, witness) if w not in known]
-    free = [w for w in found if inputs or w not in given]
-    assert free == []
+    wires = [w for w in range(1, circuit.n_wires) if w not in known]
+    _assert_forced(circuit, witness, wires, inputs, follow=False)
 
 
-def assert_every_committed_wire_forced(circuit: Circuit, witness: Witness) -> None:
-    """Change wires of round 1 one at a time, with honest challenges and round 2 from then on.
-
-    A row without challenges that breaks settles a wire at once; the others cost a whole round 2.
-    """
-    circuit.check(witness)
-    alone = _without_challenges(circuit)
-    rng = np.random.default_rng(0)
-    place = dict.fromkeys(free_wires(alone, witness))
-    for wire in (w for w in place if circuit.rounds[w] == 1):
-        for change in (1, int.from_bytes(rng.bytes(31), "little")):
-            changed = witness.copy()
-            changed[circuit.rounds == 2] = 0
-            value = from_limbs(changed[wire : wire + 1])[0]
-            changed[wire] = to_limbs([(value + change) % FIELD_MODULUS])[0]
-            forged = circuit.finish(Partial(changed), challenges_of(changed))
-            with pytest.raises(VerificationError):
-                circuit.check(forged)
+def assert_every_committed_wire_forced(
+    circuit: Circuit, witness: Witness, inputs: bool = True
+) -> None:
+    """Change wires of round 1 one at a time, with an honest round 2 from then on."""
+    wires = np.flatnonzero(circuit.rounds == 1)[1:].tolist()
+    _assert_forced(circuit, witness, wires, inputs, follow=True)
 
 
-def _without_challenges(circuit: Circuit) -> Circuit:
-    """The circuit's rows that hold no wire of round 2."""
-    late = np.zeros(circuit.n_constraints, np.bool_)
-    for matrix in (circuit.a, circuit.b, circuit.c):
-        row = np.repeat(np.arange(len(matrix)), np.diff(matrix.indptr))
-        late[row[circuit.rounds[matrix.wires] == 2]] = True
-    kept = [_kept_rows(m, np.flatnonzero(~late)) for m in (circuit.a, circuit.b, circuit.c)]
-    return replace(circuit, a=kept[0], b=kept[1], c=kept[2])
-
-
-def _kept_rows(matrix: Csr, rows: np.ndarray) -> Csr:
-    lengths = np.diff(matrix.indptr)[rows]
-    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    source = np.repeat(matrix.indptr[rows] - indptr[:-1], lengths) + np.arange(indptr[-1])
-    return Csr(indptr, matrix.wires[source], matrix.coefs[source])
+def _assert_forced(
+    circuit: Circuit, witness: Witness, wires: list[int], inputs: bool, follow: bool
+) -> None:
+    given = {w for slot in circuit.inputs.values() for w in slot.wires.tolist()}
+    tried, changes = by_one_and_at_random(
+        np.array([w for w in wires if inputs or w not in given], np.int64)
+    )
+    found = Perturber(circuit, witness).accepted(tried, changes, follow)
+    assert tried[found].tolist() == []
 
 
 def assert_wire_refused(circuit: Circuit, witness: Witness, changes: Mapping[int, int]) -> None:

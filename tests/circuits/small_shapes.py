@@ -1,0 +1,119 @@
+"""Small shapes of every statement with an assignment each: what exhaustive tests run over.
+
+A line of SHAPES is (statement, shape, a function that gives both for a proof format).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from zkai.circuit.statements.apply_aggregate import ApplyAggregate
+from zkai.circuit.statements.base import Format, Statement
+from zkai.circuit.statements.genesis import Genesis
+from zkai.circuit.statements.inference import Inference
+from zkai.circuit.statements.training_step import TrainingStep
+from zkai.model.heads import Head
+from zkai.model.quantize import head_graph
+from zkai.model.training import HeadState, SoftmaxHead
+
+Values = dict[str, Any]
+Shape = Callable[[Format], tuple[Statement, Values]]
+
+# Small scales keep the tables of the exponential small.
+TINY = {"input_width": 5, "logit_scale_bits": 3, "error_scale_bits": 3, "weight_scale_bits": 8}
+HEAD = SoftmaxHead(3, 3, weight_width=10, rate_shift=6, rate_bits=3, **TINY)
+MOMENTUM = replace(HEAD, momentum=230)
+WIDER = SoftmaxHead(4, 2, weight_width=11, rate_shift=6, rate_bits=3, **TINY)
+NAMES = (
+    "step", "model", "fork", "context", "secret", "old_salt", "new_salt", "batch_salt",
+    "model_salt",
+)  # fmt: skip
+
+
+def example(statement: Statement, wanted: tuple[str, ...] = ()) -> Values:
+    """Values for a statement about a head's states; `wanted` are the field elements it takes."""
+    head: Head = statement.head
+    rng = np.random.default_rng(3)
+    limit = 1 << (head.weight_width - 2)
+    values: Values = {"weights": rng.integers(-limit, limit, head.shape)}
+    if head.momentum and not isinstance(statement, Genesis):
+        values["velocity"] = rng.integers(-30, 30, head.shape)
+    return values | {name: 7 + i for i, name in enumerate(NAMES) if name in wanted}
+
+
+def step(head: Head, batch: int, steps: int = 1) -> Shape:
+    """Training steps."""
+
+    def make(form: Format) -> tuple[Statement, Values]:
+        statement = TrainingStep(head, batch, steps, format=form)
+        values = example(statement, NAMES[:-1])
+        rng = np.random.default_rng(4)
+        values["x"] = rng.integers(-8, 9, (batch * steps, head.features))
+        values["labels"] = rng.integers(0, head.classes, batch * steps)
+        return statement, values | {"learning_rate": 3}
+
+    return make
+
+
+def genesis(head: Head) -> Shape:
+    """First states."""
+
+    def make(form: Format) -> tuple[Statement, Values]:
+        statement = Genesis(head, form)
+        return statement, example(
+            statement, ("fork", "context", "secret", "model_salt", "new_salt")
+        )
+
+    return make
+
+
+def update(head: Head) -> Shape:
+    """Steps by an aggregate."""
+
+    def make(form: Format) -> tuple[Statement, Values]:
+        statement = ApplyAggregate(head, form)
+        values = example(statement, NAMES[:-2])
+        rng = np.random.default_rng(5)
+        return statement, values | {"update": rng.integers(-99, 100, head.shape)}
+
+    return make
+
+
+def inference(head: Head, rows: int, weights: str, output: str) -> Shape:
+    """Answers to a committed input."""
+
+    def make(form: Format) -> tuple[Statement, Values]:
+        rng = np.random.default_rng(6)
+        state = HeadState(rng.integers(-200, 200, head.shape))
+        graph = head_graph(head, state, rows, probabilities=output != "argmax")
+        visibility = {"input": "committed", "output": output, "weights": weights}
+        bound = head if weights == "state" else None
+        statement = Inference(graph, visibility, bound, form)
+        x = rng.integers(-8, 9, (rows, head.features))
+        values: Values = {"input": x, "context": 7}
+        values |= {name: 8 + i for i, name in enumerate(statement.salts)}
+        if bound is not None:
+            values |= {"weights": state.weights, "fork": 5, "step": 7, "user": 3, "model": 4}
+        return statement, values
+
+    return make
+
+
+SHAPES: list[tuple[str, str, Shape]] = [
+    ("training_step", "3-3", step(HEAD, 2)),
+    ("training_step", "3-3, momentum", step(MOMENTUM, 2)),
+    ("training_step", "4-2, two steps", step(WIDER, 1, 2)),
+    ("genesis", "3-3", genesis(HEAD)),
+    ("genesis", "3-3, momentum", genesis(MOMENTUM)),
+    ("genesis", "4-2", genesis(WIDER)),
+    ("apply_aggregate", "3-3", update(HEAD)),
+    ("apply_aggregate", "3-3, momentum", update(MOMENTUM)),
+    ("apply_aggregate", "4-2", update(WIDER)),
+    ("inference", "3-3 of a state, class", inference(HEAD, 2, "state", "argmax")),
+    ("inference", "3-3, committed weights", inference(HEAD, 2, "committed", "public")),
+    ("inference", "4-2, constant weights", inference(WIDER, 1, "constant", "public")),
+]
