@@ -10,15 +10,17 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from test_dataset_step import case
 
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import Format, Statement
+from zkai.circuit.statements.dataset import DatasetShape
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
 from zkai.circuit.statements.training_step import TrainingStep
-from zkai.model.heads import Head
+from zkai.model.heads import Head, LoraHead, MlpHead, SoftmaxHead
 from zkai.model.quantize import head_graph
-from zkai.model.training import HeadState, SoftmaxHead
+from zkai.model.training import HeadState
 
 Values = dict[str, Any]
 Shape = Callable[[Format], tuple[Statement, Values]]
@@ -28,6 +30,12 @@ TINY = {"input_width": 5, "logit_scale_bits": 3, "error_scale_bits": 3, "weight_
 HEAD = SoftmaxHead(3, 3, weight_width=10, rate_shift=6, rate_bits=3, **TINY)
 MOMENTUM = replace(HEAD, momentum=230)
 WIDER = SoftmaxHead(4, 2, weight_width=11, rate_shift=6, rate_bits=3, **TINY)
+NETWORK = {
+    "weight_width": 10, "rate_shift": 7, "rate_bits": 3, "hidden_scale_bits": 3,
+    "hidden_width": 8, "error_width": 8, **TINY, "logit_scale_bits": 2, "error_scale_bits": 2,
+}  # fmt: skip
+MLP = MlpHead((3, 2, 3), **NETWORK)
+LORA = LoraHead((3, 2, 3), 1, **NETWORK)
 NAMES = (
     "step", "model", "fork", "context", "secret", "old_salt", "new_salt", "batch_salt",
     "model_salt",
@@ -40,8 +48,10 @@ def example(statement: Statement, wanted: tuple[str, ...] = ()) -> Values:
     rng = np.random.default_rng(3)
     limit = 1 << (head.weight_width - 2)
     values: Values = {"weights": rng.integers(-limit, limit, head.shape)}
-    if head.momentum and not isinstance(statement, Genesis):
+    if head.has_velocity and not isinstance(statement, Genesis):
         values["velocity"] = rng.integers(-30, 30, head.shape)
+    if head.frozen_size:
+        values["frozen"] = rng.integers(-limit, limit, head.frozen_size)
     return values | {name: 7 + i for i, name in enumerate(NAMES) if name in wanted}
 
 
@@ -55,6 +65,16 @@ def step(head: Head, batch: int, steps: int = 1) -> Shape:
         values["x"] = rng.integers(-8, 9, (batch * steps, head.features))
         values["labels"] = rng.integers(0, head.classes, batch * steps)
         return statement, values | {"learning_rate": 3}
+
+    return make
+
+
+def dataset_step(head: Head, batch: int, shape: DatasetShape, steps: int = 1) -> Shape:
+    """Training steps on rows that a beacon draws from a dataset."""
+
+    def make(form: Format) -> tuple[Statement, Values]:
+        statement = TrainingStep(head, batch, steps, format=form, dataset=shape)
+        return statement, case(statement, rows=2 * shape.rows_per_leaf).values
 
     return make
 
@@ -107,12 +127,27 @@ SHAPES: list[tuple[str, str, Shape]] = [
     ("training_step", "3-3", step(HEAD, 2)),
     ("training_step", "3-3, momentum", step(MOMENTUM, 2)),
     ("training_step", "4-2, two steps", step(WIDER, 1, 2)),
+    ("training_step", "MLP 3-2-3", step(MLP, 2)),
+    ("training_step", "MLP 3-2-3, decay", step(replace(MLP, decay=9, weight_scale_bits=7), 2)),
+    ("training_step", "MLP 2-2-2-2, momentum", step(replace(MLP, sizes=(2,) * 4, momentum=230), 1)),
+    ("training_step", "LoRA 3-2-3, first layer", step(LORA, 2)),
+    ("training_step", "LoRA 3-2-3, last layer", step(replace(LORA, adapted=(2,)), 2)),
+    (
+        "training_step",
+        "LoRA, two layers, momentum",
+        step(replace(LORA, sizes=(2, 2, 2), adapted=(1, 2), momentum=230), 1),
+    ),
+    ("training_step", "3-3, dataset", dataset_step(HEAD, 1, DatasetShape(1))),
+    ("training_step", "4-2, dataset, leaves", dataset_step(WIDER, 2, DatasetShape(2, 2))),
+    ("training_step", "3-3, dataset, two steps", dataset_step(HEAD, 1, DatasetShape(1), 2)),
     ("genesis", "3-3", genesis(HEAD)),
     ("genesis", "3-3, momentum", genesis(MOMENTUM)),
     ("genesis", "4-2", genesis(WIDER)),
+    ("genesis", "LoRA 3-2-3", genesis(LORA)),
     ("apply_aggregate", "3-3", update(HEAD)),
     ("apply_aggregate", "3-3, momentum", update(MOMENTUM)),
     ("apply_aggregate", "4-2", update(WIDER)),
+    ("apply_aggregate", "LoRA 3-2-3", update(LORA)),
     ("inference", "3-3 of a state, class", inference(HEAD, 2, "state", "argmax")),
     ("inference", "3-3, committed weights", inference(HEAD, 2, "committed", "public")),
     ("inference", "4-2, constant weights", inference(WIDER, 1, "constant", "public")),
