@@ -17,6 +17,7 @@ from zkai.circuit.r1cs import (
     Circuit,
     Csr,
     InputSlot,
+    LinkedPolynomial,
     LookupCounts,
     Origin,
     PublicSignal,
@@ -58,12 +59,16 @@ class Builder:
     """Collects the wires and constraints of one circuit; `build` freezes them.
 
     With `commit`, the circuit has a commitment round. A wire's round is never chosen: it is 2 if
-    the step that fills it reads a wire of round 2, and the challenges are of round 2.
+    the step that fills it reads a wire of round 2, and the challenges are of round 2. `links` is
+    the number of polynomials, named by the last signals, whose commitments the proof opens
+    (gadgets/link.py).
     """
 
-    def __init__(self, name: str, commit: bool = False) -> None:
+    def __init__(self, name: str, commit: bool = False, links: int = 0) -> None:
         self.name = name
         self.commit = commit
+        if links and not commit:
+            raise InvalidInput(f"circuit {name}: linked polynomials need a commitment round")
         self._n_wires = 1
         self._n_rows = 0
         self._public: list[PublicSignal] = []
@@ -88,6 +93,8 @@ class Builder:
             names = ("folded signals", *CHALLENGES)
             wires = self._new_wires(len(names), 2, is_field=True, private=False)
             self._challenges = {n: Field(wires[i : i + 1]) for i, n in enumerate(names)}
+        self.evaluations = self._new_wires(links, 2, is_field=True, private=False)
+        self.linked: list[LinkedPolynomial] = []
 
     # Where we are -----------------------------------------------------------------------------
 
@@ -399,10 +406,10 @@ class Builder:
 
         Raises InvalidInput unless every wire of round 2 follows from round 1 and the challenges.
         """
-        for collector in self._deferred.values():
+        for collector in list(self._deferred.values()):
             collector.close()
         if self.commit:
-            first = 2 + len(CHALLENGES)
+            first = 2 + len(CHALLENGES) + len(self.evaluations)
             signals = np.arange(first, first + sum(p.size for p in self._public), dtype=np.int64)
             self.require_round_one(Field(signals))
             fold_signals(self, signals, self._challenges["folded signals"].wires)
@@ -427,6 +434,7 @@ class Builder:
             is_field=is_field,
             origins=tuple(self._origins),
             challenges=CHALLENGES if self.commit else (),
+            links=tuple(self.linked),
             committed=np.unique(np.concatenate([none, *self._committed])),
             definitions=np.concatenate(
                 [none.reshape(0, 2), *(np.stack(d, axis=1) for d in self._definitions)]

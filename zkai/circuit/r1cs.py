@@ -6,6 +6,7 @@ is the constant one, then come the public signals in their order, then the priva
 A circuit with a commitment round has challenges. Its wires are [1 | y | challenges | signals | the
 others]: the prover commits to the wires of round 1, signals included, and only then learns the
 challenges; y = sum of signal_i fold^i, from i = 1, stands for the signals in the verification.
+With linked polynomials their values at fold come after the challenges, public too.
 """
 
 from __future__ import annotations
@@ -57,6 +58,17 @@ class Combination:
     """Linear combinations that are evaluated over the field, for wires that hold any element."""
 
     rows: Rows
+
+
+@dataclass(frozen=True, eq=False)
+class LinkedPolynomial:
+    """A polynomial whose commitment a proof carries: the signal that names it, and what it holds.
+
+    `coefficients` are of round 1, the constant term first.
+    """
+
+    signal: str
+    coefficients: Combination
 
 
 Source = Tensor | Field | Combination
@@ -134,6 +146,8 @@ class Circuit:
     is_field: npt.NDArray[np.bool_]
     origins: tuple[Origin, ...]
     challenges: tuple[str, ...] = ()
+    links: tuple[LinkedPolynomial, ...] = ()
+    """Named by the last signals, in their order."""
     committed: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     """The wires that an argument of round 2 needs fixed before its challenges."""
     definitions: Ints = field(default_factory=lambda: np.zeros((0, 2), np.int64))
@@ -166,8 +180,8 @@ class Circuit:
 
     @property
     def n_public(self) -> int:
-        """The number of public wires of the proof: the signals, or y and the challenges."""
-        return 1 + len(self.challenges) if self.challenges else self.n_signals
+        """The public wires of the proof: the signals, or y, the challenges and the evaluations."""
+        return 1 + len(self.challenges) + len(self.links) if self.challenges else self.n_signals
 
     @property
     def signal_wires(self) -> Ints:
@@ -186,6 +200,8 @@ class Circuit:
         }
         if self.challenges:
             header |= {"format": "zkai.circuit-commit/1", "challenges": list(self.challenges)}
+        if self.links:
+            header["links"] = [link.signal for link in self.links]
         state = hashlib.sha256(canonical_json(header))
         for matrix in (self.a, self.b, self.c):
             state.update(matrix.indptr.astype("<i8").data)

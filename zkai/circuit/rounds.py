@@ -4,7 +4,9 @@ The argument needs that nothing the prover may still choose depends on a challen
 of round 2 must be a function of round 1 and the challenges: it has one defining row, in which it
 stands in one matrix and every other wire is of round 1, a challenge, or has an earlier definition.
 And what an argument checks with challenges (operands of a product, values and multiplicities of a
-lookup, remainders, the public signals) must be of round 1.
+lookup, remainders, the public signals, coefficients of a linked polynomial) must be of round 1.
+The only public wires of round 2 are y, the challenges, and linked polynomials' evaluations; y and
+the evaluations need definitions as private wires do: a free one would be chosen to fit.
 """
 
 from __future__ import annotations
@@ -24,13 +26,16 @@ def lint_rounds(circuit: Circuit) -> None:
 
     Raises InvalidInput naming the first wire that breaks a rule, and where its row comes from.
     """
-    n, first = circuit.n_wires, 2 + len(circuit.challenges)
+    n, defined = circuit.n_wires, 2 + len(circuit.challenges)
+    first = defined + len(circuit.links)
     rounds = circuit.rounds
     if not circuit.challenges or circuit.challenges[0] != "fold":
         raise InvalidInput(f"{circuit.name}: a commitment round folds its signals by a challenge")
     if rounds[0] != 1 or (rounds[1:first] != 2).any() or not np.isin(rounds, (1, 2)).all():
-        raise InvalidInput(f"{circuit.name}: the constant, y or a challenge is in the wrong round")
-    committed = np.concatenate([circuit.committed, circuit.signal_wires])
+        raise InvalidInput(f"{circuit.name}: a wire that IC holds is in the wrong round")
+    _check_links(circuit)
+    coefficients = [link.coefficients.rows.wires for link in circuit.links]
+    committed = np.concatenate([circuit.committed, circuit.signal_wires, *coefficients])
     if (late := committed[rounds[committed] != 1]).size:
         raise InvalidInput(
             f"{circuit.name}: wire {int(late[0])} is checked with a challenge, but it is in round 2"
@@ -38,7 +43,7 @@ def lint_rounds(circuit: Circuit) -> None:
     wires, rows = circuit.definitions.T
     order = np.full(n, -1, np.int64)  # the place of a wire's definition; -1 is known from the start
     second = np.flatnonzero(rounds == 2)
-    second = second[(second == FOLDED) | (second >= first)]
+    second = second[(second == FOLDED) | (second >= defined)]
     if len(np.unique(wires)) != len(wires) or len(np.unique(rows)) != len(rows):
         raise InvalidInput(f"{circuit.name}: a row or a wire of round 2 has two definitions")
     if (free := np.setxor1d(wires, second)).size:
@@ -48,6 +53,13 @@ def lint_rounds(circuit: Circuit) -> None:
         )
     order[wires] = np.arange(len(wires))
     _check_definitions(circuit, wires, rows, order)
+
+
+def _check_links(circuit: Circuit) -> None:
+    n = len(circuit.links)
+    names = [name for signal in circuit.public for name in [signal.name] * signal.size]
+    if n and [link.signal for link in circuit.links] != names[-n:]:
+        raise InvalidInput(f"{circuit.name}: linked polynomials are named by the last signals")
 
 
 def _check_definitions(circuit: Circuit, wires: Ints, rows: Ints, order: Ints) -> None:

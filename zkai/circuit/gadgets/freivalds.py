@@ -21,6 +21,7 @@ Source: R. Freivalds, "Probabilistic machines can use less running time", IFIP C
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +56,7 @@ class Products:
     def __init__(self, builder: Builder) -> None:
         self._builder = builder
         self._products: list[_Product] = []
+        self._sums: dict[tuple[Any, ...], Tensor] = {}
 
     def product(self, x: Tensor, w: Tensor) -> Tensor:
         """Return x @ w for x (b, k) and w (k, m), on wires of round 1, with its bound.
@@ -77,16 +79,21 @@ class Products:
             first = left.pop(0)
             second = next((p for p in left if _same(p.x, first.x.transpose())), None)
             if second is None:
-                self._check(min(first, first.transposed, key=lambda p: p.rows))
+                self._check(min(first, first.transposed, key=self._rows))
             else:
                 left.remove(second)
                 self._check_pair(first, second)
+
+    def _rows(self, product: _Product) -> int:
+        """Return the rows of a check, less those that are made already."""
+        (k, m) = product.w.shape
+        return product.rows - (k * (m - 1) if _key(product.w) in self._sums else 0)
 
     def _check(self, product: _Product) -> None:
         """Prove x (w u) = z u; the last term of each sum needs no wire of its own."""
         builder, x = self._builder, product.x
         with builder.at(product.node):
-            weighted, result = self._horner(product.w), self._horner(product.z)
+            weighted, result = self.row_sums(product.w), self.row_sums(product.z)
             across = weighted.reshape(1, x.shape[1])
             if x.shape[1] > 1:
                 terms = define_product(builder, "freivalds", x[:, :-1], across[:, :-1])
@@ -97,27 +104,38 @@ class Products:
         """Prove x w = z and x^T e = g with one product for each entry of x."""
         builder, x = self._builder, first.x
         with builder.at(first.node):
-            a, z = self._horner(first.w), self._horner(first.z)
+            a, z = self.row_sums(first.w), self.row_sums(first.z)
         with builder.at(second.node):
-            d, g = self._horner(second.w), self._horner(second.z)
+            d, g = self.row_sums(second.w), self.row_sums(second.z)
         with builder.at(f"{first.node} and {second.node}"):
             both = a.reshape(1, len(a.rows)) + d.reshape(len(d.rows), 1)
             p = define_product(builder, "freivalds", x, both)
             builder.constrain(d, x.sum(1), p.sum(1) - z, "freivalds")
             builder.constrain(a, x.sum(0), p.sum(0) - g, "freivalds")
 
-    def _horner(self, matrix: Tensor) -> Tensor:
-        """Return matrix @ (1, r, r^2, ...): one row for each element but the last column's."""
-        r, n = self._builder.challenge("fold"), matrix.shape[1]
-        total = Tensor(matrix.shape[:1], matrix[:, n - 1].rows, None)
-        for column in range(n - 2, -1, -1):
-            total = define_product(self._builder, "freivalds", total, r, plus=matrix[:, column])
-        return total
+    def row_sums(self, matrix: Tensor) -> Tensor:
+        """Return matrix @ (1, r, r^2, ...), made once for each matrix.
+
+        One row for each element but the last column's. Call it while the circuit is closed.
+        """
+        key = _key(matrix)
+        if key not in self._sums:
+            r, n = self._builder.challenge("fold"), matrix.shape[1]
+            total = Tensor(matrix.shape[:1], matrix[:, n - 1].rows, None)
+            for column in range(n - 2, -1, -1):
+                total = define_product(self._builder, "freivalds", total, r, plus=matrix[:, column])
+            self._sums[key] = total
+        return self._sums[key]
 
 
 def products(builder: Builder) -> Products:
     """Return the circuit's one collector of matrix products."""
     return builder.deferred(Products, lambda: Products(builder))
+
+
+def _key(matrix: Tensor) -> tuple[Any, ...]:
+    rows = matrix.rows
+    return (matrix.shape, *(a.tobytes() for a in (rows.indptr, rows.wires, rows.coefs)))
 
 
 def _same(left: Tensor, right: Tensor) -> bool:

@@ -1,0 +1,111 @@
+"""Linked polynomials: values whose KZG commitment a proof carries and opens.
+
+The polynomial f(X) = sum w_i X^i + X^n sum b_j X^j has the values w_i of some tensors, in order,
+and random blinders b_j. The rows prove that a public wire of round 2 is f(fold). The coefficients
+are of round 1, so a commitment that was fixed with them and opens to f(fold) is f's: two different
+polynomials agree at few points (docs/decisions/0008-kzg-link.md).
+
+Rows: one for each coefficient whose row of a matrix has not been summed at fold already by a check
+of a product (gadgets/freivalds.py), one for each row of a matrix, and a few for powers of fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from zkai.circuit.builder import Builder
+from zkai.circuit.gadgets.freivalds import products
+from zkai.circuit.r1cs import Combination, LinkedPolynomial
+from zkai.circuit.second_round import define_product
+from zkai.circuit.tensor import Field, Rows, Tensor, as_tensor, concat, stack_rows
+from zkai.errors import InvalidInput
+
+BLINDERS = 64
+"""Random coefficients of a polynomial: its commitment and 63 openings tell nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Link:
+    node: str
+    parts: tuple[Tensor, ...]
+
+
+class Links:
+    """The linked polynomials of one circuit; `close` proves their evaluations."""
+
+    def __init__(self, builder: Builder) -> None:
+        self._builder = builder
+        self._links: list[_Link] = []
+        self._powers: dict[int, Tensor] = {}
+
+    def bind(self, signal: str, parts: Sequence[Tensor], blinders: Field) -> None:
+        """Let the signal name the polynomial of the parts' elements, row-major, and the blinders.
+
+        Matrices (k, m) that are operands of products cost k rows; make a bias a part of its own.
+
+        Raises InvalidInput if a coefficient depends on a challenge, or if the circuit was made for
+        fewer linked polynomials.
+        """
+        builder = self._builder
+        if len(self._links) >= len(builder.evaluations):
+            raise InvalidInput(f"{builder.name}: made for {len(builder.evaluations)} linked states")
+        random = Tensor((1, len(blinders)), Rows.of_wires(blinders.wires), None)
+        matrices = [p.reshape(p.size // p.shape[-1], p.shape[-1]) for p in parts if p.size]
+        builder.require_round_one(*matrices, random)
+        rows = stack_rows([p.rows for p in (*matrices, random)])
+        builder.linked.append(LinkedPolynomial(signal, Combination(rows)))
+        self._links.append(_Link(builder.node, (*matrices, random)))
+
+    def close(self) -> None:
+        """Add the rows of every evaluation."""
+        builder = self._builder
+        if len(self._links) != len(builder.evaluations):
+            raise InvalidInput(f"{builder.name}: {len(self._links)} polynomials are linked")
+        for link, wire in zip(self._links, builder.evaluations.reshape(-1, 1), strict=True):
+            with builder.at(link.node):
+                total = as_tensor(0)
+                for part in reversed(link.parts):
+                    if total.rows.wires.size:
+                        total = define_product(builder, "link", total, self._power(part.size))
+                    total = total + self._evaluate(part)
+                self._finish(total, wire)
+
+    def _finish(self, total: Tensor, wire: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
+        builder = self._builder
+        source = (Combination(total.rows),)
+        builder.new_step("link", lambda x: x, source, 1, is_field=True, into=wire)
+        builder.define(wire)
+        builder.constrain(total, 1, Tensor((), Rows.of_wires(wire), None), "link")
+
+    def _evaluate(self, part: Tensor) -> Tensor:
+        """Return the sum of part[i, j] fold^(m i + j) for a matrix (k, m)."""
+        if not part.rows.wires.size:
+            return as_tensor(0)
+        sums, step = products(self._builder).row_sums(part), part.shape[1]
+        while sums.size > 1:
+            pairs, odd = sums[: sums.size // 2 * 2].reshape(-1, 2), sums[sums.size // 2 * 2 :]
+            power = self._power(step)
+            joined = define_product(self._builder, "link", pairs[:, 1], power, plus=pairs[:, 0])
+            sums, step = concat([joined, odd]) if odd.size else joined, 2 * step
+        return sums.reshape()
+
+    def _power(self, n: int) -> Tensor:
+        """Return fold^n, n >= 1."""
+        if n == 1:
+            return self._builder.challenge("fold")
+        if n not in self._powers:
+            half = self._power(n // 2)
+            with self._builder.at("powers of fold"):
+                power = define_product(self._builder, "power", half, half)
+                if n % 2:
+                    power = define_product(self._builder, "power", power, self._power(1))
+            self._powers[n] = power
+        return self._powers[n]
+
+
+def links(builder: Builder) -> Links:
+    """Return the circuit's one collector of linked polynomials."""
+    return builder.deferred(Links, lambda: Links(builder))
