@@ -103,7 +103,9 @@ def test_simulated_proofs_verify() -> None:
 def weaken(patch: pytest.MonkeyPatch, derive: Callable[..., list[int]]) -> None:
     """Let every challenge come from `derive`(key, values, d)."""
 
-    def public_wires(key: CommitVerifyingKey, values: list[int], d: G1) -> list[int]:
+    def public_wires(
+        key: CommitVerifyingKey, values: list[int], d: G1, commitments: Any = ()
+    ) -> list[int]:
         found = derive(key, values, d)
         return [folded(values, found[FOLD]), *found]
 

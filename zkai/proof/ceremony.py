@@ -267,9 +267,9 @@ def _verify_unchanged(zkey: Zkey, initial: Zkey) -> None:
         )
 
 
-def verify_equal(key: KeyFile, initial: KeyFile) -> None:
-    """Return None if a key's IC, A and B are the initial key's. Raises VerificationError."""
-    for section in (IC, A, B1, B2):
+def verify_equal(key: KeyFile, initial: KeyFile, sections: Iterable[int] = (IC, A, B1, B2)) -> None:
+    """Return None if sections of a key are the initial key's. Raises VerificationError."""
+    for section in sections:
         if key.file.view(section) != initial.file.view(section):
             raise VerificationError(
                 f"{key.file.where(section)}: its points are not those of circuit and .ptau"

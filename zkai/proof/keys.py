@@ -71,20 +71,28 @@ class KeyDocument(Document):
         """The number of public values."""
         return sum(signal.size for signal in self.public)
 
+    def digest_tag(self) -> bytes:
+        """Return the hash of the format's name that starts the digest."""
+        return keccak256(self.PROOFS.encode())
+
     def digest_sizes(self) -> bytes:
         """Return the words of the digest that say how long its variable parts are."""
         return word(self.n_public)
+
+    def digest_g2(self) -> tuple[str, ...]:
+        """Return the fields of G2 that the digest covers, in its order."""
+        return self.G2_POINTS
 
     @cached_property
     def digest(self) -> bytes:
         """keccak256 over format, status, circuit and every point; contracts and proofs name it."""
         return keccak256(
-            keccak256(self.PROOFS.encode())
+            self.digest_tag()
             + word(int(self.key_status == CEREMONY))
             + self.circuit_digest
             + self.digest_sizes()
             + g1_uncompressed(self.alpha)
-            + b"".join(g2_uncompressed(getattr(self, name)) for name in self.G2_POINTS)
+            + b"".join(g2_uncompressed(getattr(self, name)) for name in self.digest_g2())
             + b"".join(g1_uncompressed(point) for point in self.ic)
         )
 
@@ -177,6 +185,11 @@ class KeyDocument(Document):
         return VerifyingKey, CommitVerifyingKey
 
     @classmethod
+    def extra_fields(cls, value: Any) -> tuple[str, ...]:
+        """Return the names of the fields that `extra_json` makes, for this document."""
+        return cls.EXTRA_FIELDS
+
+    @classmethod
     def parse(cls, value: Any, where: str) -> Self:
         """Parse `to_json`'s form and check every point.
 
@@ -184,7 +197,7 @@ class KeyDocument(Document):
         non-canonical values, points off the curve, a vk_digest that is not the key's, a ceremony
         that is claimed without a record or recorded without being claimed.
         """
-        expect_fields(value, (*_FIELDS, *cls.EXTRA_FIELDS, *cls.G2_POINTS), where)
+        expect_fields(value, (*_FIELDS, *cls.extra_fields(value), *cls.G2_POINTS), where)
         key = cls(
             expect_text(value["statement"], f"{where}.statement"),
             parse_hex32(value["circuit_digest"], f"{where}.circuit_digest"),
@@ -451,7 +464,22 @@ class Proof(Document):
                 for name, values in self.public.items()
             },
             "proof": dict(sorted(points.items())),
+            **self.extra_json(),
         }
+
+    def extra_json(self) -> dict[str, Any]:
+        """Return the fields that only this format has, besides its points."""
+        return {}
+
+    @classmethod
+    def extra_from_json(cls, value: dict[str, Any], where: str) -> dict[str, Any]:
+        """Parse what `extra_json` returns. Raises InvalidInput naming the field."""
+        return {}
+
+    @classmethod
+    def extra_fields(cls, value: Any) -> tuple[str, ...]:
+        """Return the names of the fields that `extra_json` makes, for this document."""
+        return ()
 
     @classmethod
     def kinds(cls) -> tuple[type[Document], ...]:
@@ -468,7 +496,7 @@ class Proof(Document):
 
         Raises InvalidInput, naming the field, for unknown formats and non-canonical values.
         """
-        expect_fields(value, _PROOF_FIELDS, where)
+        expect_fields(value, (*_PROOF_FIELDS, *cls.extra_fields(value)), where)
         points = value["proof"]
         expect_fields(points, ("b", *cls.G1_POINTS), f"{where}.proof")
         return cls(
@@ -478,6 +506,7 @@ class Proof(Document):
             expect_text(value["key_status"], f"{where}.key_status", _STATUSES),
             values_from_json(value["public"], f"{where}.public"),
             b=g2_from_json(points["b"], f"{where}.proof.b"),
+            **cls.extra_from_json(value, where),
             **{name: g1_from_json(points[name], f"{where}.proof.{name}") for name in cls.G1_POINTS},
         )
 

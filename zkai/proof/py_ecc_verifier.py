@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 from typing import Any
 
 from zkai.encoding import keccak256
@@ -46,10 +47,14 @@ def verify_commit_with_py_ecc(
     """
     curve = _curve()
     alpha, beta, delta1, delta2 = _key_points(curve, key, ("beta", "delta1", "delta2"))
-    ic = _key_ic(curve, key, len(key.challenges) + 2)
-    pairs = ((delta1, delta2), (delta1, curve.G2), (delta2, curve.G2))
-    if any(curve.eq(x, y) or curve.eq(x, curve.neg(y)) for x, y in pairs):
-        raise InvalidInput("verifying key: its deltas are equal, or the generator, up to sign")
+    ic = _key_ic(curve, key, len(key.challenges) + len(key.links) + 2)
+    apart = [delta1, delta2, curve.G2]
+    if key.links:
+        apart += _key_points(curve, key, ("tau",))[1:]
+    if any(curve.eq(x, y) or curve.eq(x, curve.neg(y)) for x, y in combinations(apart, 2)):
+        raise InvalidInput(
+            "verifying key: its deltas, or tau, are equal, or the generator, up to sign"
+        )
     if len(values) != key.n_public:
         raise VerificationError(f"{len(values)} public values, the key has {key.n_public}")
     _check_range(curve, key, values)
@@ -57,20 +62,80 @@ def verify_commit_with_py_ecc(
     b = _proof_point(curve, _g2, proof.b, "B")
     c = _proof_point(curve, _g1, proof.c, "C")
     d = _proof_point(curve, _g1, proof.d, "D")
-    assert proof.d is not None
-    hashed = b"".join(x.to_bytes(32, "big") for x in (len(values), *values, *proof.d))
-    seed = keccak256(keccak256(b"zkai.groth16-commit/1") + key.digest + hashed)
-    challenges = [
-        int.from_bytes(keccak256(seed + (j + 1).to_bytes(32, "big")), "big") % curve.curve_order
-        for j in range(len(key.challenges))
-    ]
+    linked = _linked_points(curve, proof, key, values)
+    seed = _seed(proof, key, values)
+    challenges = [_scalar(curve, seed + _words(j + 1)) for j in range(len(key.challenges))]
     powers = (pow(challenges[0], i, curve.curve_order) for i in range(1, len(values) + 1))
     y = sum(value * power for value, power in zip(values, powers, strict=True)) % curve.curve_order
-    total = _combine(curve, ic, [y, *challenges])
-    _check_product(
-        curve,
-        ((b, curve.neg(a)), (beta, alpha), (curve.G2, total), (delta1, d), (delta2, c)),
-    )
+    evaluations = () if proof.link is None else proof.link.evaluations
+    total = _combine(curve, ic, [y, *challenges, *evaluations])
+    pairs = [(b, curve.neg(a)), (beta, alpha), (delta1, d), (delta2, c)]
+    if proof.link is not None:
+        joined, opening = _joined(curve, proof, linked, seed, challenges[0])
+        total = curve.add(total, joined)
+        pairs.append((apart[3], opening))
+    _check_product(curve, [*pairs, (curve.G2, total)])
+
+
+def _scalar(curve: Any, data: bytes) -> int:
+    """Return keccak256 modulo the groups' order."""
+    return int(int.from_bytes(keccak256(data), "big") % curve.curve_order)
+
+
+def _words(*values: int) -> bytes:
+    return b"".join(value.to_bytes(32, "big") for value in values)
+
+
+def _seed(proof: CommitProof, key: CommitVerifyingKey, values: Sequence[int]) -> bytes:
+    """Return the seed; points and values have been checked."""
+    name, points = b"zkai.groth16-commit/1", [proof.d]
+    if proof.link is not None:
+        name, points = b"zkai.groth16-commit-link/1", [*proof.link.commitments, proof.d]
+    coordinates = [x for point in points for x in point or ()]
+    return keccak256(keccak256(name) + key.digest + _words(len(values), *values, *coordinates))
+
+
+def _joined(
+    curve: Any, proof: CommitProof, points: Sequence[Any], seed: bytes, fold: int
+) -> tuple[Any, Any]:
+    """Return u P, P = sum v^(i-1) (cm_i - [y_i]) + fold pi, and -u pi; pi is the last point."""
+    assert proof.link is not None
+    evaluations, opening = proof.link.evaluations, points[-1]
+    batching = seed + _words(0, *evaluations)
+    v = _scalar(curve, batching)
+    hashed = [*(proof.a or ()), *((x for pair in proof.b for x in pair[::-1]) if proof.b else ())]
+    hashed += [*(proof.c or ()), *(proof.link.opening or ())]
+    u = _scalar(curve, keccak256(batching) + _words(*hashed))
+    joined = curve.multiply(opening, fold)
+    for i, (point, value) in enumerate(zip(points[:-1], evaluations, strict=True)):
+        rest = curve.add(point, curve.neg(curve.multiply(curve.G1, value)))
+        joined = curve.add(joined, curve.multiply(rest, pow(v, i, curve.curve_order)))
+    return curve.multiply(joined, u), curve.neg(curve.multiply(opening, u))
+
+
+def _linked_points(
+    curve: Any, proof: CommitProof, key: CommitVerifyingKey, values: Sequence[int]
+) -> list[Any]:
+    """Return the commitments and the opening; checked, and so are the signals that name them."""
+    link, n = proof.link, len(key.links)
+    if (link is None) == (n > 0):
+        raise VerificationError(refusals.LINKED_OR_NOT)
+    if link is None:
+        return []
+    points = [
+        _proof_point(curve, _g1, point, f"commitments[{i}]")
+        for i, point in enumerate(link.commitments)
+    ]
+    opening = _proof_point(curve, _g1, link.opening, "opening")
+    if not len(points) == len(link.evaluations) == n:
+        raise VerificationError(f"the proof links {len(points)} states, not {n}")
+    for i, value in enumerate(link.evaluations):
+        if not 0 <= value < curve.curve_order:
+            raise VerificationError(refusals.out_of_range(f"evaluations[{i}]"))
+    names = [int.from_bytes(keccak256(_words(*(p or ()))), "big") >> 8 for p in link.commitments]
+    if names != list(values[len(values) - n :]):
+        raise VerificationError(refusals.LINK)
+    return [*points, opening]
 
 
 def _combine(curve: Any, ic: list[Any], values: Sequence[int]) -> Any:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 EQUATION = "the proof does not verify: the pairing equation does not hold"
 
+LINK = "the proof's commitments are not those that its last public signals name"
+
+LINKED_OR_NOT = "the proof opens commitments and the key does not, or the other way round"
+
 
 def out_of_range(signal: str) -> str:
     """Return the refusal of a public value that is not below r (x + r would alias x)."""

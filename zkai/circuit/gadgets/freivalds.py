@@ -3,8 +3,7 @@
 With x (b, k), w (k, m) and z (b, m) fixed in round 1 and u = (1, r, ..., r^(m-1)) for the challenge
 r = `fold`, the rows prove x (w u) = z u. If x w differs from z, some row of x w - z is a polynomial
 in r of degree below m that is not zero: at most m - 1 of the challenges pass it. By the bounds of x
-and w every sum of x w is below 2^62, far from the field's order, so that z is the integers'
-product.
+and w every sum of x w is below 2^62, far from the field's order: z is the integers' product.
 
 Rows, by Horner's rule: k (m-1) + b k + b (m-1). Two products x w and x^T e that share their left
 matrix, as a layer's output and its weights' gradient do, share the b k too: with a = w u, d = e u',

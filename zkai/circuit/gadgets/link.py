@@ -11,20 +11,41 @@ of a product (gadgets/freivalds.py), one for each row of a matrix, and a few for
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from zkai import native
 from zkai.circuit.builder import Builder
 from zkai.circuit.gadgets.freivalds import products
 from zkai.circuit.r1cs import Combination, LinkedPolynomial
 from zkai.circuit.second_round import define_product
-from zkai.circuit.tensor import Field, Rows, Tensor, as_tensor, concat, stack_rows
+from zkai.circuit.tensor import Field, Ints, Rows, Tensor, as_tensor, concat, stack_rows
+from zkai.encoding import FIELD_MODULUS, Limbs, to_limbs, word
 from zkai.errors import InvalidInput
 
 BLINDERS = 64
 """Random coefficients of a polynomial: its commitment and 63 openings tell nothing."""
+
+
+def blinders(salt: int, values: Ints) -> list[int]:
+    """Return the blinders of a state: a function of its salt and its integers.
+
+    SHAKE-256 over both, 384 bits an element. The salt makes them unpredictable; the integers make
+    them others for another state, should somebody use a salt twice.
+    """
+    content = hashlib.sha256(np.asarray(values, np.int64).astype("<i8").tobytes()).digest()
+    stream = hashlib.shake_256(b"zkai/link-blinders/1" + word(salt) + content).digest(48 * BLINDERS)
+    parts = (stream[i : i + 48] for i in range(0, len(stream), 48))
+    return [int.from_bytes(part, "big") % FIELD_MODULUS for part in parts]
+
+
+def state_coefficients(values: Ints, salt: int) -> Limbs:
+    """Return the coefficients of a state's polynomial: its integers, row-major, then blinders."""
+    flat = np.ascontiguousarray(values, np.int64).ravel()
+    return np.concatenate([native.fr_from_int64(flat), to_limbs(blinders(salt, flat))])
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +94,7 @@ class Links:
                     total = total + self._evaluate(part)
                 self._finish(total, wire)
 
-    def _finish(self, total: Tensor, wire: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
+    def _finish(self, total: Tensor, wire: Ints) -> None:
         builder = self._builder
         source = (Combination(total.rows),)
         builder.new_step("link", lambda x: x, source, 1, is_field=True, into=wire)

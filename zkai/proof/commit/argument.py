@@ -3,7 +3,8 @@
 The prover commits to the wires of round 1, D = sum w_i K1_i + t delta2; challenges are hashed from
 the key, the public values and D; the wires of round 2 follow. A and B are Groth16's, over delta2;
 C = sum over round 2 of w_i K2_i + sum h_i H_i + s A + r B - r s delta2 - t delta1.
-docs/decisions/0007-commitment-round.md argues why this is sound and zero-knowledge.
+docs/decisions/0007-commitment-round.md argues why this is sound and zero-knowledge, and 0008 what
+the commitments to linked polynomials add.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from collections.abc import Callable, Collection
 import numpy as np
 
 from zkai import native, native_keys
-from zkai.circuit.r1cs import Circuit, Partial, Witness
-from zkai.encoding import Limbs, from_limbs, to_limbs
+from zkai.circuit.r1cs import Circuit, Partial, Witness, combine
+from zkai.encoding import FIELD_MODULUS, Limbs, from_limbs, to_limbs
 from zkai.errors import InvalidInput, VerificationError
 from zkai.proof import refusals
-from zkai.proof.commit.keyfile import K1, K2, Sizes, partition
+from zkai.proof.commit.challenges import batching_hash, joining_scalar
+from zkai.proof.commit.keyfile import K1, K2, POWERS, Sizes, partition
 from zkai.proof.commit.keys import CommitProof, CommitProvingKey, CommitVerifyingKey
+from zkai.proof.commit.link import Link, check_links, joined, link_value, quotient
 from zkai.proof.groth16 import (
     check_names,
     check_policy,
@@ -30,7 +33,7 @@ from zkai.proof.groth16 import (
     products,
     quotient_scalars,
 )
-from zkai.proof.points import G1, G2_GENERATOR, g1_words, g2_words
+from zkai.proof.points import G1, G1_GENERATOR, G2_GENERATOR, g1_from_bytes, g1_words, g2_words
 from zkai.proof.py_ecc_verifier import verify_commit_with_py_ecc
 from zkai.proof.ratio import g1_from_words, g2_from_words
 from zkai.proof.scalars import Progress, ScalarSource, no_progress, random_scalar
@@ -61,7 +64,10 @@ def prove(
     native.as_limbs(committed, 4, "witness", circuit.n_wires)
     t = scalars()
     d = _commitment(proving_key, committed[first], t)
-    public = verifying.public_wires(from_limbs(circuit.signal_values(committed)), d)
+    values = from_limbs(circuit.signal_values(committed))
+    polynomials, commitments = _linked(circuit, proving_key, committed, values)
+    seed = verifying.seed(values, d, commitments)
+    public = verifying.public_wires(values, d, commitments)
     witness = circuit.finish(partial, public[1:])
     _check_rounds(circuit, committed, witness, public)
     a, b, c = _points(circuit, proving_key, witness, second, t, scalars, report)
@@ -76,6 +82,7 @@ def prove(
         b=g2_from_words(b),
         c=g1_from_words(c),
         d=d,
+        link=_open(circuit, proving_key, witness, polynomials, commitments, seed),
     )
     try:
         _verify_under(proof, verifying, _verify_native)
@@ -97,6 +104,12 @@ def _check_key(circuit: Circuit, key: CommitProvingKey, statement: str) -> Commi
         raise InvalidInput(f"{key.path}: its sizes are not those of the circuit")
     # delta = 0 in G1 would leave D unblinded, and the proof would verify all the same.
     check_secrets(key.file, key.file.header.secrets())
+    if circuit.links:
+        first = key.file.g1(POWERS)[:2].tobytes()
+        one, tau = (g1_from_bytes(first[i : i + 64], str(key.path)) for i in (0, 64))
+        if one != G1_GENERATOR:
+            raise InvalidInput(f"{key.file.file.where(POWERS)}: does not start at the generator")
+        check_secrets(key.file, {"tau": (tau, key.file.header.tau_g2)})
     return key.verifying_key(circuit)
 
 
@@ -117,6 +130,43 @@ def _add_multiple(total: Limbs, point: G1, scalar: Limbs) -> Limbs:
     return result
 
 
+def _linked(
+    circuit: Circuit, key: CommitProvingKey, committed: Witness, values: list[int]
+) -> tuple[list[Limbs], list[G1]]:
+    """Return the linked polynomials' coefficients and commitments.
+
+    Raises InvalidInput if the signals of the witness name other commitments.
+    """
+    polynomials = [combine(link.coefficients.rows, committed) for link in circuit.links]
+    commitments = [key.commit(polynomial) for polynomial in polynomials]
+    names = values[len(values) - len(commitments) :]
+    for link, point, value in zip(circuit.links, commitments, names, strict=True):
+        if link_value(point) != value:
+            raise InvalidInput(
+                f"{circuit.name}: {link.signal} does not name the state's commitment under"
+                f" {key.path}; all keys of a chain of proofs must have one tau"
+            )
+    return polynomials, commitments
+
+
+def _open(
+    circuit: Circuit,
+    key: CommitProvingKey,
+    witness: Witness,
+    polynomials: list[Limbs],
+    commitments: list[G1],
+    seed: bytes,
+) -> Link | None:
+    """Return the linked polynomials' evaluations at fold and their opening."""
+    if not polynomials:
+        return None
+    public = from_limbs(circuit.public_values(witness))
+    evaluations = public[-len(polynomials) :]
+    v = int.from_bytes(batching_hash(seed, evaluations), "big") % FIELD_MODULUS
+    opening = key.commit(quotient(joined(polynomials, v), public[1]))
+    return Link(tuple(commitments), tuple(evaluations), opening)
+
+
 def _check_rounds(
     circuit: Circuit, committed: Witness, witness: Witness, public: list[int]
 ) -> None:
@@ -124,7 +174,7 @@ def _check_rounds(
     before = circuit.rounds == 1
     if not np.array_equal(committed[before], witness[before]):
         raise InvalidInput(f"{circuit.name}: its second round changes a wire that D commits to")
-    if from_limbs(circuit.public_values(witness)) != public:
+    if from_limbs(circuit.public_values(witness))[: len(public)] != public:
         circuit.check(witness)
         raise InvalidInput(f"{circuit.name}: its y or its challenges are not the verifier's")
 
@@ -196,12 +246,59 @@ def _verify_native(proof: CommitProof, key: CommitVerifyingKey, values: list[int
         checked_row(point, name)
         for point, name in ((proof.a, "A"), (proof.b, "B"), (proof.c, "C"), (proof.d, "D"))
     )
+    commitments = checked_commitments(proof, key, values)
+    public = key.public_wires(values, proof.d, commitments)
+    terms = list(zip(key.ic, [1, *public], strict=False))
+    in_g1, in_g2 = [d, c], [g2_words(point) for point in (key.beta, key.delta1, key.delta2)]
+    if link := proof.link:
+        extra, opening = opening_terms(
+            proof, link, key.seed(values, proof.d, commitments), public[1]
+        )
+        terms += list(zip(key.ic[1 + len(public) :], link.evaluations, strict=True)) + extra
+        in_g1.append(opening)
+        in_g2.append(g2_words(key.tau))
+    points = np.concatenate([g1_words(point) for point, _ in terms])
+    total = native.g1_msm(points, to_limbs([scalar for _, scalar in terms]))
     minus_a = np.concatenate([a[:, :4], native.fq_sub(native.new_limbs(1, 4), a[:, 4:])], axis=1)
-    public = to_limbs([1, *key.public_wires(values, proof.d)])
-    total = native.g1_msm(np.concatenate([g1_words(point) for point in key.ic]), public)
-    in_g2 = (key.beta, G2_GENERATOR, key.delta1, key.delta2)
     if not native.pairing_product_is_one(
-        np.concatenate([minus_a, g1_words(key.alpha), total, d, c]),
-        np.concatenate([b, *(g2_words(point) for point in in_g2)]),
+        np.concatenate([minus_a, g1_words(key.alpha), *in_g1, total]),
+        np.concatenate([b, *in_g2, g2_words(G2_GENERATOR)]),
     ):
         raise VerificationError(refusals.EQUATION)
+
+
+def checked_commitments(
+    proof: CommitProof, key: CommitVerifyingKey, values: list[int]
+) -> tuple[G1, ...]:
+    """Return the commitments of a proof's link after every check but the equation.
+
+    Raises VerificationError if proof and key disagree on linking, a point is infinity, not
+    canonical or off the curve, an evaluation not below r, or the signals name other commitments.
+    """
+    link = proof.link
+    if (link is not None) != bool(key.links):
+        raise VerificationError(refusals.LINKED_OR_NOT)
+    if link is None:
+        return ()
+    for i, point in enumerate(link.commitments):
+        checked_row(point, f"commitments[{i}]")
+    checked_row(link.opening, "opening")
+    check_links(link, values, len(key.links))
+    return link.commitments
+
+
+def opening_terms(
+    proof: CommitProof, link: Link, seed: bytes, fold: int
+) -> tuple[list[tuple[G1, int]], Limbs]:
+    """Return the terms of u P, and the row -u pi that is paired with tau."""
+    batching = batching_hash(seed, link.evaluations)
+    u = joining_scalar(batching, proof.a, proof.b, proof.c, link.opening)
+    v = int.from_bytes(batching, "big") % FIELD_MODULUS
+    powers = [u * pow(v, i, FIELD_MODULUS) % FIELD_MODULUS for i in range(len(link.commitments))]
+    total = sum(p * y for p, y in zip(powers, link.evaluations, strict=True))
+    terms = [
+        *zip(link.commitments, powers, strict=True),
+        (G1_GENERATOR, -total % FIELD_MODULUS),
+        (link.opening, u * fold % FIELD_MODULUS),
+    ]
+    return terms, native.g1_mul(g1_words(link.opening), to_limbs([-u % FIELD_MODULUS]))

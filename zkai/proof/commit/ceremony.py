@@ -34,6 +34,7 @@ from zkai.proof.ceremony import (
 from zkai.proof.commit.keyfile import (
     K1,
     K2,
+    POWERS,
     CommitHeader,
     CommitKeyFile,
     Sizes,
@@ -50,7 +51,15 @@ from zkai.proof.initial import hash_points, ptau_log, write_points
 from zkai.proof.keys import CEREMONY, DEVELOPMENT, VERIFYING_FILE, key_mark, with_ceremony
 from zkai.proof.phase1 import independent, verify_phase1
 from zkai.proof.points import G1_GENERATOR, G2_GENERATOR
-from zkai.proof.ptau import ALPHA_G1, BETA_G1, BETA_G2, Ptau, check_powers
+from zkai.proof.ptau import (
+    ALPHA_G1,
+    BETA_G1,
+    BETA_G2,
+    TAU_G1,
+    TAU_G2,
+    Ptau,
+    check_powers,
+)
 from zkai.proof.ratio import g2_multiply, same_ratio
 from zkai.proof.record import CeremonyRecord
 from zkai.proof.scalars import Progress, no_progress
@@ -60,6 +69,11 @@ from zkai.proof.zkey import B1, B2, CONTRIBUTIONS, IC, A, H
 
 _DIVIDED_BY = {K1: 0, K2: 1, H: 1}
 """Which delta divides a section."""
+
+
+def _fixed(header: CommitHeader) -> tuple[int, ...]:
+    """Return the sections of points that no contribution changes."""
+    return (IC, A, B1, B2, POWERS) if header.sizes.n_links else (IC, A, B1, B2)
 
 
 @dataclass(frozen=True)
@@ -146,7 +160,7 @@ def _apply(
     )
     mark = key_mark(ceremony.statement, ceremony.circuit.digest, DEVELOPMENT)
     with commit_key_writer(target, header, transcript.to_bytes(), mark) as writer:
-        for kind in (IC, A, B1, B2):
+        for kind in _fixed(header):
             writer.view(kind)[:] = key.file.view(kind)
         for done, (kind, index) in enumerate(_DIVIDED_BY.items()):
             report(f"contribute: section {kind}", 0.6 + 0.1 * done)
@@ -207,7 +221,8 @@ def finalize(
 
 def _checked_ptau(ceremony: Ceremony, report: Progress) -> Ptau:
     ptau = Ptau(ceremony.ptau)
-    check_powers(ptau, ptau_log(ceremony.circuit, ptau), report)
+    needed = (Sizes.of(ceremony.circuit).n_powers // 2).bit_length()  # 2**(needed + 1) - 1 powers
+    check_powers(ptau, max(ptau_log(ceremony.circuit, ptau), needed), report)
     return ptau
 
 
@@ -218,7 +233,8 @@ def check_points(key: CommitKeyFile, report: Progress) -> None:
 
     Raises InvalidInput naming the section and the point.
     """
-    check_sections(key, (A, B1, K1, K2), (IC, H), report)
+    full = (IC, H, POWERS) if key.header.sizes.n_links else (IC, H)
+    check_sections(key, (A, B1, K1, K2), full, report)
     key.check_header()
 
 
@@ -265,16 +281,17 @@ def _verify_unchanged(key: CommitKeyFile, initial: CommitKeyFile) -> None:
     )
     if header != expected:
         raise VerificationError(
-            f"{key.path}: sizes, alpha or beta are not those of circuit and .ptau"
+            f"{key.path}: sizes, alpha, beta or tau are not those of circuit and .ptau"
         )
-    verify_equal(key, initial)
+    verify_equal(key, initial, _fixed(header))
 
 
 def _write_initial(ceremony: Ceremony, ptau: Ptau, path: Path | str, report: Progress) -> None:
     """Write the circuit's key before any contribution: both deltas 1."""
     circuit = ceremony.circuit
+    sizes = Sizes.of(circuit)
     header = CommitHeader(
-        Sizes.of(circuit),
+        sizes,
         alpha_g1=ptau.g1(ALPHA_G1, 0),
         beta_g1=ptau.g1(BETA_G1, 0),
         beta_g2=ptau.g2(BETA_G2, 0),
@@ -282,6 +299,7 @@ def _write_initial(ceremony: Ceremony, ptau: Ptau, path: Path | str, report: Pro
         delta1_g2=G2_GENERATOR,
         delta2_g1=G1_GENERATOR,
         delta2_g2=G2_GENERATOR,
+        tau_g2=ptau.g2(TAU_G2, 1) if sizes.n_links else None,
     )
     mark = key_mark(ceremony.statement, circuit.digest, DEVELOPMENT)
     start = circuit.n_public + 1
@@ -289,9 +307,12 @@ def _write_initial(ceremony: Ceremony, ptau: Ptau, path: Path | str, report: Pro
         private = native.new_limbs(circuit.n_wires - start, 8)
         write_points(writer, private, circuit, ptau, ptau_log(circuit, ptau), report)
         digest = hashlib.blake2b(SLOTS[0] + SLOTS[1] + circuit.digest + header.to_bytes())
+        if sizes.n_links:
+            digest.update(header.link_bytes())
+            writer.words(POWERS, sizes.n_powers, 8)[:] = ptau.powers(TAU_G1, sizes.n_powers)
         for section, wires in zip((K1, K2), partition(circuit), strict=True):
             writer.words(section, len(wires), 8)[:] = private[wires - start]
-        for section, size in header.sizes.points().items():
+        for section, size in sizes.points().items():
             group, width = ("g2", 16) if section == B2 else ("g1", 8)
             points: Words = writer.words(section, size // (8 * width), width)
             hash_points(digest, group, points)

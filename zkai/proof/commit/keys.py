@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from zkai.circuit.r1cs import Circuit
-from zkai.encoding import word
+from zkai.encoding import Limbs, keccak256, word
 from zkai.errors import InvalidInput
-from zkai.proof.commit.challenges import PROOF_FORMAT, challenge_seed, challenges, folded
-from zkai.proof.commit.keyfile import CommitKeyFile
-from zkai.proof.jsonform import expect_text
+from zkai.proof.commit.challenges import (
+    LINKED_FORMAT,
+    PROOF_FORMAT,
+    challenge_seed,
+    challenges,
+    folded,
+)
+from zkai.proof.commit.keyfile import POWERS, CommitKeyFile
+from zkai.proof.commit.link import MAX_LINKS, Link, commit
+from zkai.proof.jsonform import expect_text, g2_from_json, g2_to_json
 from zkai.proof.keys import VERIFYING_FILE, KeyDocument, Keys, MarkedKey, Proof, points_ic
 from zkai.proof.points import G1, G2
+from zkai.proof.ratio import check_g2
 from zkai.proof.transcript import known_deltas
 from zkai.proof.zkey import IC
 
@@ -30,7 +38,9 @@ _CHALLENGE = r"[a-z][a-z0-9_ ]{0,31}"
 class CommitVerifyingKey(KeyDocument):
     """The public half of a key for one circuit with a commitment round.
 
-    e(A, B) = e(alpha, beta) e(IC_0 + y IC_1 + sum r_j IC_{j+1}, G2) e(D, delta1) e(C, delta2).
+    e(A, B) = e(alpha, beta) e(IC_0 + y IC_1 + sum r_j IC_{j+1}, G2) e(D, delta1) e(C, delta2);
+    with `links`, the names of the last signals, the evaluations' IC follow, and the opening's check
+    is joined to it by a hashed scalar (docs/decisions/0008-kzg-link.md), over tau in G2.
     """
 
     FORMAT: ClassVar[str] = FORMAT
@@ -42,10 +52,21 @@ class CommitVerifyingKey(KeyDocument):
     delta1: G2
     delta2: G2
     challenges: tuple[str, ...]
+    links: tuple[str, ...] = ()
+    tau: G2 = None
+
+    def digest_tag(self) -> bytes:
+        """Return what starts the digest: another tag where polynomials are linked."""
+        return keccak256(LINKED_FORMAT.encode()) if self.links else super().digest_tag()
 
     def digest_sizes(self) -> bytes:
-        """Return the numbers of signals and of challenges as words."""
-        return word(self.n_public) + word(len(self.challenges))
+        """Return the numbers of signals, of challenges and, if there are, of links as words."""
+        linked = word(len(self.links)) if self.links else b""
+        return word(self.n_public) + word(len(self.challenges)) + linked
+
+    def digest_g2(self) -> tuple[str, ...]:
+        """Return the fields of G2 that the digest covers: tau too where polynomials are linked."""
+        return (*self.G2_POINTS, "tau") if self.links else self.G2_POINTS
 
     def check(self) -> None:
         """Return None if the key is well formed: points, sizes, deltas that nobody knows to relate.
@@ -58,35 +79,65 @@ class CommitVerifyingKey(KeyDocument):
             raise InvalidInput("verifying key: challenges: expected 1 to 255, `fold` the first")
         if len(set(names)) != len(names):
             raise InvalidInput("verifying key: challenges: a name appears twice")
-        if len(self.ic) != len(names) + 2:
+        if len(self.ic) != len(names) + len(self.links) + 2:
             raise InvalidInput("verifying key: `challenges` and `ic` disagree on their number")
         if fault := known_deltas((self.delta1, self.delta2)):
             raise InvalidInput(f"verifying key: it ends {fault}")
+        self._check_link()
 
-    def public_wires(self, values: list[int], d: G1) -> list[int]:
-        """Return y and the challenges that the public values and the commitment D give.
+    def _check_link(self) -> None:
+        if not self.links:
+            if self.tau is not None:
+                raise InvalidInput("verifying key: it has tau and links nothing")
+            return
+        names = [name for signal in self.public for name in [signal.name] * signal.size]
+        if len(self.links) > MAX_LINKS or list(self.links) != names[-len(self.links) :]:
+            raise InvalidInput("verifying key: links: expected the names of the last signals")
+        check_g2((self.tau,), "verifying key: tau")
+        if known_deltas((self.delta1, self.delta2, self.tau)):
+            raise InvalidInput("verifying key: its tau is known, or a delta")
 
-        The values and D's coordinates must have been checked: canonical, D not infinity.
+    def seed(self, values: list[int], d: G1, commitments: Sequence[G1] = ()) -> bytes:
+        """Return the seed of the challenges for the public values, D and the linked commitments.
+
+        Values and coordinates must have been checked: canonical, no point infinity.
         """
-        found = challenges(challenge_seed(self.digest, values, d), len(self.challenges))
+        return challenge_seed(self.digest, values, d, commitments)
+
+    def public_wires(self, values: list[int], d: G1, commitments: Sequence[G1] = ()) -> list[int]:
+        """Return y and the challenges that the public values and the commitments give."""
+        found = challenges(self.seed(values, d, commitments), len(self.challenges))
         return [folded(values, found[0]), *found]
 
     def extra_json(self) -> dict[str, Any]:
-        """Return the challenges' names."""
-        return {"challenges": list(self.challenges)}
+        """Return the challenges' names, and the links' with tau where there are any."""
+        linked = {"links": list(self.links), "tau": g2_to_json(self.tau)} if self.links else {}
+        return {"challenges": list(self.challenges)} | linked
 
     @classmethod
     def extra_from_json(cls, value: dict[str, Any], where: str) -> dict[str, Any]:
-        """Parse the challenges' names. Raises InvalidInput naming the field."""
-        names = value["challenges"]
-        if not isinstance(names, list) or len(names) > MAX_CHALLENGES:
-            raise InvalidInput(f"{where}.challenges: expected a list of names")
-        return {
-            "challenges": tuple(
-                expect_text(name, f"{where}.challenges[{i}]", _CHALLENGE)
-                for i, name in enumerate(names)
-            )
+        """Parse what `extra_json` returns. Raises InvalidInput naming the field."""
+        result: dict[str, Any] = {
+            "challenges": _names(value["challenges"], f"{where}.challenges", MAX_CHALLENGES)
         }
+        if "links" in value:
+            result["links"] = _names(value["links"], f"{where}.links", MAX_LINKS)
+            result["tau"] = g2_from_json(value["tau"], f"{where}.tau")
+            if not result["links"]:
+                raise InvalidInput(f"{where}.links: expected names, or no such field")
+        return result
+
+    @classmethod
+    def extra_fields(cls, value: Any) -> tuple[str, ...]:
+        """Return the fields of this format: a linked key has two more."""
+        linked = isinstance(value, dict) and "links" in value
+        return (*cls.EXTRA_FIELDS, "links", "tau") if linked else cls.EXTRA_FIELDS
+
+
+def _names(value: Any, where: str, most: int) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > most:
+        raise InvalidInput(f"{where}: expected a list of names")
+    return tuple(expect_text(n, f"{where}[{i}]", _CHALLENGE) for i, n in enumerate(value))
 
 
 @dataclass(frozen=True)
@@ -97,6 +148,21 @@ class CommitProof(Proof):
     G1_POINTS: ClassVar[tuple[str, ...]] = ("a", "c", "d")
 
     d: G1
+    link: Link | None = None
+
+    def extra_json(self) -> dict[str, Any]:
+        """Return the link, if there is one."""
+        return {} if self.link is None else {"link": self.link.to_json()}
+
+    @classmethod
+    def extra_from_json(cls, value: dict[str, Any], where: str) -> dict[str, Any]:
+        """Parse what `extra_json` returns. Raises InvalidInput naming the field."""
+        return {"link": Link.from_json(value["link"], f"{where}.link")} if "link" in value else {}
+
+    @classmethod
+    def extra_fields(cls, value: Any) -> tuple[str, ...]:
+        """Return the fields of this format besides every proof's."""
+        return ("link",) if isinstance(value, dict) and "link" in value else ()
 
 
 class CommitProvingKey(MarkedKey):
@@ -117,10 +183,20 @@ class CommitProvingKey(MarkedKey):
             self.key_status,
             circuit.public,
             challenges=circuit.challenges,
+            links=tuple(link.signal for link in circuit.links),
             **self.verifying_points(),
         )
         key.check()
         return key
+
+    def commit(self, coefficients: Limbs) -> G1:
+        """Return the commitment to a polynomial, the constant coefficient first.
+
+        Raises InvalidInput if this key links no polynomials, or none as long.
+        """
+        if not self.file.header.sizes.n_links:
+            raise InvalidInput(f"{self.path}: this key links no states: it has no powers of tau")
+        return commit(self.file.g1(POWERS), coefficients)
 
     def verifying_points(self) -> dict[str, Any]:
         """Return the points that a verifying key holds, by their names there."""
@@ -131,6 +207,7 @@ class CommitProvingKey(MarkedKey):
             "ic": points_ic(self.file.file, IC),
             "delta1": header.delta1_g2,
             "delta2": header.delta2_g2,
+            "tau": header.tau_g2,
         }
 
 

@@ -2,17 +2,37 @@
 
 K1 = [K_i / delta1] over round 1, K2 = [K_i / delta2] over round 2, H divided by delta2, where
 K_i = beta A_i + alpha B_i + C_i at tau; gamma = 1. The dummy rows of plain Groth16 stay for the
-constant, y and every challenge. Real keys come from `zkai.proof.commit.ceremony`.
+constant, y, every challenge and evaluation. Real keys come from `zkai.proof.commit.ceremony`.
+
+Keys that link states must share tau: a proof opens the commitments that another made. The secret
+tau of one project's development keys can be kept in a file (`kept_tau`).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from zkai import native_keys
 from zkai.circuit.r1cs import Circuit
 from zkai.circuit.rounds import lint_rounds
-from zkai.encoding import to_limbs
-from zkai.proof.commit.keyfile import K1, K2, CommitHeader, Sizes, commit_key_writer, partition
+from zkai.encoding import (
+    FIELD_MODULUS,
+    as_path,
+    from_limbs,
+    read_capped,
+    to_limbs,
+    write_atomic,
+)
+from zkai.errors import InvalidInput
+from zkai.proof.commit.keyfile import (
+    K1,
+    K2,
+    POWERS,
+    CommitHeader,
+    Sizes,
+    commit_key_writer,
+    partition,
+)
 from zkai.proof.commit.keys import PROVING_FILE, CommitKeys, CommitProvingKey
 from zkai.proof.keys import DEVELOPMENT, VERIFYING_FILE, key_mark
 from zkai.proof.scalars import Progress, ScalarSource, no_progress, random_scalar
@@ -72,6 +92,7 @@ def write_key(path: Path, circuit: Circuit, statement: str, toxic: Toxic, report
         delta1_g2=in_g2(delta1),
         delta2_g1=in_g1(delta2),
         delta2_g2=in_g2(delta2),
+        tau_g2=in_g2(toxic.tau) if circuit.links else None,
     )
     buckets: list[Bucket] = [
         (IC, slice(None, circuit.n_public + 1), to_limbs([1])),
@@ -80,4 +101,25 @@ def write_key(path: Path, circuit: Circuit, statement: str, toxic: Toxic, report
     ]
     mark = key_mark(statement, circuit.digest, DEVELOPMENT)
     with commit_key_writer(path, header, Transcript(bytes(64)).to_bytes(), mark) as writer:
+        if n := header.sizes.n_powers:
+            scalars = native_keys.fr_powers(to_limbs([1]), toxic.tau, n)
+            native_keys.points_generate("g1", scalars, writer.words(POWERS, n, 8))
+            native_keys.wipe(scalars)
         write_points(writer, circuit, toxic, buckets, domain_log(circuit), report)
+
+
+def kept_tau(path: Path | str) -> ScalarSource:
+    """Return a source of secrets that gives first the tau kept in a file, made if there is none.
+
+    DEVELOPMENT only: whoever reads the file can forge proofs under every key made with it.
+
+    Raises InvalidInput if the file cannot be read or written, or holds no scalar.
+    """
+    path = as_path(path)
+    if not path.exists():
+        write_atomic(path, from_limbs(random_scalar())[0].to_bytes(32, "big"), 0o600)
+    value = int.from_bytes(read_capped(path, 32), "big")
+    if not 2 <= value < FIELD_MODULUS - 1:
+        raise InvalidInput(f"{path}: holds no secret of development keys")
+    kept = [to_limbs([value])]
+    return lambda: kept.pop() if kept else random_scalar()
