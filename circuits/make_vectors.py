@@ -10,6 +10,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from zkai.encoding import write_atomic
 from zkai.errors import InvalidInput
-from zkai.model import clipping, training, training_hidden
+from zkai.model import clipping, training
 from zkai.model import fixed_point as fixed
 from zkai.model import quantize as integer
 from zkai.model.fixed_point import IntArray
@@ -337,14 +338,11 @@ def rule_10() -> list[Vector]:
 
 
 def rule_11() -> list[Vector]:
-    """Errors, gradients and a hidden layer's error."""
+    """Errors and gradients; those of hidden layers are in rule 13's steps."""
     head = training.SoftmaxHead(6, 3)
     weights = integers("w11", head.shape, -60000, 60000)
     x, y = integers("x11", (4, 6), 0, 16), integers("y11", (4,), 0, 2)
     trace = training.trace_step(head, training.HeadState(weights), x, y, 128)
-    profile = training_hidden.HiddenProfile()
-    error, w2 = integers("e11", (4, 3), -256, 256), integers("w2", (5, 3), -(1 << 17), 1 << 17)
-    mask = integers("mask", (4, 5), 0, 1)
     return [
         vector(
             "error_and_gradient",
@@ -355,27 +353,22 @@ def rule_11() -> list[Vector]:
             input_scale_bits=4,
             error_scale_bits=8,
         ),
-        vector(
-            "hidden_error",
-            lambda: {"out": training_hidden.hidden_error(profile, error, w2, mask)},
-            error=error,
-            weights=w2,
-            mask=mask,
-            weight_scale_bits=16,
-        ),
     ]
 
 
 def step_vector(
-    head: training.SoftmaxHead, label: str, batch: int, rate: int, low: int = -60000
+    head: training.Head, label: str, batch: int, rate: int, low: int = -60000
 ) -> Vector:
-    """Return a whole SGD step, with or without momentum, from weights in [low, 60000]."""
+    """Return a whole SGD step from weights in [low, 60000]."""
     top = 1 << (head.input_width - 1)
     weights = integers(f"{label} w", head.shape, low, 60000)
     x = integers(f"{label} x", (batch, head.features), -top, top - 1)
     y = integers(f"{label} y", (batch,), 0, head.classes - 1)
     velocity = integers(f"{label} v", head.shape, -5000, 5000) if head.momentum else None
-    state = training.HeadState(weights, velocity)
+    frozen = None
+    if head.frozen_size:
+        frozen = integers(f"{label} f", (head.frozen_size,), -60000, 60000)
+    state = training.HeadState(weights, velocity, frozen)
 
     def work() -> dict[str, Any]:
         trace = training.trace_step(head, state, x, y, rate)
@@ -388,6 +381,8 @@ def step_vector(
     arguments: dict[str, Any] = {"head": head.describe(), "weights": weights}
     if velocity is not None:
         arguments["velocity"] = velocity
+    if frozen is not None:
+        arguments["frozen"] = frozen
     return vector("sgd_step", work, **arguments, x=x, labels=y, learning_rate=rate)
 
 
@@ -413,6 +408,11 @@ def rule_12() -> list[Vector]:
             training.SoftmaxHead(6, 3, input_width=8, weight_width=17), "full", 4, 4095, 60000
         ),
         step_vector(training.SoftmaxHead(6, 3, weight_width=16), "wide", 4, 2048),
+        step_vector(training.SoftmaxHead(6, 3, input_width=6, decay=1), "decay", 4, 512),
+        step_vector(training.SoftmaxHead(6, 3, input_width=6, decay=77777), "decay", 4, 512),
+        step_vector(
+            training.SoftmaxHead(6, 3, input_width=6, momentum=230, decay=4096), "both", 4, 512
+        ),
     ]
     state = training.HeadState(integers("w12", head.shape, -60000, 60000))
     for edge in (0, (1 << 19) + 60001, 1 << 20):
@@ -431,41 +431,27 @@ def rule_12() -> list[Vector]:
 
 
 def rule_13() -> list[Vector]:
-    """Steps through a hidden layer, plain and LoRA."""
-    profile = training_hidden.HiddenProfile()
-    base = training_hidden.MlpWeights(
-        integers("m w1", (6, 5), -30000, 30000),
-        integers("m b1", (5,), -30000, 30000),
-        integers("m w2", (5, 3), -60000, 60000),
-        integers("m b2", (3,), -60000, 60000),
-    )
-    factors = training_hidden.LoraFactors(
-        integers("m a", (6, 2), -30000, 30000), integers("m b", (2, 5), -30000, 30000)
-    )
-    x, y = integers("m x", (4, 6), 0, 31), integers("m y", (4,), 0, 2)
-    mlp = training_hidden.mlp_step(profile, base, x, y, 1024)
-    lora = training_hidden.lora_step(profile, base, factors, x, y, 1024)
-    finer = training_hidden.HiddenProfile(input_scale_bits=10)
-    fine = training_hidden.lora_step(finer, base, factors, x, y, 1024)
-    shared = {"profile": vars(profile), "x": x, "labels": y, "learning_rate": 1024}
-    shared |= {name: getattr(base, name) for name in ("w1", "b1", "w2", "b2")}
-    new = {f"new_{name}": getattr(mlp, name) for name in ("w1", "b1", "w2", "b2")}
+    """Steps through hidden layers, of networks and of LoRA's factors."""
+    small: dict[str, Any] = {"input_width": 6}
+    mlp, lora = training.MlpHead, training.LoraHead
     return [
-        vector("mlp_step", lambda: new, **shared),
-        vector(
-            "lora_step",
-            lambda: {"new_a": lora.a, "new_b": lora.b},
-            **shared,
-            a=factors.a,
-            b=factors.b,
-        ),
-        vector(
-            "lora_step",
-            lambda: {"new_a": fine.a, "new_b": fine.b},
-            **{**shared, "profile": vars(finer)},
-            a=factors.a,
-            b=factors.b,
-        ),
+        step_vector(mlp((6, 5, 3), **small), "mlp", 4, 1024),
+        step_vector(mlp((6, 3), **small), "no hidden layer", 4, 1024),
+        step_vector(mlp((4, 5, 4, 3), **small), "deep", 3, 512),
+        step_vector(mlp((4, 3, 4, 3, 2), hidden_scale_bits=10, **small), "finer", 3, 512),
+        step_vector(mlp((6, 5, 3), momentum=200, **small), "mlp momentum", 4, 256),
+        step_vector(mlp((6, 5, 3), momentum=99, decay=999, **small), "mlp both", 4, 256),
+        step_vector(mlp((4, 5, 4, 3), decay=2048, **small), "deep decay", 3, 512),
+        step_vector(mlp((6, 5, 3), hidden_width=9, **small), "narrow hidden", 4, 512),
+        step_vector(mlp((4, 5, 4, 3), error_width=7, **small), "narrow error", 4, 512),
+        step_vector(lora((6, 5, 3), 2, **small), "lora", 4, 1024),
+        step_vector(lora((6, 5, 3), 2, input_scale_bits=10, input_width=11), "lora fine", 4, 1024),
+        step_vector(lora((6, 5, 3), 2, (2,), **small), "lora last", 4, 1024),
+        step_vector(lora((6, 5, 3), 2, (1, 2), **small), "lora both", 4, 1024),
+        step_vector(lora((4, 5, 4, 3), 1, (1, 2), **small), "lora deep", 3, 512),
+        step_vector(lora((4, 5, 4, 3), 2, (1, 3), momentum=50, **small), "lora momentum", 3, 512),
+        step_vector(lora((4, 5, 4, 3), 2, (2,), decay=500, **small), "lora decay", 3, 512),
+        step_vector(lora((6, 5, 3), 2, error_width=4, **small), "lora narrow", 4, 512),
     ]
 
 
@@ -555,7 +541,21 @@ def rule_17() -> list[Vector]:
         for f in (1, 2, 128, 4095, 4096, 4097)
         for less in (0, 1)
     ]
-    return result
+    return result + [
+        step_vector(replace(head, clip=training.clip_threshold(head, norm)), label, 5, 512)
+        for label, head in CLIPPED_HEADS.items()
+        for norm in (0.3, 5.0)
+    ]
+
+
+CLIPPED_HEADS: dict[str, training.Head] = {
+    "clip": training.SoftmaxHead(6, 3, input_width=6),
+    "clip both": training.SoftmaxHead(6, 3, input_width=6, momentum=230, decay=999),
+    "clip mlp": training.MlpHead((6, 5, 4, 3), input_width=6),
+    "clip wide": training.MlpHead((6, 5, 3), input_scale_bits=10, input_width=14, hidden_width=22),
+    "clip lora": training.LoraHead((6, 5, 3), 2, input_width=6),
+    "clip lora both": training.LoraHead((6, 5, 4, 3), 2, (2, 3), input_width=6, decay=70),
+}
 
 
 RULES: dict[str, Callable[[], list[Vector]]] = {

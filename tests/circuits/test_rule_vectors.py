@@ -52,9 +52,6 @@ ELSEWHERE = {
     "cross_entropy_sum",  # for reports only
     "squared_error_sum",
     "error_and_gradient",  # inside sgd_step
-    "hidden_error",
-    "mlp_step",
-    "lora_step",  # no statement yet
 }
 
 

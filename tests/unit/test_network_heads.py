@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -44,32 +43,6 @@ def batch_of(head: Head, size: int = 4, seed: int = 1) -> tuple[Any, Any]:
 
 
 # The rules --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("operation", ["mlp_step", "lora_step"])
-def test_steps_give_the_written_vectors(operation: str) -> None:
-    vectors = json.loads(VECTORS.read_text())["vectors"]
-    chosen = [v for v in vectors if v["operation"] == operation]
-    assert chosen
-    for v in chosen:
-        profile = v["profile"]
-        names = ("input_scale_bits", "weight_scale_bits", "weight_width", "error_scale_bits")
-        names += ("hidden_width", "error_width", "rate_shift")
-        options = {name: profile[name] for name in names}
-        options["hidden_scale_bits"] = profile["activation_scale_bits"]
-        network = numbers(v["w1"], v["b1"], v["w2"], v["b2"])
-        x, y = np.array(v["x"]), np.array(v["labels"])
-        sizes = (x.shape[1], len(v["b1"]), len(v["b2"]))
-        if operation == "mlp_step":
-            mlp = MlpHead(sizes, **options)
-            after = training.sgd_step(mlp, HeadState(network), x, y, v["learning_rate"])
-            wanted = numbers(v["new_w1"], v["new_b1"], v["new_w2"], v["new_b2"])
-        else:
-            lora = LoraHead(sizes, len(v["b"]), **options)
-            state = HeadState(numbers(v["a"], v["b"]), None, network)
-            after = training.sgd_step(lora, state, x, y, v["learning_rate"])
-            wanted = numbers(v["new_a"], v["new_b"])
-        assert np.array_equal(after.weights, wanted)
 
 
 def test_a_network_without_hidden_layers_is_softmax_regression() -> None:

@@ -15,7 +15,6 @@ from zkai.encoding import canonical_json
 from zkai.errors import InvalidInput
 from zkai.model import fixed_point as fixed
 from zkai.model import training
-from zkai.model import training_hidden as hidden
 from zkai.model.training import HeadState, SoftmaxHead
 
 HEAD = SoftmaxHead(6, 3)
@@ -265,31 +264,3 @@ def test_argmax_ties_take_the_lowest_index() -> None:
 def test_states_do_not_print_their_weights() -> None:
     assert repr(state_of()) == "HeadState()"
     canonical_json(HEAD.describe())
-
-
-def test_hidden_steps_refuse_overflows() -> None:
-    rng = np.random.default_rng(0)
-    sizes = {"w1": (6, 5), "b1": (5,), "w2": (5, 3), "b2": (3,)}
-    made = {name: rng.integers(-30000, 30000, size=s) for name, s in sizes.items()}
-    weights, profile = hidden.MlpWeights(**made), hidden.HiddenProfile()
-    x, y = rng.integers(0, 16, size=(4, 6)), rng.integers(0, 3, size=4)
-    factors = hidden.LoraFactors(
-        rng.integers(-9999, 9999, (6, 2)), rng.integers(-9999, 9999, (2, 5))
-    )
-    hidden.mlp_step(profile, weights, x, y, 64)
-    hidden.lora_step(profile, weights, factors, x, y, 64)
-    for change, tensor in (
-        ({"hidden_width": 4}, "hidden layer"),
-        ({"error_width": 2}, "hidden error"),
-        ({"weight_width": 10}, "weights after the step"),
-    ):
-        with pytest.raises(InvalidInput, match=tensor):
-            hidden.mlp_step(replace(profile, **change), weights, x, y, 64)
-    for change, tensor in (
-        ({"raw_error_width": 4}, "raw hidden error"),
-        ({"error_width": 2}, "LoRA error"),
-    ):
-        with pytest.raises(InvalidInput, match=tensor):
-            hidden.lora_step(replace(profile, **change), weights, factors, x, y, 64)
-    with pytest.raises(InvalidInput, match="rate_shift"):
-        hidden.mlp_step(replace(profile, rate_shift=0), weights, x, y, 64)

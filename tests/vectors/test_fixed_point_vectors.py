@@ -14,72 +14,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+from head_steps import sgd_step
+from unbounded import (
+    Refused,
+    Vector,
+    check_row,
+    divide,
+    fits,
+    nested,
+    product,
+    rescale,
+    softmax_row,
+    turned,
+)
 
 from zkai.model import fixed_point, training
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "circuits/vectors").glob("[0-9]*.json"))
-Vector = dict[str, Any]
-
-
-class Refused(Exception):
-    """The rules refuse this vector; the argument is the tensor to name."""
-
-
-def rescale(a: int, k: int) -> int:
-    return a * 2**-k if k <= 0 else math.floor(Fraction(a + 2 ** (k - 1), 2**k))
-
-
-def divide(a: int, b: int) -> int:
-    if b < 1:
-        raise Refused("denominator")
-    return math.floor(Fraction(2 * a + b, 2 * b))
-
-
-def fits(value: int, width: int, name: str) -> int:
-    if not -(2 ** (width - 1)) <= value < 2 ** (width - 1):
-        raise Refused(name)
-    return value
-
-
-def nested(function: Callable[..., int], *arrays: Any) -> Any:
-    """Apply a function to equally nested lists."""
-    if isinstance(arrays[0], list):
-        return [nested(function, *items) for items in zip(*arrays, strict=True)]
-    return function(*arrays)
-
-
-def matrix(rows: list[list[int]]) -> tuple[int, int]:
-    return len(rows), len(rows[0])
-
-
-def product(a: list[list[int]], b: list[list[int]]) -> list[list[int]]:
-    return [[sum(x * y for x, y in zip(row, col, strict=True)) for col in turned(b)] for row in a]
-
-
-def turned(a: list[list[int]]) -> list[list[int]]:
-    return [list(column) for column in zip(*a, strict=True)]
-
-
-def exponential(d: int, sa: int, se: int) -> int:
-    q, f = divmod(d, 2**sa)
-    if q >= se + 2:
-        return 0
-    return (64 * 2 ** (2 * sa) - 43 * f * 2**sa + 11 * f * f) * 2 ** (se + 2 - q)
-
-
-def check_row(u: list[int], half: int, name: str) -> None:
-    m = max(u)
-    if not -half <= m < half or any(m - v >= half for v in u):
-        raise Refused(name)
-
-
-def softmax_row(u: list[int], sa: int, se: int, name: str = "u") -> dict[str, Any]:
-    check_row(u, 2 ** (sa + 7), name)
-    e0 = 2 * sa + se + 8
-    e = [exponential(max(u) - v, sa, se) for v in u]
-    rho = divide(2 ** (e0 + se + 4), sum(e))
-    return {"e": e, "S": sum(e), "rho": rho, "p": [rescale(v * rho, e0 + 4) for v in e]}
 
 
 def to_fixed(v: Vector) -> Any:
@@ -213,110 +165,11 @@ def error_and_gradient(v: Vector) -> Any:
     return {"error": error, "gradient": product(turned(x), error)}
 
 
-def hidden_error(v: Vector) -> Any:
-    raw = product(v["error"], turned(v["weights"]))
-    return {"out": nested(lambda a, m: rescale(a, v["weight_scale_bits"]) * m, raw, v["mask"])}
-
-
-def updated(w: Any, g: Any, gradient_scale: int, rate: int, t: int, sw: int, width: int) -> Any:
-    """Rule 12, where a row of biases has its own scale."""
-    k = gradient_scale + t - sw
-    name = "weights after the step"
-    return nested(lambda a, b: fits(rescale(a * 2**k - rate * b, k), width, name), w, g)
-
-
-def sgd_step(v: Vector) -> Any:
-    head, rate = v["head"], v["learning_rate"]
-    if not 1 <= rate < 2 ** head["rate_bits"]:
-        raise Refused("learning_rate")
-    nested(lambda w: fits(w, head["weight_width"], "weights"), v["weights"])
-    sx, sw = head["input_scale_bits"], head["weight_scale_bits"]
-    sa, se = head["logit_scale_bits"], head["error_scale_bits"]
-    weights, bias = v["weights"][:-1], v["weights"][-1]
-    acc = product(v["x"], weights)
-    u = [
-        [rescale(369 * (a + b * 2**sx), sx + sw + 8 - sa) for a, b in zip(row, bias, strict=True)]
-        for row in acc
-    ]
-    p = [softmax_row(row, sa, se, "logits")["p"] for row in u]
-    given = {"probabilities": p, "labels": v["labels"], "x": v["x"]}
-    scales = {"error_scale_bits": se, "input_scale_bits": sx}
-    made = error_and_gradient({**given, **scales})
-    step, t = made["gradient"], head["rate_shift"]
-    result = {"u": u, "error": made["error"]}
-    if head["momentum"]:
-        m = head["momentum"]
-        step = nested(lambda old, g: rescale(m * old + 256 * g, 8), v["velocity"], step)
-        result["new_velocity"] = step
-    width = head["weight_width"]
-    result["new_weights"] = updated(v["weights"], step, sx + se, rate, t, sw, width)
-    if not head["momentum"]:
-        # The bias at its own scale gives the same integers.
-        sums = [[sum(column) for column in turned(made["error"])]]
-        assert updated([bias], sums, se, rate, t, sw, width)[0] == result["new_weights"][-1]
-    return result
-
-
 def apply_update(v: Vector) -> Any:
     width = v["head"]["weight_width"]
     nested(lambda a: fits(a, width + 1, "update"), v["update"])
     name = "weights after the update"
     return {"new_weights": nested(lambda a, b: fits(a + b, width, name), v["weights"], v["update"])}
-
-
-def output_error(v: Vector, hidden: Any) -> Any:
-    sa, sw = v["profile"]["activation_scale_bits"], v["profile"]["weight_scale_bits"]
-    acc = product(hidden, v["w2"])
-    u = [
-        [rescale(369 * (a + b * 2**sa), sw + 8) for a, b in zip(row, v["b2"], strict=True)]
-        for row in acc
-    ]
-    rows = [softmax_row(row, sa, 8)["p"] for row in u]
-    return [
-        [p - 256 * (place == label) for place, p in enumerate(row)]
-        for row, label in zip(rows, v["labels"], strict=True)
-    ]
-
-
-def mlp_step(v: Vector) -> Any:
-    rate, t = v["learning_rate"], v["profile"]["rate_shift"]
-    acc = product(v["x"], v["w1"])
-    z = [
-        [rescale(a + b * 2**4, 4 + 16 - 8) for a, b in zip(row, v["b1"], strict=True)]
-        for row in acc
-    ]
-    hidden, mask = nested(lambda a: max(a, 0), z), nested(lambda a: int(a >= 1), z)
-    error = output_error(v, hidden)
-    back = nested(lambda a, m: rescale(a, 16) * m, product(error, turned(v["w2"])), mask)
-    sums = [[sum(column) for column in turned(rows)] for rows in (back, error)]
-    return {
-        "new_w1": updated(v["w1"], product(turned(v["x"]), back), 12, rate, t, 16, 20),
-        "new_b1": updated(v["b1"], sums[0], 8, rate, t, 16, 20),
-        "new_w2": updated(v["w2"], product(turned(hidden), error), 16, rate, t, 16, 20),
-        "new_b2": updated(v["b2"], sums[1], 8, rate, t, 16, 20),
-    }
-
-
-def lora_step(v: Vector) -> Any:
-    rate, t = v["learning_rate"], v["profile"]["rate_shift"]
-    sx, sw, sa = (v["profile"][f"{name}_scale_bits"] for name in ("input", "weight", "activation"))
-    larger = max(sx, sa)
-    low = nested(lambda a: rescale(a, sx + sw - sa), product(v["x"], v["a"]))
-    parts = zip(product(v["x"], v["w1"]), product(low, v["b"]), strict=True)
-    z = [
-        [
-            rescale((p + b * 2**sx) * 2 ** (larger - sx) + q * 2 ** (larger - sa), larger + sw - sa)
-            for p, b, q in zip(row, v["b1"], more, strict=True)
-        ]
-        for row, more in parts
-    ]
-    hidden, mask = nested(lambda a: max(a, 0), z), nested(lambda a: int(a >= 1), z)
-    raw = nested(lambda a, m: a * m, product(output_error(v, hidden), turned(v["w2"])), mask)
-    back = nested(lambda a: rescale(a, 2 * sw), product(raw, turned(v["b"])))
-    return {
-        "new_a": updated(v["a"], product(turned(v["x"]), back), sx + 8, rate, t, 16, 20),
-        "new_b": updated(v["b"], product(turned(low), raw), sa + 8 + sw, rate, t, 16, 20),
-    }
 
 
 def clip(v: Vector) -> Any:
@@ -348,11 +201,8 @@ OPERATIONS: dict[str, Callable[[Vector], Any]] = {
     "cross_entropy_sum": cross_entropy_sum,
     "divide": lambda v: {"out": [divide(a, v["b"]) for a in v["a"]]},
     "error_and_gradient": error_and_gradient,
-    "hidden_error": hidden_error,
     "log2": lambda v: {"out": [log2(a, v["scale_bits"], v["result_scale_bits"]) for a in v["v"]]},
-    "lora_step": lora_step,
     "matmul": matmul,
-    "mlp_step": mlp_step,
     "mul": lambda v: {
         "out": nested(lambda a, c: rescale(a * c, v["shift"]), v["x"], [v["c"]] * len(v["x"]))
     },

@@ -129,17 +129,31 @@ class Bounds:
 
 
 def layer_bounds(head: Head) -> tuple[LayerBounds, ...]:
-    """Return what bounds an example's gradient of each of `head.blocks`."""
+    """Return what bounds an example's gradient of each of `head.blocks`, by declared widths."""
     found = {}
-    for outer in Bounds(head).outers:
-        block = outer.block
-        found[block] = LayerBounds(
-            activation=block.inputs * outer.left**2,
-            delta=block.outputs * outer.error**2,
+    for layer in head.layers:
+        width = "input_width" if layer.number == 1 else "hidden_width"
+        left = _half(head, width)
+        last = layer is head.layers[-1]
+        error = 1 << head.error_scale_bits if last else _half(head, "error_width")
+        if layer.trained:
+            found[layer.weight] = (left, error)
+        if layer.down is not None and layer.up is not None:
+            found[layer.down] = (left, _half(head, "error_width"))
+            found[layer.up] = (_half(head, "hidden_width"), error)
+    return tuple(
+        LayerBounds(
+            activation=block.inputs * found[block][0] ** 2,
+            delta=block.outputs * found[block][1] ** 2,
             one=1 << block.scale if block.bias else 0,
             scale_bits=block.scale + head.error_scale_bits + block.raw,
         )
-    return tuple(found[block] for block in head.blocks)
+        for block in head.blocks
+    )
+
+
+def _half(head: Head, name: str) -> int:
+    return 1 << (int(getattr(head, name)) - 1)
 
 
 def _rounded(bound: int, shift: int) -> int:
@@ -148,7 +162,7 @@ def _rounded(bound: int, shift: int) -> int:
 
 
 def _declared(head: Head, name: str, natural: int) -> int:
-    return min(1 << (int(getattr(head, name)) - 1), natural)
+    return min(_half(head, name), natural)
 
 
 def _names(head: Head, batch: int) -> Iterator[tuple[str, int]]:

@@ -175,13 +175,13 @@ class Head:
 
     @property
     def velocity_shift(self) -> int:
-        """The shift of the velocity's rounding (rule 12)."""
-        return MOMENTUM_BITS + (DECAY_BITS if self.decay else 0)
+        """The shift of the velocity's rounding; clipped gradients are fine enough (rule 12)."""
+        return MOMENTUM_BITS + (DECAY_BITS if self.decay and not self.clip else 0)
 
     def decay_shift(self, block: Block) -> int:
         """The shift of `decay` that gives its integer lambda in a velocity's sum (rule 12)."""
         scale = block.scale + self.error_scale_bits + self.clip_bits - self.weight_scale_bits
-        return scale + MOMENTUM_BITS + DECAY_BITS - DECAY_SCALE_BITS
+        return scale + self.velocity_shift - DECAY_SCALE_BITS
 
     def decay_factor(self, block: Block) -> int:
         """The integer lambda that a velocity's sum multiplies the weights by (rule 12)."""
