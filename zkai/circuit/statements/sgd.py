@@ -12,13 +12,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from zkai.circuit.builder import Builder
+from zkai.circuit.gadgets import clipping
 from zkai.circuit.gadgets.matmul import matmul
 from zkai.circuit.gadgets.range import require_bound, signed_width
 from zkai.circuit.gadgets.relu import rescale_relu
 from zkai.circuit.gadgets.rescale import rescale, rescale_bound, rescale_product
 from zkai.circuit.gadgets.softmax import Logits, logits, softmax
 from zkai.circuit.tensor import Tensor, concat
-from zkai.errors import InvalidInput
 from zkai.model.fixed_point import LOG2_E_NUMERATOR
 from zkai.model.head_layers import Block, Layer
 from zkai.model.heads import MOMENTUM_BITS, Head
@@ -78,15 +78,14 @@ def sgd_step(
     x (batch, features), targets (batch, classes) one-hot, rate c, frozen (frozen_size,) where the
     head has such weights; every operand range-checked.
     """
-    if head.clip:
-        raise InvalidInput(f"{builder.name}: clipped steps cannot be proven yet")
     network = Network(builder, head, weights.reshape(weights.size), frozen)
     made = _forward(network, x)
     with builder.at("softmax"):
         p = softmax(builder, made.logits, head.logit_scale_bits, head.error_scale_bits)
         error = p - targets * (1 << head.error_scale_bits)
     gradients = _backward(network, made, error)
-    return _update(network, velocity, gradients, rate)
+    factors = _clip_factors(network, gradients) if head.clip else None
+    return _update(network, velocity, gradients, rate, factors)
 
 
 # Forward --------------------------------------------------------------------------------------
@@ -184,17 +183,52 @@ def _error_below(
     return raw, rescale(builder, raw, sw, width, name)
 
 
+# Clipping -------------------------------------------------------------------------------------
+
+
+def _clip_factors(network: Network, gradients: Sequence[Gradient]) -> Tensor:
+    """Return each example's factor f, (batch,), from its gradient's norm (rule 17)."""
+    builder, head = network.builder, network.head
+    with builder.at("clipping"):
+        parts = [(g.left, g.error) for g in gradients]
+        norms = clipping.squared_norms(builder, head.norm_plan, parts)
+        return clipping.clip_factors(builder, norms, head.clip)
+
+
+@dataclass(frozen=True, eq=False)
+class Rates:
+    """What a step multiplies by: the rate c, factors f and c f of the examples, (batch, 1)."""
+
+    rate: Tensor
+    factors: Tensor | None
+    both: Tensor
+
+
+def _rates(network: Network, rate: Tensor, factors: Tensor | None) -> Rates:
+    if factors is None:
+        return Rates(rate, None, rate)
+    column = factors.reshape(factors.size, 1)
+    if not network.builder.commit or network.head.smooths:
+        return Rates(rate, column, column)
+    with network.builder.at("clipping"):
+        return Rates(rate, column, network.builder.multiply(rate, column, "rate times factor"))
+
+
 # Update ---------------------------------------------------------------------------------------
 
 
 def _update(
-    network: Network, velocity: Tensor | None, gradients: Sequence[Gradient], rate: Tensor
+    network: Network,
+    velocity: Tensor | None,
+    gradients: Sequence[Gradient],
+    rate: Tensor,
+    factors: Tensor | None,
 ) -> tuple[Tensor, Tensor | None]:
     head, before = network.head, None if velocity is None else velocity.reshape(velocity.size)
-    new, moved = list[Tensor](), list[Tensor]()
+    new, moved, rates = list[Tensor](), list[Tensor](), _rates(network, rate, factors)
     for gradient in gradients:
         with _at(network, gradient.block):
-            weights, step = _update_block(network, before, gradient, rate)
+            weights, step = _update_block(network, before, gradient, rates)
             new.append(weights.reshape(weights.size))
             moved.append(step.reshape(step.size))
     joined = concat(new).reshape(*head.shape)
@@ -207,7 +241,7 @@ def _at(network: Network, block: Block) -> AbstractContextManager[None]:
 
 
 def _update_block(
-    network: Network, velocity: Tensor | None, gradient: Gradient, rate: Tensor
+    network: Network, velocity: Tensor | None, gradient: Gradient, rates: Rates
 ) -> tuple[Tensor, Tensor]:
     """Return a trained matrix after the step, and what it went by: velocity or gradient."""
     builder, head, block = network.builder, network.head, gradient.block
@@ -216,7 +250,9 @@ def _update_block(
     early = builder.commit and not head.smooths and error.shape[0] <= block.inputs
     with builder.at("gradient"):
         if early:
-            error = builder.multiply(rate, error, "rate times error")
+            error = builder.multiply(rates.both, error, "rate times error")
+        elif rates.factors is not None:
+            error = builder.multiply(rates.factors, error, "clipped error")
         step = matmul(builder, gradient.left.transpose(), error)
         if block.bias:
             bias = error.sum(0).reshape(1, block.outputs) * (1 << block.scale)
@@ -229,7 +265,7 @@ def _update_block(
             before = None if velocity is None else block.of(velocity)
             step = _velocity(network, block, weights, before, step, error.shape[0])
     with builder.at("update"):
-        scaled = step if early else builder.multiply(rate, step, "rate times step")
+        scaled = step if early else builder.multiply(rates.rate, step, "rate times step")
         shift = head.update_shift(block)
         acc = weights * (1 << shift) - scaled
         name = "weights after the step"
