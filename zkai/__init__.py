@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zkai.errors import InvalidInput, ToolError, VerificationError, ZkaiError
     from zkai.model.calibrate import QuantConfig
     from zkai.model.export import export, load
-    from zkai.model.training import SoftmaxHead
+    from zkai.model.heads import LoraHead, MlpHead, SoftmaxHead
     from zkai.opening import Opening, UserState
     from zkai.pipeline import estimate, prove, setup, verify, verify_chain
     from zkai.proof.estimate import Estimate
@@ -32,11 +32,13 @@ _HOMES = {
     "Inference": "zkai.calibrated",
     "InvalidInput": "zkai.errors",
     "Keys": "zkai.proof.formats",
+    "LoraHead": "zkai.model.heads",
+    "MlpHead": "zkai.model.heads",
     "Opening": "zkai.opening",
     "Proof": "zkai.proof.formats",
     "ProvingKey": "zkai.proof.keys",
     "QuantConfig": "zkai.model.calibrate",
-    "SoftmaxHead": "zkai.model.training",
+    "SoftmaxHead": "zkai.model.heads",
     "ToolError": "zkai.errors",
     "TrainingStep": "zkai.circuit.statements.training_step",
     "UserState": "zkai.opening",
@@ -60,6 +62,8 @@ __all__ = [
     "Inference",
     "InvalidInput",
     "Keys",
+    "LoraHead",
+    "MlpHead",
     "Opening",
     "Proof",
     "ProvingKey",

@@ -14,7 +14,7 @@ import tomllib
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ from zkai.encoding import as_path, read_capped
 from zkai.errors import InvalidInput
 from zkai.model.calibrate import QuantConfig
 from zkai.model.export import load as load_model
-from zkai.model.training import MOMENTUM_BITS, SoftmaxHead
+from zkai.model.heads import MOMENTUM_BITS, Head, LoraHead, MlpHead, SoftmaxHead, field_names
+from zkai.model.training import weight_decay
 
 MAX_FILE_BYTES = 1 << 20
 MAX_SAMPLE_BYTES = 1 << 30
@@ -130,14 +131,18 @@ def _attached(top: _Table) -> SoftmaxHead:
             f"{table.where}: expected attach = true: the model is a backbone, and the head, with"
             " the weights of a training state, follows it"
         )
-    return _head(top, "attach")
+    head = _head(top, "attach")
+    if not isinstance(head, SoftmaxHead):
+        raise InvalidInput(f'{table.where}: only a head of kind "softmax" can be attached')
+    return head
 
 
+_HEAD_KEYS = ("statement", "format", "head", "momentum")
 _PRECISION = ("margin_bits", "activation_bits", "weight_bits")
 
 
 def _training_step(top: _Table, folder: Path) -> Statement:
-    top.only("statement", "format", "head", "batch", "steps", "loss", "learning_rate", "momentum")
+    top.only(*_HEAD_KEYS, "batch", "steps", "loss", "learning_rate", "weight_decay")
     top.choice("loss", ("softmax",), "softmax")
     return TrainingStep(
         _head(top),
@@ -149,12 +154,12 @@ def _training_step(top: _Table, folder: Path) -> Statement:
 
 
 def _genesis(top: _Table, folder: Path) -> Statement:
-    top.only("statement", "format", "head", "momentum")
+    top.only(*_HEAD_KEYS)
     return Genesis(_head(top), format=_format(top))
 
 
 def _apply_aggregate(top: _Table, folder: Path) -> Statement:
-    top.only("statement", "format", "head", "momentum")
+    top.only(*_HEAD_KEYS)
     return ApplyAggregate(_head(top), format=_format(top))
 
 
@@ -166,14 +171,31 @@ _READERS = {
 }
 
 
-def _head(top: _Table, *also: str) -> SoftmaxHead:
+_HEAD_KINDS: dict[str, type[Head]] = {"softmax": SoftmaxHead, "mlp": MlpHead, "lora": LoraHead}
+_NOT_IN_TABLE = ("momentum", "clip")
+_SEQUENCES = ("sizes", "adapted")
+
+
+def _head(top: _Table, *also: str) -> Head:
+    """Return the head of a file's [head] table, with momentum and weight decay from above it."""
     table = top.table("head")
-    names = [f.name for f in fields(SoftmaxHead) if f.name not in ("momentum", "decay", "clip")]
-    table.only(*names, *also)
-    if missing := [n for n in ("features", "classes") if n not in table.content]:
+    kind = _HEAD_KINDS[table.choice("kind", tuple(_HEAD_KINDS), "softmax")]
+    names = [name for name in field_names(kind) if name not in _NOT_IN_TABLE]
+    table.only("kind", *names, *also)
+    required = [f.name for f in fields(kind) if f.default is MISSING]
+    if missing := [name for name in required if name not in table.content]:
         raise InvalidInput(f"{table.where}: missing {', '.join(missing)}")
-    sizes = {name: table.integer(name) for name in names if name in table.content}
-    return SoftmaxHead(**sizes, momentum=_momentum(top.number("momentum", 0.0), top.where))
+    values: dict[str, Any] = {
+        name: table.integers(name) if name in _SEQUENCES else table.integer(name)
+        for name in names
+        if name in table.content
+    }
+    head = kind(**values, momentum=_momentum(top.number("momentum", 0.0), top.where))
+    if "weight_decay" not in top.content:
+        return head
+    if "decay" in table.content:
+        raise InvalidInput(f"{top.where}: give weight_decay, or decay in [head], not both")
+    return replace(head, decay=weight_decay(head, top.number("weight_decay"), top.integer("batch")))
 
 
 def _momentum(value: float, where: str) -> int:
@@ -272,6 +294,12 @@ class _Table:
         if isinstance(value, bool) or not isinstance(value, int):
             raise self._wrong(key, "an integer", value)
         return value
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        value = self._get(key, "a list of integers", ...)
+        if not isinstance(value, list) or not all(type(v) is int for v in value):
+            raise self._wrong(key, "a list of integers", value)
+        return tuple(value)
 
     def number(self, key: str, default: Any = ...) -> float:
         value = self._get(key, "a number", default)
