@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zkai.assignment import Destination
+    from zkai.beacon import Beacon, BeaconFile
     from zkai.calibrated import Inference
     from zkai.circuit.statements.apply_aggregate import ApplyAggregate
+    from zkai.circuit.statements.dataset import Dataset, DatasetShape
+    from zkai.circuit.statements.fork_terms import ForkTerms
     from zkai.circuit.statements.genesis import Genesis
+    from zkai.circuit.statements.skip_step import SkipStep
     from zkai.circuit.statements.training_step import TrainingStep
     from zkai.errors import InvalidInput, ToolError, VerificationError, ZkaiError
     from zkai.model.calibrate import QuantConfig
@@ -26,8 +30,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ApplyAggregate": "zkai.circuit.statements.apply_aggregate",
+    "Beacon": "zkai.beacon",
+    "BeaconFile": "zkai.beacon",
+    "Dataset": "zkai.circuit.statements.dataset",
+    "DatasetShape": "zkai.circuit.statements.dataset",
     "Destination": "zkai.assignment",
     "Estimate": "zkai.proof.estimate",
+    "ForkTerms": "zkai.circuit.statements.fork_terms",
     "Genesis": "zkai.circuit.statements.genesis",
     "Inference": "zkai.calibrated",
     "InvalidInput": "zkai.errors",
@@ -38,7 +47,8 @@ _HOMES = {
     "Proof": "zkai.proof.formats",
     "ProvingKey": "zkai.proof.keys",
     "QuantConfig": "zkai.model.calibrate",
-    "SoftmaxHead": "zkai.model.heads",
+    "SkipStep": "zkai.circuit.statements.skip_step",
+    "SoftmaxHead": "zkai.model.training",
     "ToolError": "zkai.errors",
     "TrainingStep": "zkai.circuit.statements.training_step",
     "UserState": "zkai.opening",
@@ -56,8 +66,13 @@ _HOMES = {
 
 __all__ = [
     "ApplyAggregate",
+    "Beacon",
+    "BeaconFile",
+    "Dataset",
+    "DatasetShape",
     "Destination",
     "Estimate",
+    "ForkTerms",
     "Genesis",
     "Inference",
     "InvalidInput",
@@ -68,6 +83,7 @@ __all__ = [
     "Proof",
     "ProvingKey",
     "QuantConfig",
+    "SkipStep",
     "SoftmaxHead",
     "ToolError",
     "TrainingStep",

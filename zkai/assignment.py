@@ -7,35 +7,34 @@ exact integers instead: `x_integers`, `weights_integers`, `update_integers`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from zkai.circuit.gadgets.range import signed_bound
+from zkai.beacon import beacon_values
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import (
     PublicValues,
     Statement,
-    check_names,
-    field_element,
-    int_tensor,
 )
+from zkai.circuit.statements.batch_order import order_values
 from zkai.circuit.statements.commitments import PUBLIC_SALT, model_id, new_salt
 from zkai.circuit.statements.context import Context
+from zkai.circuit.statements.fork_terms import TERMS, ForkTerms
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
+from zkai.circuit.statements.skip_step import SkipStep
 from zkai.circuit.statements.training_step import TrainingStep
-from zkai.encoding import FIELD_MODULUS, parse_decimal
 from zkai.errors import InvalidInput
-from zkai.model.fixed_point import MAX_WIDTH, IntArray, check_width, to_fixed
+from zkai.model.fixed_point import check_width
 from zkai.model.head_floats import initial_state
 from zkai.model.head_state import HeadState
 from zkai.model.heads import Head, LoraHead, SoftmaxHead
 from zkai.model.training import learning_rate
 from zkai.opening import Opening, UserState
+from zkai.reader import Reader, as_array, read_beacon, read_dataset, read_terms
 
 ZERO = bytes(32)
 
@@ -103,10 +102,12 @@ def complete(
     Raises InvalidInput, naming the value, for anything missing, unknown, of another shape or type,
     NaN or infinite, or out of range.
     """
-    reader = _Reader(statement.version, values)
+    reader = Reader(statement.version, values)
     state: UserState | None
     if isinstance(statement, TrainingStep):
         state, exact = _training_step(statement, reader)
+    elif isinstance(statement, SkipStep):
+        state, exact = _skip_step(statement, reader)
     elif isinstance(statement, Genesis):
         state, exact = _genesis(statement, reader)
     elif isinstance(statement, ApplyAggregate):
@@ -125,87 +126,63 @@ def complete(
     return Assignment(exact, public, _state_opening(statement, exact, public, state))
 
 
-class _Reader:
-    """Takes named values one by one, and refuses those that nobody took."""
-
-    def __init__(self, where: str, values: Mapping[str, Any]) -> None:
-        if not isinstance(values, Mapping):
-            raise InvalidInput(f"{where}: expected a mapping of names to values")
-        self.where = where
-        self._values = values
-        self._known: list[str] = []
-
-    def has(self, name: str) -> bool:
-        """Return whether the user gave a value of this name."""
-        return name in self._values
-
-    def take(self, name: str, what: str) -> Any:
-        """Return a value. Raises InvalidInput, saying what it is, if it is missing."""
-        self._known.append(name)
-        if name not in self._values:
-            raise InvalidInput(f"{self.where}: missing {name} ({what})")
-        return self._values[name]
-
-    def element(self, name: str, default: Callable[[], int]) -> int:
-        """Return a field element, given as an integer or a decimal string."""
-        self._known.append(name)
-        if name not in self._values:
-            return default()
-        value = self._values[name]
-        if isinstance(value, str):
-            return parse_decimal(value, f"{self.where}: {name}", FIELD_MODULUS)
-        return field_element(self.where, name, value)
-
-    def tensor(self, name: str, scale_bits: int, shape: tuple[int, ...]) -> IntArray:
-        """Return a tensor's integers, from real numbers or, exactly, from `name`_integers."""
-        exact = f"{name}_integers"
-        self._known.append(exact)
-        if exact in self._values:
-            if name in self._values:
-                raise InvalidInput(f"{self.where}: give {name} or {exact}, not both")
-            low, high = signed_bound(MAX_WIDTH)
-            return int_tensor(self.where, exact, self._values[exact], shape, low, high)
-        value = self.take(name, f"real numbers, shape {shape}")
-        integers = to_fixed(as_array(f"{self.where}: {name}", value), scale_bits, name)
-        if integers.shape != shape:
-            raise InvalidInput(
-                f"{self.where}: {name}: expected shape {shape}, got {integers.shape}"
-            )
-        return integers
-
-    def finish(self) -> None:
-        """Return None if every value was taken. Raises InvalidInput naming the others."""
-        check_names(self.where, self._values, (), self._known)
-
-
-def as_array(where: str, value: Any) -> npt.NDArray[Any]:
-    """Return a value as an array. Raises InvalidInput, naming it, for ragged lists."""
-    try:
-        return np.asarray(value)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise InvalidInput(f"{where}: expected lists of numbers of equal lengths") from error
-
-
-def _training_step(statement: TrainingStep, reader: _Reader) -> tuple[UserState, dict[str, Any]]:
+def _training_step(statement: TrainingStep, reader: Reader) -> tuple[UserState, dict[str, Any]]:
     head, rows = statement.head, statement.steps * statement.batch
     state = _old_state(head, reader)
-    exact = _state_values(state)
+    if reader.has("learning_rate"):
+        rate = reader.take("learning_rate", "a number")
+        given = {"learning_rate": learning_rate(head, rate, statement.batch)}
+    else:
+        given = {}
+    if statement.dataset is not None:
+        return _ordered_step(statement, reader, state, given)
+    exact = _state_values(state) | given
     exact["x"] = reader.tensor("x", head.input_scale_bits, (rows, head.features))
     check_width(exact["x"], head.input_width, "x")
     exact["labels"] = as_array(
         f"{reader.where}: labels", reader.take("labels", f"integers, shape ({rows},)")
     )
-    if reader.has("learning_rate"):
-        rate = reader.take("learning_rate", "a number")
-        exact["learning_rate"] = learning_rate(head, rate, statement.batch)
     for name in ("new_salt", "batch_salt"):
         exact[name] = reader.element(name, new_salt)
     return state, exact
 
 
-def _apply_aggregate(
-    statement: ApplyAggregate, reader: _Reader
+def _ordered_step(
+    statement: TrainingStep, reader: Reader, state: UserState, given: dict[str, Any]
 ) -> tuple[UserState, dict[str, Any]]:
+    """Return a step's values on the rows that its fork's beacon draws from the dataset."""
+    terms, state = _terms(reader, state)
+    dataset, beacon = read_dataset(reader), read_beacon(reader)
+    values = beacon_values(beacon, terms, state.step, statement.steps)
+    exact = _state_values(state) | given
+    exact |= order_values(dataset, terms, values, state.step, statement.batch)
+    del exact["fork"]
+    exact["new_salt"] = reader.element("new_salt", new_salt)
+    return state, exact
+
+
+def _skip_step(statement: SkipStep, reader: Reader) -> tuple[UserState, dict[str, Any]]:
+    terms, state = _terms(reader, _old_state(statement.head, reader))
+    exact = _state_values(state) | {name: getattr(terms, name) for name in TERMS}
+    del exact["fork"]
+    exact["new_salt"] = reader.element("new_salt", new_salt)
+    return state, exact
+
+
+def _terms(reader: Reader, state: UserState) -> tuple[ForkTerms, UserState]:
+    """Return the fork's terms, and the state in their fork.
+
+    Raises InvalidInput for a state of another fork.
+    """
+    terms = read_terms(reader)
+    if not (reader.has("state") or reader.has("fork")):
+        return terms, replace(state, fork=terms.fork)
+    if state.fork != terms.fork:
+        raise InvalidInput(f"{reader.where}: terms: not those of the state's fork")
+    return terms, state
+
+
+def _apply_aggregate(statement: ApplyAggregate, reader: Reader) -> tuple[UserState, dict[str, Any]]:
     head = statement.head
     state = _old_state(head, reader)
     exact = _state_values(state)
@@ -214,14 +191,14 @@ def _apply_aggregate(
     return state, exact
 
 
-def _genesis(statement: Genesis, reader: _Reader) -> tuple[UserState, dict[str, Any]]:
+def _genesis(statement: Genesis, reader: Reader) -> tuple[UserState, dict[str, Any]]:
     head = statement.head
     weights = _weights(head, reader)
     salt = reader.element("model_salt", lambda: PUBLIC_SALT)
     exact: dict[str, Any] = {
         "weights": weights.weights,
         "model_salt": salt,
-        "fork": reader.element("fork", lambda: 0),
+        "fork": _new_fork(reader),
         "secret": _secret(reader),
         "new_salt": reader.element("new_salt", new_salt),
     }
@@ -234,7 +211,17 @@ def _genesis(statement: Genesis, reader: _Reader) -> tuple[UserState, dict[str, 
     return state, exact
 
 
-def _weights(head: Head, reader: _Reader) -> HeadState:
+def _new_fork(reader: Reader) -> int:
+    """Return a new fork's number: that of its terms, or one that is given."""
+    if not reader.has("terms"):
+        return reader.element("fork", lambda: 0)
+    fork = read_terms(reader).fork
+    if reader.element("fork", lambda: fork) != fork:
+        raise InvalidInput(f"{reader.where}: fork: another than the terms'")
+    return fork
+
+
+def _weights(head: Head, reader: Reader) -> HeadState:
     """Return base weights with zero velocity, from real numbers or integers.
 
     Real weights: of a SoftmaxHead (features, classes) and a bias; of other heads lists of pairs,
@@ -269,7 +256,7 @@ def _layout(head: Head) -> str:
     return "a list of (weight, bias) pairs, one for each layer, as torch's Linear keeps them"
 
 
-def _secret(reader: _Reader) -> int:
+def _secret(reader: Reader) -> int:
     """Return the user's secret, drawn at random unless it is given.
 
     Raises InvalidInput for one so small that it cannot have been drawn at random: the user's
@@ -284,7 +271,7 @@ def _secret(reader: _Reader) -> int:
     return secret
 
 
-def _old_state(head: Head, reader: _Reader) -> UserState:
+def _old_state(head: Head, reader: Reader) -> UserState:
     """Return the state that a step starts from: a given one, or a new fork's from weights."""
     if reader.has("state"):
         value = reader.take("state", "a state")
@@ -327,7 +314,7 @@ def _state_values(state: UserState) -> dict[str, Any]:
     return values
 
 
-def _inference(statement: Inference, reader: _Reader) -> tuple[UserState | None, dict[str, Any]]:
+def _inference(statement: Inference, reader: Reader) -> tuple[UserState | None, dict[str, Any]]:
     graph, state = statement.graph, None
     exact: dict[str, Any] = {}
     for name in graph.inputs:
@@ -361,13 +348,13 @@ def _tensor_opening(
 
 
 def _state_opening(
-    statement: TrainingStep | Genesis | ApplyAggregate,
+    statement: TrainingStep | SkipStep | Genesis | ApplyAggregate,
     exact: Mapping[str, Any],
     public: PublicValues,
     old: UserState,
 ) -> Opening:
     """Return what opens the proof's commitments, the new state included."""
-    steps = {TrainingStep: getattr(statement, "steps", 0), ApplyAggregate: 1}
+    steps = {TrainingStep: getattr(statement, "steps", 0), ApplyAggregate: 1, SkipStep: 1}
     new = replace(
         old,
         values=statement.new_state(exact),

@@ -23,15 +23,16 @@ from typing import Any
 
 from zkai import advice
 from zkai.assignment import Destination, complete
+from zkai.beacon import Beacon
 from zkai.calibrated import Inference
 from zkai.circuit.r1cs import Circuit
 from zkai.circuit.statements import inference
-from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import COMMIT, PLAIN, Statement
-from zkai.circuit.statements.genesis import Genesis
+from zkai.circuit.statements.fork_terms import ForkTerms
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import as_path
 from zkai.errors import InvalidInput, VerificationError
+from zkai.history import History
 from zkai.model.error_bound import quantization_report
 from zkai.model.heads import Head
 from zkai.opening import Opening
@@ -382,6 +383,8 @@ def verify_chain(
     production: bool = False,
     trusted_digests: Collection[bytes | str] = (),
     destination: Destination | None = None,
+    terms: ForkTerms | None = None,
+    beacon: Beacon | None = None,
     progress: ProgressCallback | None = None,
 ) -> None:
     """Return None if the proofs are one fork's history from its genesis on, without a gap.
@@ -389,7 +392,9 @@ def verify_chain(
     `keys` maps a statement's version to its key. For a history in two formats it is a list of keys:
     a proof's is the one that it names among those of its statement and format. Each proof must
     verify; the first is a genesis; each old state is the last new state; user, model and fork never
-    change. Step numbers are part of the states, so the states' links leave no room for a gap.
+    change. Step numbers are part of the states, so the states' links leave no room for a gap. A
+    fork with terms may skip as many steps as they say; give its `terms` and `beacon` to check that
+    every training proof took the rows that the beacon draws.
 
     Raises VerificationError naming the proof's place and what is wrong; InvalidInput for what is
     no proof.
@@ -397,8 +402,12 @@ def verify_chain(
     report = reporter(progress)
     _check_type("proofs", proofs, Iterable)
     _check_keys(keys)
+    if terms is not None:
+        _check_type("terms", terms, ForkTerms)
+    if beacon is not None:
+        _check_type("beacon", beacon, Beacon)
     history = list(proofs)
-    last: Proof | None = None
+    chain = History(terms, beacon)
     for place, proof in enumerate(history):
         _check_type(f"proof {place}", proof, Proof)
         report("verify the history", place / len(history))
@@ -410,11 +419,10 @@ def verify_chain(
                 trusted_digests=trusted_digests,
                 destination=destination,
             )
-            _check_link(last, proof)
+            chain.add(proof)
         except VerificationError as error:
             raise VerificationError(f"proof {place} ({proof.statement}): {error}") from error
-        last = proof
-    if last is None:
+    if chain.last is None:
         raise VerificationError("the history is empty; it starts with a genesis proof")
     report("verify the history", 1.0)
 
@@ -444,29 +452,3 @@ def _key_for(
     if not given:
         raise VerificationError(f"no key was given for {proof.statement} ({proof.FORMAT})")
     return next((key for key in given if key.digest == proof.vk_digest), given[0])
-
-
-_LINKS = {
-    Genesis.version: ("user", "model", "fork", "new_state"),
-    TrainingStep.version: ("user", "model", "fork", "old_state", "new_state"),
-    ApplyAggregate.version: ("user", "model", "fork", "old_state", "new_state"),
-}
-"""The statements that a history consists of, and the public signals that link them."""
-
-
-def _check_link(last: Proof | None, proof: Proof) -> None:
-    if proof.statement not in _LINKS:
-        raise VerificationError(f"a history consists of {', '.join(_LINKS)}")
-    if missing := [name for name in _LINKS[proof.statement] if name not in proof.public]:
-        raise VerificationError(f"it has no public signal {missing[0]}")
-    if last is None:
-        if proof.statement != Genesis.version:
-            raise VerificationError(f"a history starts with {Genesis.version}")
-        return
-    if proof.statement == Genesis.version:
-        raise VerificationError("a second genesis in one history")
-    for name in ("user", "model", "fork"):
-        if proof.public[name] != last.public[name]:
-            raise VerificationError(f"{name} is not that of the proof before")
-    if proof.public["old_state"] != last.public["new_state"]:
-        raise VerificationError("old_state is not the new_state of the proof before: a gap")

@@ -20,7 +20,7 @@ from zkai.model.training import SoftmaxHead
 
 ROOT = Path(__file__).parents[2]
 CIRCUITS = ROOT / "circuits"
-NAMES = ("training_step", "genesis", "apply_aggregate", "inference")
+NAMES = ("training_step", "skip_step", "genesis", "apply_aggregate", "inference")
 FORMATS = {"zkai.shapes/1", "zkai.statement-vectors/1"}
 
 
@@ -76,7 +76,9 @@ def vector_files():
 
 
 def value_of(value):
-    """A vector's scalar is a decimal string, a tensor is a list of integers."""
+    """A scalar is a decimal string, a tensor a list of integers; elements are a list of strings."""
+    if isinstance(value, list) and value and isinstance(value[0], str):
+        return [int(v) for v in value]
     return np.array(value, np.int64) if isinstance(value, list) else int(value)
 
 

@@ -12,8 +12,10 @@ import numpy as np
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import COMMIT, Statement
 from zkai.circuit.statements.bound_head import attach_head
+from zkai.circuit.statements.dataset import DatasetShape
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
+from zkai.circuit.statements.skip_step import SkipStep
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import FIELD_MODULUS, hex32
 from zkai.model import quant_graph as q
@@ -132,6 +134,10 @@ SHAPES: dict[str, dict[str, Callable[[], Statement]]] = {
         "5x3, batch 4": lambda: TrainingStep(SMALL, 4),
         "5x3, batch 4, momentum": lambda: TrainingStep(SMALL_MOMENTUM, 4),
         "5x3, batch 4, 2 steps": lambda: TrainingStep(SMALL, 4, 2),
+        "5x3, batch 4, dataset": lambda: TrainingStep(SMALL, 4, dataset=DatasetShape(4, 2)),
+        "5x3, batch 2, 2 steps, dataset": lambda: TrainingStep(
+            SMALL, 2, 2, dataset=DatasetShape(4, 1)
+        ),
         "64x10, batch 32, digits": lambda: TrainingStep(DIGITS, 32),
         "64x10, batch 32": lambda: TrainingStep(WIDE, 32),
         "64x10, batch 32, momentum": lambda: TrainingStep(replace(WIDE, momentum=230), 32),
@@ -141,9 +147,21 @@ SHAPES: dict[str, dict[str, Callable[[], Statement]]] = {
             DIGITS, 32, format=COMMIT
         ),
         "64x10, batch 32, commitment round": lambda: TrainingStep(WIDE, 32, format=COMMIT),
+        "64x10, batch 32, dataset of 56 x 32 rows, commitment round": lambda: TrainingStep(
+            WIDE, 32, format=COMMIT, dataset=DatasetShape(6, 32)
+        ),
+        "64x10, batch 32, dataset of 1,797 rows, commitment round": lambda: TrainingStep(
+            WIDE, 32, format=COMMIT, dataset=DatasetShape(11)
+        ),
         "64x10, batch 32, momentum, commitment round": lambda: TrainingStep(
             replace(WIDE, momentum=230), 32, format=COMMIT
         ),
+    },
+    "skip_step": {
+        "5x3": lambda: SkipStep(SMALL),
+        "5x3, momentum": lambda: SkipStep(SMALL_MOMENTUM),
+        "64x10": lambda: SkipStep(WIDE),
+        "64x10, commitment round": lambda: SkipStep(WIDE, COMMIT),
     },
     "genesis": {
         "5x3": lambda: Genesis(SMALL),

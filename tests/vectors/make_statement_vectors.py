@@ -21,8 +21,12 @@ from zkai.circuit.gadgets.range import OVERFLOW
 from zkai.circuit.r1cs import Circuit
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import Statement
+from zkai.circuit.statements.batch_order import order_values
+from zkai.circuit.statements.dataset import Dataset
+from zkai.circuit.statements.fork_terms import TERMS, ForkTerms
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
+from zkai.circuit.statements.skip_step import SkipStep
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import to_limbs, write_atomic
 from zkai.errors import InvalidInput, VerificationError
@@ -134,8 +138,67 @@ def changed(tensor: IntArray, value: int, place: int = 0) -> IntArray:
     return result
 
 
+def ordered_vectors(statement: TrainingStep) -> list[Vector]:
+    """Steps on a dataset, honest and not."""
+    head, shape = statement.head, statement.dataset
+    assert shape is not None
+    n = 10 * shape.rows_per_leaf
+    x, y = integers("rows", (n, head.features), -16, 16), integers("row labels", (n,), 0, 2)
+    dataset = Dataset(shape.schema(head), x, y, element("dataset salt"))
+    terms = ForkTerms(
+        dataset.root, n, dataset.schema.digest, element("source"), 100, 3, 2, element("nonce")
+    )
+    beacon = [element(f"beacon {i}") for i in range(statement.steps)]
+    honest: dict[str, Any] = {"weights": weights_of(head), "learning_rate": 3, "step": 7}
+    honest |= numbers("model", "context", "secret", "old_salt", "new_salt")
+    honest |= order_values(dataset, terms, beacon, 7, statement.batch)
+    order = "batch/order" if statement.steps == 1 else "batch/order 2"
+    salts, paths = honest["leaf_salts"], honest["paths"]
+    forgeries = [
+        Forgery("a row that is not the dataset's", inputs={"x": changed(honest["x"], 17)}),
+        Forgery(
+            "a label that is not the row's",
+            inputs={"labels": changed(honest["labels"], (int(honest["labels"][0]) + 1) % 3)},
+        ),
+        Forgery("rows that pack alike", inputs={"x": moved(honest["x"], head.input_width)}),
+        Forgery("rows in another order", inputs={"x": honest["x"][::-1].copy()}),
+        Forgery("another leaf's salt", inputs={"leaf_salts": [salts[1], *salts[1:]]}),
+        Forgery("another path", inputs={"paths": [*paths[:-1], element("other")]}),
+        Forgery("another index", hint=(f"{order}/index", 0, 1)),
+        Forgery("another word of the hash", hint=(f"{order}/words", 0, 1)),
+        Forgery("a size that leaves rows out", inputs={"leaves": 9}),
+        Forgery("no leaves", inputs={"leaves": 0}),
+        Forgery("a size beyond the tree", values={"size": (16 * shape.rows_per_leaf) * 2}),
+        Forgery("no rounds per step", inputs={"rounds_per_step": 0}),
+        Forgery("other skips", inputs={"max_skips": 3}),
+    ]
+    signals = ("old_state", "new_state", "beacon", "beacon_round", "user", "model", "fork", "step")
+    forgeries += [Forgery(f"another {name}", signal=(name, element("other"))) for name in signals]
+    return vectors(statement, honest, forgeries)
+
+
+def skip_vectors(statement: SkipStep) -> list[Vector]:
+    """Skips, honest and not."""
+    state = state_of(statement.head)
+    honest: dict[str, Any] = {"weights": state.weights, "step": 7}
+    honest |= numbers("model", "context", "secret", "old_salt", "new_salt", *TERMS)
+    honest |= {"size": 20, "first_round": 100, "rounds_per_step": 3, "max_skips": 2}
+    if state.velocity is not None:
+        honest["velocity"] = state.velocity
+    w = honest["weights"]
+    forgeries = [
+        Forgery("weight out of width", values={"weights": changed(w, 1 << 19)}),
+        Forgery("step beyond 32 bits", inputs={"step": 1 << 32}),
+    ]
+    signals = ("old_state", "new_state", "max_skips", "user", "model", "fork", "step", "context")
+    forgeries += [Forgery(f"another {name}", signal=(name, element("other"))) for name in signals]
+    return vectors(statement, honest, forgeries)
+
+
 def training_vectors(statement: TrainingStep) -> list[Vector]:
     """Steps, honest and not."""
+    if statement.dataset is not None:
+        return ordered_vectors(statement)
     head, rows = statement.head, statement.batch * statement.steps
     state = state_of(head)
     honest: dict[str, Any] = {
@@ -266,8 +329,15 @@ def inference_vectors(statement: Inference) -> list[Vector]:
 VECTORS: dict[str, tuple[Callable[[Any], list[Vector]], tuple[str, ...]]] = {
     "training_step": (
         training_vectors,
-        ("5x3, batch 4", "5x3, batch 4, momentum", "5x3, batch 4, 2 steps"),
+        (
+            "5x3, batch 4",
+            "5x3, batch 4, momentum",
+            "5x3, batch 4, 2 steps",
+            "5x3, batch 4, dataset",
+            "5x3, batch 2, 2 steps, dataset",
+        ),
     ),
+    "skip_step": (skip_vectors, ("5x3", "5x3, momentum")),
     "genesis": (genesis_vectors, ("5x3", "5x3, momentum")),
     "apply_aggregate": (aggregate_vectors, ("5x3", "5x3, momentum")),
     "inference": (

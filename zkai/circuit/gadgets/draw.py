@@ -1,6 +1,6 @@
 """Indices drawn by hashes: a batch's order, natively and as constraints.
 
-For a seed of field elements (circuits/README.md, rule 17):
+For a seed of field elements (circuits/README.md, "Drawn rows"):
 
     h_j = hash_elements("zkai/draw/1", [*seed, j])      for j = 0, 1, ...
     h_j = w_3j + 2^64 w_(3j+1) + 2^128 w_(3j+2) + 2^192 top_j,    0 <= top_j < floor(r / 2^192)

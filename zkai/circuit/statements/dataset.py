@@ -12,9 +12,12 @@ the packed integers are; its digest is committed beside the root, and so is the 
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,12 +33,25 @@ from zkai.circuit.gadgets.merkle import (
 from zkai.circuit.gadgets.packing import integers_per_element, pack, pack_gadget
 from zkai.circuit.gadgets.poseidon import hash_many
 from zkai.circuit.gadgets.range import signed_bound
-from zkai.circuit.statements.base import digest_of, int_tensor, integer
+from zkai.circuit.statements.base import check_names, digest_of, int_tensor, integer
 from zkai.circuit.statements.commitments import LABEL_BITS
 from zkai.circuit.tensor import Field, Ints, Tensor, as_tensor, concat
-from zkai.encoding import Limbs, from_limbs, to_limbs
+from zkai.encoding import (
+    FIELD_MODULUS,
+    Limbs,
+    as_path,
+    from_limbs,
+    load_json,
+    parse_decimal,
+    read_capped,
+    to_limbs,
+    write_atomic,
+)
 from zkai.errors import InvalidInput
 from zkai.model.heads import MAX_CLASSES, Head
+
+FORMAT = "zkai.dataset/1"
+MAX_BYTES = 1 << 31
 
 LEAF_SALT = "zkai/leaf-salt/1"
 
@@ -222,6 +238,44 @@ class Dataset:
             "leaf_salts": from_limbs(self._salts(leaves)),
             "paths": [v for i in leaves.tolist() for v in self.tree.path(i)],
         }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the dataset with its salt as JSON values: its owner's secret."""
+        return {
+            "format": FORMAT,
+            "schema": self.schema.describe(),
+            "salt": str(self.salt),
+            "x": self.x.tolist(),
+            "labels": self.labels.tolist(),
+        }
+
+    def write(self, path: Path | str) -> None:
+        """Write the dataset where nothing is yet, readable by its owner alone.
+
+        Raises InvalidInput if `path` exists, since it may hold another commitment's only opening.
+        """
+        if os.path.lexists(as_path(path)):
+            raise InvalidInput(f"{path}: exists, and may hold the only copy of a dataset's salt")
+        write_atomic(path, json.dumps(self.to_json()).encode("ascii") + b"\n", mode=0o600)
+
+    @staticmethod
+    def from_json(value: Any, where: str) -> Dataset:
+        """Parse `to_json`'s form. Raises InvalidInput, naming the field, for anything else."""
+        check_names(where, value, ["format", "schema", "salt", "x", "labels"])
+        if value["format"] != FORMAT:
+            raise InvalidInput(f"{where}: format {value['format']!r}, expected {FORMAT!r}")
+        check_names(f"{where}: schema", value["schema"], tuple(_SCHEMA_RANGES))
+        salt = parse_decimal(value["salt"], f"{where}: salt", FIELD_MODULUS)
+        schema = Schema(**value["schema"])
+        try:
+            return Dataset(schema, value["x"], value["labels"], salt)
+        except InvalidInput as error:
+            raise InvalidInput(f"{where}: {error}") from error
+
+    @staticmethod
+    def from_path(path: Path | str) -> Dataset:
+        """Read a dataset's file. Raises InvalidInput, naming file and field."""
+        return Dataset.from_json(load_json(read_capped(path, MAX_BYTES), str(path)), str(path))
 
     def _salts(self, leaves: Ints) -> Limbs:
         places = np.zeros((len(leaves), 4), np.uint64)

@@ -10,12 +10,13 @@ from zkai.circuit.statements.base import PLAIN, Statement, check_names
 from zkai.circuit.statements.dataset import DatasetShape
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
+from zkai.circuit.statements.skip_step import SkipStep
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.errors import InvalidInput
 from zkai.model.heads import HEADS, UNSAID, field_names
 
 STATEMENTS: dict[str, type[Statement]] = {
-    kind.version: kind for kind in (TrainingStep, Genesis, ApplyAggregate, Inference)
+    kind.version: kind for kind in (TrainingStep, SkipStep, Genesis, ApplyAggregate, Inference)
 }
 
 
@@ -32,6 +33,7 @@ def from_description(description: Mapping[str, Any]) -> Statement:
         TrainingStep.version: ("batch", "steps", "loss"),
         Genesis.version: (),
         ApplyAggregate.version: (),
+        SkipStep.version: (),
     }
     if version not in keys:
         raise InvalidInput(f"unknown statement {version!r}; known: {', '.join(STATEMENTS)}")
@@ -40,6 +42,8 @@ def from_description(description: Mapping[str, Any]) -> Statement:
     head, proof_format = _head(version, description["head"]), description.get("format", PLAIN)
     if version == Genesis.version:
         return Genesis(head, proof_format)
+    if version == SkipStep.version:
+        return SkipStep(head, proof_format)
     if version == ApplyAggregate.version:
         return ApplyAggregate(head, proof_format)
     batch, steps = description["batch"], description["steps"]
