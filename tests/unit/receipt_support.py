@@ -17,11 +17,15 @@ PLACE = Place(7, bytes(31) + b"\x05", bytes(31) + b"\x09")
 HEAD = zkai.SoftmaxHead(features=2, classes=2)
 
 
-@functools.cache
 def signer(
     name: str = "issuer", alg: str = "ML-DSA-65", implementation: str = "pyca"
 ) -> PrivateKey:
     """A key that lasts as long as the test run."""
+    return _signer(name, alg, implementation)
+
+
+@functools.cache
+def _signer(name: str, alg: str, implementation: str) -> PrivateKey:
     return generate(alg, implementation)
 
 

@@ -152,6 +152,16 @@ class Log:
         self.store.add_checkpoint(size, map_root, note.to_bytes())
         return note
 
+    def replace_note(self, checkpoint: Checkpoint, note: Note) -> None:
+        """Keep another note of a checkpoint that is kept here, within a transaction.
+
+        Raises VerificationError if its text is not the one kept.
+        """
+        kept = self.store.checkpoint(checkpoint.size)
+        if kept is None or Note.from_bytes(kept[2]).text != note.text:
+            raise VerificationError("log: this is no checkpoint of this log")
+        self.store.add_checkpoint(checkpoint.size, checkpoint.map_root, note.to_bytes())
+
     def prove_entry(self, index: int, size: int | None = None) -> InclusionProof:
         """Return an entry's proof under the latest checkpoint, or that of a size.
 

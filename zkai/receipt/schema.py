@@ -34,9 +34,12 @@ def load(name: str) -> Schema:
     return schema
 
 
-def check(value: Any, schema: Schema, where: str) -> None:
-    """Return None if `value` is of `schema`. Raises InvalidInput, naming the field."""
-    _check(value, schema, where, schema)
+def check(value: Any, schema: Schema, where: str, definition: str | None = None) -> None:
+    """Return None if `value` is of `schema`, or of one of its definitions.
+
+    Raises InvalidInput, naming the field.
+    """
+    _check(value, schema if definition is None else schema["$defs"][definition], where, schema)
 
 
 def _check(value: Any, schema: Schema, where: str, root: Schema) -> None:

@@ -1,0 +1,188 @@
+"""A ledger as static files that anyone can serve, fetch and check (C2SP tlog-tiles).
+
+    checkpoint                      the latest, with its cosignatures
+    tile/<level>/<n>[.p/<width>]    hashes
+    tile/entries/<n>[.p/<width>]    entries, each after its length in two bytes
+    proof/<sha256>.json             the proofs that receipts name
+    ledger.json                     {"format": "zkai.ledger/1", "rules", "trust"}: see entry 0
+
+Only what the checkpoint covers is written. `replay` reads such a folder and believes none of it.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from zkai.encoding import load_json, read_capped, write_atomic
+from zkai.errors import InvalidInput, VerificationError
+from zkai.ledger.checkpoint import Checkpoint, LogPolicy
+from zkai.ledger.ledger import Ledger, Submission, begin
+from zkai.ledger.log import TILE, TILE_HEIGHT
+from zkai.ledger.note import MAX_NOTE, Note
+from zkai.ledger.records import Record, parse_entry
+from zkai.proof.jsonform import expect_fields
+from zkai.proof.keys import MAX_PROOF_BYTES
+from zkai.receipt.statement import Receipt
+from zkai.receipt.trust import TrustStore
+
+FORMAT = "zkai.ledger/1"
+MAX_RULES = 256 << 20
+MAX_BUNDLE = TILE * (2 + 65535)
+
+
+def tile_name(index: int) -> str:
+    """Return a tile's number as path elements of three digits: 1234067 is x001/x234/067."""
+    text = f"{index % 1000:03}"
+    while index := index // 1000:
+        text = f"x{index % 1000:03}/{text}"
+    return text
+
+
+def export(ledger: Ledger, folder: Path) -> Checkpoint:
+    """Write a ledger, up to its latest checkpoint, into a folder that exists.
+
+    Raises InvalidInput if there is no checkpoint, or a file cannot be written.
+    """
+    kept = ledger.store.checkpoint()
+    if kept is None:
+        raise InvalidInput("ledger: there is no checkpoint; make one first")
+    note = Note.from_bytes(kept[2])
+    checkpoint = Checkpoint.from_text(note.text)
+    _write_tiles(ledger, folder, checkpoint.size)
+    for start in range(0, checkpoint.size, TILE):
+        entries = list(ledger.store.entries(start, min(start + TILE, checkpoint.size)))
+        data = b"".join(len(entry).to_bytes(2, "big") + entry for entry in entries)
+        _write(folder / "tile/entries", start // TILE, len(entries), data)
+        for entry in entries:
+            _write_proof(ledger, folder, entry)
+    rules = {
+        "format": FORMAT,
+        "rules": ledger.admission.rules,
+        "trust": ledger.admission.trust("trust_0").to_json(),
+    }
+    write_atomic(folder / "ledger.json", json.dumps(rules, indent=1).encode() + b"\n")
+    write_atomic(folder / "checkpoint", note.to_bytes())
+    return checkpoint
+
+
+def _write_tiles(ledger: Ledger, folder: Path, size: int) -> None:
+    level, count = 0, size
+    while count:
+        for index in range((count + TILE - 1) // TILE):
+            high = min((index + 1) * TILE, count)
+            leaves = ledger.store.leaves(level, index * TILE, high)
+            _write(folder / f"tile/{level}", index, len(leaves), b"".join(leaves))
+        level, count = level + 1, count >> TILE_HEIGHT
+
+
+def _write(folder: Path, index: int, width: int, data: bytes) -> None:
+    path = folder / tile_name(index)
+    if width < TILE:
+        path = path.with_name(f"{path.name}.p") / str(width)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, data)
+
+
+def _write_proof(ledger: Ledger, folder: Path, entry: bytes) -> None:
+    digest = proof_digest(parse_entry(entry))
+    if digest is None:
+        return
+    data = ledger.store.blob(digest)
+    if data is None:
+        raise InvalidInput(f"ledger: the proof {digest.hex()} is missing")
+    (folder / "proof").mkdir(exist_ok=True)
+    write_atomic(folder / f"proof/{digest.hex()}.json", data)
+
+
+def proof_digest(record: Receipt | Record) -> bytes | None:
+    """Return the SHA-256 of the proof file that a receipt names, None without one."""
+    if not isinstance(record, Receipt) or record.predicate["proof"] is None:
+        return None
+    return bytes.fromhex(record.statement["subject"][0]["digest"]["sha256"])
+
+
+def read_entries(folder: Path, size: int) -> Iterator[bytes]:
+    """Yield the entries of an export. Raises InvalidInput, naming the file, if one is malformed."""
+    for start in range(0, size, TILE):
+        width = min(TILE, size - start)
+        path = folder / "tile/entries" / tile_name(start // TILE)
+        if width < TILE:
+            path = path.with_name(f"{path.name}.p") / str(width)
+        data, at, count = read_capped(path, MAX_BUNDLE), 0, 0
+        while at < len(data):
+            length = int.from_bytes(data[at : at + 2], "big")
+            if at + 2 + length > len(data) or count == width:
+                raise InvalidInput(f"{path}: not {width} entries with their lengths")
+            yield data[at + 2 : at + 2 + length]
+            at, count = at + 2 + length, count + 1
+        if count != width:
+            raise InvalidInput(f"{path}: holds {count} entries, expected {width}")
+
+
+def verify_export(folder: Path, policy: LogPolicy) -> Checkpoint:
+    """Return the checkpoint of an export after admitting every entry anew.
+
+    Every signature, every proof, every chain of states, the root and the map's root. The rules are
+    the export's own: entry 0, which the operator signed, states them, and the caller should look
+    at them too.
+
+    Raises VerificationError or InvalidInput with the first thing that does not hold.
+    """
+    note = Note.from_bytes(read_capped(folder / "checkpoint", MAX_NOTE), str(folder / "checkpoint"))
+    checkpoint, _ = policy.verify(note)
+    where = str(folder / "ledger.json")
+    value = load_json(read_capped(folder / "ledger.json", MAX_RULES), where)
+    expect_fields(value, ("format", "rules", "trust"), where)
+    if value["format"] != FORMAT:
+        raise InvalidInput(f"{where}: format {str(value['format'])[:40]!r}, expected {FORMAT!r}")
+    with tempfile.TemporaryDirectory(prefix="zkai-replay-") as scratch:
+        ledger = replay(
+            Path(scratch) / "ledger.db",
+            value,
+            read_entries(folder, checkpoint.size),
+            folder / "proof",
+            policy,
+        )
+        try:
+            if (ledger.log.root(checkpoint.size), ledger.log.map_root) != (
+                checkpoint.root,
+                checkpoint.map_root,
+            ):
+                raise VerificationError("ledger: the entries do not give the checkpoint's roots")
+        finally:
+            ledger.close()
+    return checkpoint
+
+
+def replay(
+    path: Path, value: dict[str, Any], entries: Iterator[bytes], proofs: Path, policy: LogPolicy
+) -> Ledger:
+    """Return a new ledger into which every entry was admitted as if it came today.
+
+    Raises VerificationError, naming the entry, for one that may not enter.
+    """
+    trust = TrustStore.from_json(value["trust"], "ledger.json: trust")
+    rules = value["rules"]
+    expect_fields(rules, ("origin", "operator", "verifying_keys", "place"), "ledger.json: rules")
+    if (rules["origin"], rules["operator"]) != (policy.origin, policy.key.jwk):
+        raise VerificationError("ledger: its rules name another log or operator than the policy")
+    first = parse_entry(next(entries, b""), "entry 0")
+    if not isinstance(first, Record):
+        raise VerificationError("ledger: entry 0 does not state the rules")
+    ledger = begin(path, rules, trust, first, first.signed_at)
+    for index, data in enumerate(entries, 1):
+        record = parse_entry(data, f"entry {index}")
+        digest = proof_digest(record)
+        proof = None
+        if digest is not None:
+            proof = read_capped(proofs / f"{digest.hex()}.json", MAX_PROOF_BYTES)
+        try:
+            if ledger.append(Submission(data, proof), record.signed_at) != index:
+                raise VerificationError("the same record is there twice")
+        except VerificationError as error:
+            raise VerificationError(f"entry {index}: {error}") from error
+    return ledger
