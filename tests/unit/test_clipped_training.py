@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from zkai.encoding import canonical_json
 from zkai.errors import InvalidInput
@@ -148,3 +151,42 @@ def test_thresholds_out_of_range_are_refused(clip: object) -> None:
 def test_heads_too_wide_to_measure_are_refused() -> None:
     with pytest.raises(InvalidInput, match="sum of squares"):
         training.clip_threshold(SoftmaxHead(12, 4, input_width=30, weight_width=4), 1.0)
+
+
+@given(
+    st.sampled_from([(5, 4), (5, 4, 3), (3, 6, 4, 2)]),
+    st.sampled_from([0, 128, 255]),
+    st.sampled_from([0, 7, 4000]),
+    st.floats(0.01, 600),
+    st.integers(0, 7),
+    st.integers(0, 1 << 30),
+)
+@settings(max_examples=60, deadline=None)
+def test_declared_widths_hold(
+    sizes: tuple[int, ...], momentum: int, decay: int, norm: float, adapted: int, seed: int
+) -> None:
+    """Clipped gradients, velocities and norms stay in what the head declares."""
+    options: dict[str, Any] = {"momentum": momentum, "decay": decay, "input_width": 6}
+    layers = tuple(n for n in range(1, len(sizes)) if adapted >> (n - 1) & 1)
+    head: Head = MlpHead(sizes, **options)
+    if layers:
+        head = LoraHead(sizes, 2, layers, weight_width=18, **options)
+    head, rng = clipped(head, norm), np.random.default_rng(seed)
+    widths, state = head.widths(BATCH), state_of(head, seed)
+    state = replace(state, weights=state.weights // 8)
+    if state.velocity is not None:
+        edge = 1 << (widths["v"] - 1)
+        state = replace(state, velocity=rng.choice(np.array([-edge, edge - 1]), size=head.shape))
+    x = rng.choice(np.array([-32, -1, 0, 31]), size=(BATCH, head.features))
+    y = rng.integers(0, head.classes, BATCH)
+    try:
+        trace = training.trace_step(head, state, x, y, int(rng.integers(1, 1 << 12)))
+    except InvalidInput:
+        return
+    seen = {"G": trace.gradient, "W": trace.state.weights}
+    if trace.state.velocity is not None:
+        seen["v"] = trace.state.velocity
+    for name, values in seen.items():
+        half = 1 << (widths[name] - 1)
+        assert -half <= values.min()
+        assert values.max() < half
