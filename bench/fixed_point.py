@@ -267,8 +267,7 @@ def clipped(make: Make) -> Make:
 
     def with_clip(torch: Any, data: Data) -> Trial:
         trial = make(torch, data)
-        clip = training.clip_threshold(trial.head, NORM)
-        return replace(trial, head=replace(trial.head, clip=clip), clip=NORM)
+        return replace(trial, head=trial.head.clipped(NORM), clip=NORM)
 
     return with_clip
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -542,7 +541,7 @@ def rule_17() -> list[Vector]:
         for less in (0, 1)
     ]
     return result + [
-        step_vector(replace(head, clip=training.clip_threshold(head, norm)), label, 5, 512)
+        step_vector(head.clipped(norm), label, 5, 512)
         for label, head in CLIPPED_HEADS.items()
         for norm in (0.3, 5.0)
     ]

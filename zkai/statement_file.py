@@ -97,8 +97,8 @@ def _format(top: _Table) -> Format:
 
 
 def _inference(top: _Table, folder: Path) -> Statement:
-    known = ("statement", "format", "model", "calibration", "visibility", "head", "momentum")
-    top.only(*known, *_PRECISION)
+    known = ("statement", "format", "model", "calibration", "visibility")
+    top.only(*known, "head", *_HEAD_OPTIONS, *_PRECISION)
     sizes = {name: top.integer(name) for name in _PRECISION if name in top.content}
     config = QuantConfig(**sizes)
     visibility = top.visibility() if "visibility" in top.content else {}
@@ -111,7 +111,7 @@ def _inference(top: _Table, folder: Path) -> Statement:
         if "head" in top.content:
             head = _attached(top)
             return attached_head(graph, head, calibration, visibility, config, _format(top))
-        top.only(*known[:-2], *_PRECISION)
+        top.only(*known, *_PRECISION)
         return Inference(
             graph,
             calibration=calibration,
@@ -137,7 +137,8 @@ def _attached(top: _Table) -> SoftmaxHead:
     return head
 
 
-_HEAD_KEYS = ("statement", "format", "head", "momentum")
+_HEAD_OPTIONS = ("momentum", "clip_norm")
+_HEAD_KEYS = ("statement", "format", "head", *_HEAD_OPTIONS)
 _PRECISION = ("margin_bits", "activation_bits", "weight_bits")
 
 
@@ -177,7 +178,7 @@ _SEQUENCES = ("sizes", "adapted")
 
 
 def _head(top: _Table, *also: str) -> Head:
-    """Return the head of a file's [head] table, with momentum and weight decay from above it."""
+    """Return the head of a file's [head] table, with the options of its step from above it."""
     table = top.table("head")
     kind = _HEAD_KINDS[table.choice("kind", tuple(_HEAD_KINDS), "softmax")]
     names = [name for name in field_names(kind) if name not in _NOT_IN_TABLE]
@@ -191,6 +192,8 @@ def _head(top: _Table, *also: str) -> Head:
         if name in table.content
     }
     head = kind(**values, momentum=_momentum(top.number("momentum", 0.0), top.where))
+    if "clip_norm" in top.content:
+        head = head.clipped(top.number("clip_norm"))
     if "weight_decay" not in top.content:
         return head
     if "decay" in table.content:

@@ -33,19 +33,15 @@ WIDE: dict[str, Any] = {"input_width": 6, "rate_bits": 4, "rate_shift": 12, "wei
 BOTH = pytest.mark.parametrize("form", [PLAIN, COMMIT])
 
 
-def clipped(head: Head, norm: float) -> Head:
-    return replace(head, clip=training.clip_threshold(head, norm))
-
-
 HEADS: dict[str, Head] = {
-    "softmax": clipped(SoftmaxHead(3, 3, **SMALL), 0.4),
-    "momentum": clipped(SoftmaxHead(4, 3, momentum=200, decay=9, **WIDE), 0.7),
-    "mlp": clipped(MlpHead((3, 2, 3), **NARROW), 0.4),
-    "deep": clipped(MlpHead((5, 4, 3, 3), momentum=200, decay=7, **WIDE), 1.5),
-    "lora": clipped(LoraHead((3, 2, 3), 1, **NARROW), 0.2),
-    "lora of all": clipped(LoraHead((5, 4, 3, 3), 2, (1, 2, 3), **WIDE), 0.5),
+    "softmax": SoftmaxHead(3, 3, **SMALL).clipped(0.4),
+    "momentum": SoftmaxHead(4, 3, momentum=200, decay=9, **WIDE).clipped(0.7),
+    "mlp": MlpHead((3, 2, 3), **NARROW).clipped(0.4),
+    "deep": MlpHead((5, 4, 3, 3), momentum=200, decay=7, **WIDE).clipped(1.5),
+    "lora": LoraHead((3, 2, 3), 1, **NARROW).clipped(0.2),
+    "lora of all": LoraHead((5, 4, 3, 3), 2, (1, 2, 3), **WIDE).clipped(0.5),
     # p > 0: inputs' squares are shifted before the product.
-    "broad": clipped(MlpHead((3, 2, 3), **WIDE | {"hidden_width": 24, "error_width": 12}), 0.7),
+    "broad": MlpHead((3, 2, 3), **WIDE | {"hidden_width": 24, "error_width": 12}).clipped(0.7),
 }
 
 
@@ -208,5 +204,5 @@ def test_rows_of_clipping() -> None:
     """64-10 on 32 rows: one row an input and error, and a few dozen an example."""
     head = SoftmaxHead(64, 10)
     plain = TrainingStep(head, 32, format=COMMIT).build().n_constraints
-    more = TrainingStep(clipped(head, 1.0), 32, format=COMMIT).build().n_constraints - plain
+    more = TrainingStep(head.clipped(1.0), 32, format=COMMIT).build().n_constraints - plain
     assert more <= 4500

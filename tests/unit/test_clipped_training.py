@@ -27,10 +27,6 @@ HEADS: dict[str, Head] = {
 BATCH = 6
 
 
-def clipped(head: Head, norm: float) -> Head:
-    return replace(head, clip=training.clip_threshold(head, norm))
-
-
 def state_of(head: Head, seed: int) -> HeadState:
     rng = np.random.default_rng(seed)
     weights = rng.integers(-60000, 60000, head.shape)
@@ -64,7 +60,7 @@ def example_norms(head: Head, state: HeadState, x: np.ndarray, y: np.ndarray) ->
 @pytest.mark.parametrize("norm", [0.05, 1.0, 30.0])
 def test_no_example_moves_the_weights_by_more_than_the_bound(name: str, norm: float) -> None:
     """Whatever the weights, inputs and labels are; and within the bound nothing is cut."""
-    head = clipped(HEADS[name], norm)
+    head = HEADS[name].clipped(norm)
     whole = replace(head, clip=0)
     for seed in range(4):
         state, (x, y) = state_of(head, seed), batch_of(head, seed)
@@ -82,7 +78,7 @@ def test_no_example_moves_the_weights_by_more_than_the_bound(name: str, norm: fl
 
 @pytest.mark.parametrize("name", HEADS)
 def test_a_batch_adds_up_its_examples(name: str) -> None:
-    head = clipped(HEADS[name], 0.5)
+    head = HEADS[name].clipped(0.5)
     state, (x, y) = state_of(head, 9), batch_of(head, 9)
     alone = [
         training.trace_step(head, state, x[i : i + 1], y[i : i + 1], 1).gradient
@@ -97,7 +93,7 @@ def test_a_batch_adds_up_its_examples(name: str) -> None:
 def test_a_bound_that_nothing_reaches_changes_no_weight(name: str) -> None:
     """2**12 G at 12 bits more: the same numbers; a velocity has finer steps, so it may differ."""
     head = HEADS[name]
-    loose = clipped(head, 700.0)
+    loose = head.clipped(700.0)
     state, (x, y) = state_of(head, 3), batch_of(head, 3)
     plain = training.trace_step(head, state, x, y, 64)
     same = training.trace_step(loose, state, x, y, 64)
@@ -109,7 +105,7 @@ def test_a_bound_that_nothing_reaches_changes_no_weight(name: str) -> None:
 def test_torch_clips_alike() -> None:
     """The integers' mean gradient is torch's mean of per-example gradients cut to the norm."""
     torch = pytest.importorskip("torch")
-    norm, head = 0.7, clipped(HEADS["mlp"], 0.7)
+    norm, head = 0.7, HEADS["mlp"].clipped(0.7)
     state, (x, y) = state_of(head, 1), batch_of(head, 1)
     pairs = [
         (torch.tensor(np.array(w)), torch.tensor(np.array(b)))
@@ -137,7 +133,7 @@ def test_torch_clips_alike() -> None:
 def test_the_threshold_is_part_of_the_architecture() -> None:
     head = HEADS["softmax"]
     assert "clip" not in head.describe()
-    one, two = clipped(head, 1.0), clipped(head, 1.5)
+    one, two = head.clipped(1.0), head.clipped(1.5)
     assert one.describe()["clip"] == 1 << 40
     assert len({canonical_json(h.describe()) for h in (head, one, two)}) == 3
 
@@ -150,7 +146,7 @@ def test_thresholds_out_of_range_are_refused(clip: object) -> None:
 
 def test_heads_too_wide_to_measure_are_refused() -> None:
     with pytest.raises(InvalidInput, match="sum of squares"):
-        training.clip_threshold(SoftmaxHead(12, 4, input_width=30, weight_width=4), 1.0)
+        SoftmaxHead(12, 4, input_width=30, weight_width=4).clipped(1.0)
 
 
 @given(
@@ -171,7 +167,7 @@ def test_declared_widths_hold(
     head: Head = MlpHead(sizes, **options)
     if layers:
         head = LoraHead(sizes, 2, layers, weight_width=18, **options)
-    head, rng = clipped(head, norm), np.random.default_rng(seed)
+    head, rng = head.clipped(norm), np.random.default_rng(seed)
     widths, state = head.widths(BATCH), state_of(head, seed)
     state = replace(state, weights=state.weights // 8)
     if state.velocity is not None:

@@ -39,6 +39,14 @@ def test_a_training_step_is_read() -> None:
     assert statement.version == "training_step/1"
 
 
+def test_clip_norm_is_the_heads_threshold() -> None:
+    genesis = STEP.replace("training_step", "genesis").replace("batch = 4\nsteps = 1\n", "")
+    for text in (STEP, genesis.replace("learning_rate = 0.0625\n", "")):
+        plain, clipped = parse(text), parse("clip_norm = 0.5\n" + text)
+        assert clipped.head == plain.head.clipped(0.5)  # type: ignore[attr-defined]
+        assert clipped.head != plain.head  # type: ignore[attr-defined]
+
+
 def test_format_defaults_to_groth16_and_momentum_is_a_fraction() -> None:
     text = STEP.replace('format = "groth16"', "momentum = 0.5")
     statement = parse(text)
@@ -82,6 +90,9 @@ def test_the_other_head_statements_are_read(kind: str) -> None:
             r"momentum: expected a multiple of 1/256.*nearest is 0\.30",
         ),
         ("steps = 1", "momentum = 1.0", r"momentum: expected a multiple of 1/256"),
+        ("steps = 1", "clip_norm = 0", r"step\.toml: clip: the norm must be"),
+        ("steps = 1", "clip_norm = true", r"clip_norm: expected a finite number"),
+        ("classes = 2", "classes = 2\nclip = 5", r"\[head\]: unknown key clip"),
         ("steps = 1", 'loss = "mse"', r'loss: expected "softmax", got \'mse\''),
         ("groth16", "halo2", r'format "halo2" is not available in this version; use "groth16"'),
         ("groth16", "plonk", r'format: expected "groth16" or "groth16-commit", got \'plonk\''),

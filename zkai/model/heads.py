@@ -7,14 +7,14 @@ numbers are one integer array, the *weights*; what is not trained lies in anothe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from zkai.errors import InvalidInput
 from zkai.model import head_widths
-from zkai.model.clipping import CLIP_BITS, MAX_THRESHOLD_BITS, NormPlan
+from zkai.model.clipping import CLIP_BITS, MAX_THRESHOLD_BITS, NormPlan, norm_threshold
 from zkai.model.fixed_point import (
     ERROR_SCALE_BITS,
     LOG2_E_SHIFT,
@@ -172,6 +172,15 @@ class Head:
     def norm_plan(self) -> NormPlan:
         """How an example's squared gradient norm is computed, `blocks` by `blocks` (rule 17)."""
         return NormPlan(head_widths.layer_bounds(self))
+
+    def clipped(self, norm: float) -> Self:
+        """Return the head whose steps cut each example's own gradient to `norm` (rule 17).
+
+        The norm is that of the loss's gradient over all trained weights, in real numbers.
+
+        Raises InvalidInput for a norm out of range, or where the widths leave no room to clip.
+        """
+        return replace(self, clip=norm_threshold(replace(self, clip=1).norm_plan, norm))
 
     @property
     def velocity_shift(self) -> int:

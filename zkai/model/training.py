@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from zkai.errors import InvalidInput
-from zkai.model.clipping import clip_factors, norm_threshold, squared_norms
+from zkai.model.clipping import clip_factors, squared_norms
 from zkai.model.fixed_point import (
     LOG2_E_NUMERATOR,
     IntArray,
@@ -44,7 +44,6 @@ __all__ = [
     "apply_update",
     "check_batch",
     "check_state",
-    "clip_threshold",
     "float_step",
     "head_floats",
     "initial_state",
@@ -354,16 +353,6 @@ def weight_decay(head: Head, decay: float, batch: int) -> int:
         )
     replace(head, decay=int(exact)).widths(batch)
     return int(exact)
-
-
-def clip_threshold(head: Head, norm: float) -> int:
-    """Return the integer of a head's `clip` field that bounds each example's gradient by `norm`.
-
-    The norm is that of the gradient of the example's own loss, over all trained weights.
-
-    Raises InvalidInput for a norm out of range, or where the head's widths do not let it clip.
-    """
-    return norm_threshold(replace(head, clip=1).norm_plan, norm)
 
 
 def predict(head: Head, state: HeadState, x: IntArray) -> IntArray:
