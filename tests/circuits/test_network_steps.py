@@ -17,8 +17,10 @@ from circuit_forgery import (
     forger,
     hinted_labels,
 )
+from circuit_forgery import values as integers_of
 from sklearn.datasets import load_digits
 
+from zkai.circuit.builder import Builder
 from zkai.circuit.r1cs import Partial
 from zkai.circuit.rounds import lint_rounds
 from zkai.circuit.statements import commitments
@@ -26,6 +28,7 @@ from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import COMMIT, PLAIN, Format
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
+from zkai.circuit.statements.network import base2_logits, network_of
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import FIELD_MODULUS, from_limbs, to_limbs
 from zkai.errors import InvalidInput, VerificationError
@@ -391,3 +394,29 @@ def test_predictions_are_the_argmax_of_the_logits() -> None:
     x = np.random.default_rng(0).integers(-8, 9, (20, 3))
     u = training.logits(MLP, state.weights, x)
     assert np.array_equal(predict(MLP, state, x), u.argmax(axis=1))
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["mlp", "lora of all", "softmax with decay"])
+def test_logits_are_the_reference(name: str, form: Format) -> None:
+    """The forward pass alone, as evaluations use it; no other argmax is accepted."""
+    head = HEADS[name]
+    values = example(TrainingStep(head, 6), 3)
+    builder = Builder("logits", commit=form == COMMIT)
+    limit = 1 << (head.weight_width - 1)
+    weights = builder.private_int("weights", head.shape)
+    weights = builder.with_bound(weights, -limit, limit - 1)
+    frozen = None
+    if head.frozen_size:
+        frozen = builder.private_int("frozen", (head.frozen_size,))
+        frozen = builder.with_bound(frozen, -limit, limit - 1)
+    x = builder.with_bound(builder.private_int("x", values["x"].shape), -16, 15)
+    u = base2_logits(network_of(builder, head, weights, frozen), x)
+    circuit = builder.build()
+    names = ["weights", "x", *(["frozen"] if head.frozen_size else [])]
+    inputs = {n: np.clip(values[n], -16, 15) if n == "x" else values[n] for n in names}
+    witness = circuit.solve(inputs, challenge=challenges_of)
+    circuit.check(witness)
+    expected = training.logits(head, values["weights"], inputs["x"], values.get("frozen"))
+    assert np.array_equal(integers_of(circuit, witness, u), expected)
+    assert_every_hint_forced(circuit, inputs)

@@ -15,11 +15,10 @@ from zkai.circuit.builder import Builder
 from zkai.circuit.gadgets import clipping
 from zkai.circuit.gadgets.matmul import matmul
 from zkai.circuit.gadgets.range import require_bound, signed_width
-from zkai.circuit.gadgets.relu import rescale_relu
 from zkai.circuit.gadgets.rescale import rescale, rescale_bound, rescale_product
-from zkai.circuit.gadgets.softmax import Logits, logits, softmax
+from zkai.circuit.gadgets.softmax import logits, softmax
+from zkai.circuit.statements.network import Activations, Network, forward, network_of
 from zkai.circuit.tensor import Tensor, concat
-from zkai.model.fixed_point import LOG2_E_NUMERATOR
 from zkai.model.head_layers import Block, Layer
 from zkai.model.heads import MOMENTUM_BITS, Head
 
@@ -31,36 +30,6 @@ class Gradient:
     block: Block
     left: Tensor
     error: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Network:
-    """A head's flat weights, trained and frozen, every one range-checked, and its hidden widths."""
-
-    builder: Builder
-    head: Head
-    weights: Tensor
-    frozen: Tensor | None
-
-    def matrix(self, layer: Layer) -> Tensor:
-        """Return a layer's own matrix, (inputs + 1, outputs)."""
-        source = self.weights if layer.trained else self.frozen
-        assert source is not None
-        return layer.weight.of(source)
-
-    def width(self, name: str) -> int:
-        """Return a declared width that only heads with hidden layers have."""
-        return int(getattr(self.head, name))
-
-
-@dataclass(frozen=True, eq=False)
-class Activations:
-    """What the forward pass leaves: layer inputs, ReLU masks, low-rank activations, logits."""
-
-    inputs: list[Tensor]
-    masks: list[Tensor]
-    lows: dict[int, Tensor]
-    logits: Logits
 
 
 def sgd_step(
@@ -78,55 +47,15 @@ def sgd_step(
     x (batch, features), targets (batch, classes) one-hot, rate c, frozen (frozen_size,) where the
     head has such weights; every operand range-checked.
     """
-    network = Network(builder, head, weights.reshape(weights.size), frozen)
-    made = _forward(network, x)
+    network = network_of(builder, head, weights, frozen)
+    made, sa, se = forward(network, x), head.logit_scale_bits, head.error_scale_bits
+    with builder.at("logits"):
+        parts = logits(builder, made.scaled, head.logit_shift, sa, "logits", se)
     with builder.at("softmax"):
-        p = softmax(builder, made.logits, head.logit_scale_bits, head.error_scale_bits)
-        error = p - targets * (1 << head.error_scale_bits)
+        error = softmax(builder, parts, sa, se) - targets * (1 << se)
     gradients = _backward(network, made, error)
     factors = _clip_factors(network, gradients) if head.clip else None
     return _update(network, velocity, gradients, rate, factors)
-
-
-# Forward --------------------------------------------------------------------------------------
-
-
-def _forward(network: Network, x: Tensor) -> Activations:
-    builder, head = network.builder, network.head
-    inputs, masks, lows = [x], list[Tensor](), dict[int, Tensor]()
-    for layer in head.layers[:-1]:
-        with builder.at(layer.weight.name):
-            acc = _accumulate(network, layer, inputs[-1], lows)
-            shift = layer.common_scale + head.weight_scale_bits - layer.output_scale
-            name = f"hidden layer {layer.number}"
-            hidden = rescale_relu(builder, acc, shift, network.width("hidden_width"), name)
-            inputs.append(hidden.value)
-            masks.append(hidden.mask)
-    sa, se = head.logit_scale_bits, head.error_scale_bits
-    with builder.at("logits"):
-        acc = _accumulate(network, head.layers[-1], inputs[-1], lows)
-        scaled = acc * LOG2_E_NUMERATOR
-        parts = logits(builder, scaled, head.logit_shift, sa, "logits", se)
-    return Activations(inputs, masks, lows, parts)
-
-
-def _accumulate(network: Network, layer: Layer, x: Tensor, lows: dict[int, Tensor]) -> Tensor:
-    """Return a layer's exact sums at scale l + sw, and note its low-rank activation t."""
-    builder, head, matrix = network.builder, network.head, network.matrix(layer)
-    one = 1 << layer.scale
-    if layer.down is None or layer.up is None:
-        return matmul(builder, x, matrix[:-1]) + matrix[-1] * one
-    n, scale, common = layer.weight.outputs, layer.up.scale, layer.common_scale
-    both = concat([matrix[:-1], layer.down.of(network.weights)], axis=1)
-    product = matmul(builder, x, both)
-    with builder.at("factors"):
-        shift = layer.scale + head.weight_scale_bits - scale
-        name = f"{layer.down.name} t"
-        low = rescale(builder, product[:, n:], shift, network.width("hidden_width"), name)
-        added = matmul(builder, low, layer.up.of(network.weights))
-    lows[layer.number] = low
-    acc = product[:, :n] + matrix[-1] * one
-    return acc * (1 << (common - layer.scale)) + added * (1 << (common - scale))
 
 
 # Backward -------------------------------------------------------------------------------------
