@@ -18,7 +18,6 @@ import numpy as np
 
 from zkai import native
 from zkai.circuit.r1cs import Circuit, Csr, Witness
-from zkai.circuit.rounds import FOLDED
 from zkai.circuit.tensor import Ints
 from zkai.encoding import Limbs
 
@@ -73,7 +72,7 @@ class Perturber:
     def _definitions(self) -> tuple[Ints, Ints, Ints, Ints]:
         """By row: the wire of round 2 that it defines or -1, its level, its side, its coefficient.
 
-        The folded signals are no such wire: the verifier computes them.
+        Public ones are no such wires: the verifier has the folded signals and the evaluations.
         """
         circuit = self.circuit
         defined = np.full(circuit.n_constraints, -1)
@@ -82,7 +81,7 @@ class Perturber:
         wire_level = np.zeros(circuit.n_wires, np.int64)
         matrices = (circuit.a, circuit.b, circuit.c)
         for wire, row in circuit.definitions.tolist():
-            if wire == FOLDED:
+            if wire <= circuit.n_public:
                 continue
             defined[row] = wire
             for i, m in enumerate(matrices):

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 from test_dataset_step import case
+from test_skip_step import example as skip_example
 
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import Format, Statement
 from zkai.circuit.statements.dataset import DatasetShape
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
+from zkai.circuit.statements.skip_step import SkipStep
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.model.heads import Head, LoraHead, MlpHead, SoftmaxHead
 from zkai.model.quantize import head_graph
@@ -77,6 +79,11 @@ def dataset_step(head: Head, batch: int, shape: DatasetShape, steps: int = 1) ->
         return statement, case(statement, rows=2 * shape.rows_per_leaf).values
 
     return make
+
+
+def skip(head: Head) -> Shape:
+    """Steps that are not taken."""
+    return lambda form: (SkipStep(head, form), skip_example(head))
 
 
 def genesis(head: Head) -> Shape:
@@ -140,6 +147,12 @@ SHAPES: list[tuple[str, str, Shape]] = [
     ("training_step", "3-3, dataset", dataset_step(HEAD, 1, DatasetShape(1))),
     ("training_step", "4-2, dataset, leaves", dataset_step(WIDER, 2, DatasetShape(2, 2))),
     ("training_step", "3-3, dataset, two steps", dataset_step(HEAD, 1, DatasetShape(1), 2)),
+    ("training_step", "3-3, clipped", step(replace(HEAD, clip=4000), 2)),
+    ("training_step", "MLP 3-2-3, clipped", step(replace(MLP, clip=4000), 1)),
+    ("training_step", "LoRA 3-2-3, clipped", step(replace(LORA, clip=4000), 1)),
+    ("skip_step", "3-2", skip(SoftmaxHead(3, 2))),
+    ("skip_step", "3-2, momentum", skip(SoftmaxHead(3, 2, momentum=230))),
+    ("skip_step", "LoRA 2-2-2", skip(LoraHead((2, 2, 2), 1))),
     ("genesis", "3-3", genesis(HEAD)),
     ("genesis", "3-3, momentum", genesis(MOMENTUM)),
     ("genesis", "4-2", genesis(WIDER)),

@@ -27,7 +27,9 @@ def proof_of_alias(monkeypatch: pytest.MonkeyPatch) -> CommitProof:
     derive = CommitVerifyingKey.public_wires
     with monkeypatch.context() as patch:
         patch.setattr(
-            CommitVerifyingKey, "public_wires", lambda key, x, d: derive(key, x, aliased(d))
+            CommitVerifyingKey,
+            "public_wires",
+            lambda key, x, d, links=(): derive(key, x, aliased(d), links),
         )
         honest = argument.prove(circuit(), keys().proving, begin(), STATEMENT)
     return replace(honest, d=aliased(honest.d))
