@@ -131,11 +131,12 @@ ZK_INLINE void columns_times_16(columns_t *t) {
   for (int i = 0; i < 2 * LIMBS52; i++) t->c[i] = _mm512_slli_epi64(t->c[i], 4);
 }
 
-/* r = t / 2^260 mod q, between t / 2^260 and t / 2^260 + q; plus q if the columns may be negative.
- * q / 2^260 is 1/84.6: a product of values below a q and b q becomes less than
- * (a b / 84.6 + 1) q. */
-ZK_INLINE void columns_reduce(fq8_t *r, columns_t *t, int may_be_negative) {
-  const __m512i neg_inv = lanes_set(FQ_NEG_INV52), mask = lanes_set(LIMB52_MASK);
+/* r = t / 2^260 mod m, between t / 2^260 and t / 2^260 + m, for the modulus m (q or r, both 2^260 /
+ * 84.6) with m * neg_inv = -1 mod 2^52: a product of values below a m and b m becomes less than
+ * (a b / 84.6 + 1) m. The limbs are not carried. */
+ZK_INLINE void columns_divide(fq8_t *r, columns_t *t, const uint64_t modulus[LIMBS52],
+                              uint64_t inverse) {
+  const __m512i neg_inv = lanes_set(inverse), mask = lanes_set(LIMB52_MASK);
   for (int i = 0; i < LIMBS52; i++) {
     __m512i *c = t->c + i;
     const __m512i m = lanes_low(_mm512_setzero_si512(), c[0], neg_inv);
@@ -143,14 +144,21 @@ ZK_INLINE void columns_reduce(fq8_t *r, columns_t *t, int may_be_negative) {
     const __m512i up = _mm512_srai_epi64(_mm512_add_epi64(c[0], mask), 52);
     c[1] = _mm512_add_epi64(c[1], up);
     for (int j = 1; j < LIMBS52; j++) {
-      c[j] = lanes_high(c[j], m, lanes_set(FQ_TIMES_1[j - 1]));
-      c[j] = lanes_low(c[j], m, lanes_set(FQ_TIMES_1[j]));
+      c[j] = lanes_high(c[j], m, lanes_set(modulus[j - 1]));
+      c[j] = lanes_low(c[j], m, lanes_set(modulus[j]));
     }
-    c[LIMBS52] = lanes_high(c[LIMBS52], m, lanes_set(FQ_TIMES_1[LIMBS52 - 1]));
+    c[LIMBS52] = lanes_high(c[LIMBS52], m, lanes_set(modulus[LIMBS52 - 1]));
   }
-  for (int i = 0; i < LIMBS52; i++) {
-    r->l[i] = t->c[LIMBS52 + i];
-    if (may_be_negative) r->l[i] = _mm512_add_epi64(r->l[i], lanes_set(FQ_TIMES_1[i]));
+  for (int i = 0; i < LIMBS52; i++) r->l[i] = t->c[LIMBS52 + i];
+}
+
+/* The same for q, carried; plus q if the columns may be negative. */
+ZK_INLINE void columns_reduce(fq8_t *r, columns_t *t, int may_be_negative) {
+  columns_divide(r, t, FQ_TIMES_1, FQ_NEG_INV52);
+  if (may_be_negative) {
+    for (int i = 0; i < LIMBS52; i++) {
+      r->l[i] = _mm512_add_epi64(r->l[i], lanes_set(FQ_TIMES_1[i]));
+    }
   }
   fq8_carry(r);
 }

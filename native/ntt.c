@@ -11,6 +11,10 @@
 
 #include "threads.h"
 
+#ifdef ZK_KERNEL_IFMA
+#include "ntt_lanes.h"
+#endif
+
 enum { BLOCK_LOG = 12, GRAIN = 2048 };
 
 fr_t ntt_root(unsigned log_n) {
@@ -49,6 +53,7 @@ void ntt_powers(fr_t *out, const fr_t *first, const fr_t *base, unsigned log_n) 
 int ntt_plan_init(ntt_plan_t *plan, unsigned log_n) {
   plan->log_n = log_n;
   plan->twiddles = NULL;
+  plan->lanes = NULL;
   if (log_n > NTT_MAX_LOG) return ZK_ERR_ARGUMENT;
   plan->twiddles = malloc(sizeof(fr_t) << log_n);
   if (plan->twiddles == NULL) return ZK_ERR_MEMORY;
@@ -58,12 +63,20 @@ int ntt_plan_init(ntt_plan_t *plan, unsigned log_n) {
   const fr_t one = fr_one(), root = ntt_root(log_n);
   ntt_powers(plan->twiddles + half, &one, &root, log_n - 1);
   for (size_t i = half - 1; i > 0; i--) plan->twiddles[i] = plan->twiddles[2 * i];
+#ifdef ZK_KERNEL_IFMA
+  const int status = lanes_init(plan);
+  if (status != ZK_OK) ntt_plan_free(plan);
+  return status;
+#else
   return ZK_OK;
+#endif
 }
 
 void ntt_plan_free(ntt_plan_t *plan) {
   free(plan->twiddles);
+  free(plan->lanes);
   plan->twiddles = NULL;
+  plan->lanes = NULL;
 }
 
 typedef struct {
@@ -130,6 +143,12 @@ static void inverse_block(void *context, size_t block) {
 }
 
 void ntt_forward(const ntt_plan_t *plan, fr_t *data) {
+#ifdef ZK_KERNEL_IFMA
+  if (plan->lanes != NULL) {
+    lanes_forward(plan, data);
+    return;
+  }
+#endif
   const unsigned narrow = plan->log_n < BLOCK_LOG ? plan->log_n : BLOCK_LOG;
   ntt_job_t job = {plan, data, narrow};
   zk_parallel_tasks((size_t)1 << (plan->log_n - narrow), forward_block, &job);
@@ -138,6 +157,12 @@ void ntt_forward(const ntt_plan_t *plan, fr_t *data) {
 }
 
 void ntt_inverse(const ntt_plan_t *plan, fr_t *data) {
+#ifdef ZK_KERNEL_IFMA
+  if (plan->lanes != NULL) {
+    lanes_inverse(plan, data);
+    return;
+  }
+#endif
   const unsigned narrow = plan->log_n < BLOCK_LOG ? plan->log_n : BLOCK_LOG;
   ntt_job_t job = {plan, data, narrow};
   for (job.layer = plan->log_n; job.layer-- > narrow;)

@@ -26,6 +26,7 @@ void ntt_powers(fr_t *out, const fr_t *first, const fr_t *base, unsigned log_n);
 typedef struct {
   unsigned log_n;
   fr_t *twiddles;
+  struct ntt_lanes *lanes; /* the same for vector code, where a kernel has it and n is large */
 } ntt_plan_t;
 
 int ntt_plan_init(ntt_plan_t *plan, unsigned log_n);
