@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -75,6 +76,44 @@ def test_long_transforms_return_on_any_number_of_threads(threads: int) -> None:
     finally:
         native.set_threads(None)
     assert from_limbs(forward[:1]) == [sum(from_limbs(values)) % R]
+
+
+@functools.cache
+def portable_transforms(log_n: int) -> list[tuple[Limbs, Limbs, Limbs]]:
+    """Values, their transform and its inverse on the coset, by the code without vectors.
+
+    Random values, the largest ones, and those between which differences are largest.
+    """
+    n = 1 << log_n
+    extremes = to_limbs([R - 1, 0])
+    cases = [
+        to_limbs(numbers(n)),
+        np.repeat(extremes[:1], n, axis=0),
+        np.tile(extremes, (n // 2, 1)),
+    ]
+    cases.append(np.repeat(extremes, n // 2, axis=0))
+    before = native.kernel()
+    native.set_kernel("generic")
+    try:
+        return [(v, native.ntt(v), native.ntt(v, inverse=True, coset=True)) for v in cases]
+    finally:
+        native.set_kernel(before)
+
+
+@pytest.mark.parametrize("log_n", [9, 10, 11, 14, 15])
+def test_every_kernel_transforms_as_the_portable_one(log_n: int) -> None:
+    """From one pass of eight lanes to three."""
+    for values, forward, inverse in portable_transforms(log_n):
+        assert (native.ntt(values) == forward).all()
+        assert (native.ntt(values, inverse=True, coset=True) == inverse).all()
+
+
+def test_a_long_transform_evaluates_a_polynomial() -> None:
+    log_n = 11
+    coefficients = numbers(1 << log_n, 7)
+    values = from_limbs(native.ntt(to_limbs(coefficients)))
+    for i in (0, 1, 2, 8, 129, 1023, 1024, 2047):
+        assert values[i] == evaluate(coefficients, pow(root(log_n), i, R))
 
 
 @pytest.mark.parametrize("n", [0, 3, 12])

@@ -339,19 +339,31 @@ class Circuit:
         return witness[self.signal_wires]
 
 
+SMALL_COEFFICIENTS = 256
+
+
 def combine(rows: Rows, fields: Limbs) -> Limbs:
     """Return each row's value over the field for the wires' values, (n, 4)."""
     single = rows.single_wires()
     if single is not None:
         return fields[single]
-    used, wires = np.unique(rows.wires, return_inverse=True)
-    distinct, which = np.unique(rows.coefs, return_inverse=True)
-    if not used.size:
+    n = len(rows.wires)
+    if not n:
         return np.zeros((len(rows), 4), np.uint64)
-    matrix = Csr(rows.indptr, wires.ravel().astype(np.uint32), which.ravel().astype(np.uint32))
-    table = native.fr_from_int64(distinct)
-    (values,) = native.r1cs_evaluate((matrix,), table, fields[used], len(rows))
+    # One value an entry: gathering a wire twice costs less than finding out that it occurs twice.
+    table, which = _coefficient_table(rows.coefs)
+    matrix = Csr(rows.indptr, np.arange(n, dtype=np.uint32), which)
+    (values,) = native.r1cs_evaluate((matrix,), table, fields[rows.wires], len(rows))
     return native.from_montgomery(values)
+
+
+def _coefficient_table(coefs: Ints) -> tuple[Limbs, npt.NDArray[np.uint32]]:
+    """Return a table of field elements that holds all coefficients, and each one's place in it."""
+    low, high = int(coefs.min()), int(coefs.max())
+    if high - low < SMALL_COEFFICIENTS:
+        return native.fr_from_int64(np.arange(low, high + 1)), (coefs - low).astype(np.uint32)
+    distinct, which = np.unique(coefs, return_inverse=True)
+    return native.fr_from_int64(distinct), which.ravel().astype(np.uint32)
 
 
 def _field_value(source: Source, fields: Limbs) -> Limbs:
