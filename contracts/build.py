@@ -54,12 +54,12 @@ def sources_of(verifier: Verifier) -> dict[str, str]:
 
     Each format's are compiled apart: what one ships does not depend on the other.
     """
-    own = {*COMMIT.template, f"{COMMIT.name}.sol"}
-    return {
-        f"src/{path.name}": path.read_text()
-        for path in sorted((FOLDER / "src").glob("*.sol"))
-        if (path.name in own) == (verifier is COMMIT)
-    }
+    return read_sources(*verifier.template, f"{verifier.name}.sol")
+
+
+def read_sources(*names: str) -> dict[str, str]:
+    """The texts of these files of src, by the names that the compiler gets."""
+    return {f"src/{name}": (FOLDER / "src" / name).read_text() for name in sorted(names)}
 
 
 def compile_sources(
@@ -111,38 +111,52 @@ def flatten(verifier: Verifier, sources: dict[str, str]) -> str:
 
 def artifacts() -> dict[str, str]:
     """The shipped files' contents by name."""
-    return {**_artifacts(PLAIN, ("ForkRecorder",)), **_artifacts(COMMIT, ())}
+    return {**_verifier(PLAIN), **_verifier(COMMIT), **_recorder()}
 
 
-def _artifacts(verifier: Verifier, others: tuple[str, ...]) -> dict[str, str]:
+def _verifier(verifier: Verifier) -> dict[str, str]:
     sources = sources_of(verifier)
-    version, contracts = compile_sources(sources, SETTINGS)
-    built = {name: value for unit in contracts.values() for name, value in unit.items()}
-    common = {
-        "compiler": version,
-        "settings": SETTINGS,
-        "source_digest": source_digest(sources),
+    unit = _compiled(sources)
+    # The verifier is deployed by a constructor that returns its code followed by the key.
+    deployment = f"{verifier.name}Deployment"
+    constructor = [e for e in unit.built[deployment]["abi"] if e["type"] == "constructor"]
+    abi = constructor + unit.built[verifier.name]["abi"]
+    return {
+        f"{verifier.name}.json": unit.shipped(abi, deployment, verifier.name),
+        verifier.template[-1]: flatten(verifier, sources),
     }
 
-    def shipped(abi: list[Any], creation: str, runtime: str) -> str:
+
+def _recorder() -> dict[str, str]:
+    name = "ForkRecorder"
+    unit = _compiled(read_sources(f"{name}.sol", PLAIN.template[0], COMMIT.template[0]))
+    return {f"{name}.json": unit.shipped(unit.built[name]["abi"], name, name)}
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """Contracts by name, and what their artifacts have in common."""
+
+    built: dict[str, Any]
+    common: dict[str, Any]
+
+    def shipped(self, abi: list[Any], creation: str, runtime: str) -> str:
+        """Return an artifact: the code that creates and the code that runs."""
         record = {
             "contract": runtime,
-            **common,
+            **self.common,
             "abi": abi,
-            "creation_code": "0x" + built[creation]["evm"]["bytecode"]["object"],
-            "runtime_code": "0x" + built[runtime]["evm"]["deployedBytecode"]["object"],
+            "creation_code": "0x" + self.built[creation]["evm"]["bytecode"]["object"],
+            "runtime_code": "0x" + self.built[runtime]["evm"]["deployedBytecode"]["object"],
         }
         return json.dumps(record, indent=1) + "\n"
 
-    # The verifier is deployed by a constructor that returns its code followed by the key.
-    deployment = f"{verifier.name}Deployment"
-    constructor = [e for e in built[deployment]["abi"] if e["type"] == "constructor"]
-    verifier_abi = constructor + built[verifier.name]["abi"]
-    return {
-        f"{verifier.name}.json": shipped(verifier_abi, deployment, verifier.name),
-        **{f"{name}.json": shipped(built[name]["abi"], name, name) for name in others},
-        verifier.template[-1]: flatten(verifier, sources),
-    }
+
+def _compiled(sources: dict[str, str]) -> Compiled:
+    version, contracts = compile_sources(sources, SETTINGS)
+    built = {name: value for unit in contracts.values() for name, value in unit.items()}
+    digest = source_digest(sources)
+    return Compiled(built, {"compiler": version, "settings": SETTINGS, "source_digest": digest})
 
 
 def main() -> int:

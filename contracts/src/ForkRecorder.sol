@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity >=0.8.19 <0.9.0;
 
+import {IGroth16CommitVerifier} from "./IGroth16CommitVerifier.sol";
 import {IGroth16Verifier} from "./IGroth16Verifier.sol";
 
 /// @title Follows forks of a model: a chain of proven states for each
@@ -8,7 +9,9 @@ import {IGroth16Verifier} from "./IGroth16Verifier.sol";
 /// training-step proofs, each from the state where the last one ended. Proofs count only for this
 /// contract, this chain, this sender and the verifiers' keys: all are bound by the public input
 /// `context`. A (fork, step) is accepted once; nothing is keyed on a proof's bytes, which anyone can
-/// re-randomise.
+/// re-randomise. Each of the two verifiers may be of either proof format: a proof of 8 words goes to
+/// Groth16Verifier's `verify`, one of 10 words to Groth16CommitVerifier's, and a verifier has no other
+/// function to call, so that a proof of the wrong format is refused by there being none.
 contract ForkRecorder {
     /// Where a fork stands. `state` is 0 before the fork opens.
     struct Head {
@@ -34,6 +37,7 @@ contract ForkRecorder {
     /// The order of BN254's groups (EIP-197).
     uint256 private constant R = 21888242871839275222246405745257275088548364400416034343698204186575808495617;
 
+    /// Either format's: the functions that tell of their keys are the same.
     IGroth16Verifier public immutable genesisVerifier;
     IGroth16Verifier public immutable stepVerifier;
     bytes32 private immutable genesisKey;
@@ -58,6 +62,29 @@ contract ForkRecorder {
     /// @param publics model, new state, user, fork, context
     function open(uint256[8] calldata proof, uint256[] calldata publics) external {
         genesisVerifier.verify(proof, publics);
+        _open(publics);
+    }
+
+    /// @notice The same by a proof with a commitment round.
+    function open(uint256[10] calldata proof, uint256[] calldata publics) external {
+        IGroth16CommitVerifier(address(genesisVerifier)).verify(proof, publics);
+        _open(publics);
+    }
+
+    /// @notice Moves a fork to the state that a training-step proof reaches from the current one.
+    /// @param publics old state, new state, batch, user, model, fork, step, learning rate, context
+    function record(uint256[8] calldata proof, uint256[] calldata publics) external {
+        stepVerifier.verify(proof, publics);
+        _record(publics);
+    }
+
+    /// @notice The same by a proof with a commitment round.
+    function record(uint256[10] calldata proof, uint256[] calldata publics) external {
+        IGroth16CommitVerifier(address(stepVerifier)).verify(proof, publics);
+        _record(publics);
+    }
+
+    function _open(uint256[] calldata publics) private {
         uint256 fork = publics[3];
         if (heads[fork].state != 0) revert ForkRecorder__AlreadyOpen(fork);
         _checkContext(keccak256("genesis/1"), genesisKey, fork, 0, publics[4]);
@@ -65,10 +92,7 @@ contract ForkRecorder {
         emit ForkOpened(fork, publics[2], publics[0], publics[1], msg.sender);
     }
 
-    /// @notice Moves a fork to the state that a training-step proof reaches from the current one.
-    /// @param publics old state, new state, batch, user, model, fork, step, learning rate, context
-    function record(uint256[8] calldata proof, uint256[] calldata publics) external {
-        stepVerifier.verify(proof, publics);
+    function _record(uint256[] calldata publics) private {
         uint256 fork = publics[5];
         Head storage head = heads[fork];
         if (head.state == 0) revert ForkRecorder__NotOpen(fork);

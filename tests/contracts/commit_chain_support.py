@@ -72,8 +72,13 @@ def commit_key(shape: Shape, document: dict[str, Any]) -> CommitVerifyingKey:
 
 def proof_of(vk: CommitVerifyingKey, case: Case) -> CommitProof:
     """The case as a proof file would give it, for a key whose signals are x0, x1, ..."""
-    plain = proof_from_words(vk, case.proof[:8], case.publics)
-    dx, dy = case.proof[8:]
+    return proof_of_words(vk, case.proof, case.publics)
+
+
+def proof_of_words(vk: CommitVerifyingKey, proof: list[int], publics: list[int]) -> CommitProof:
+    """The proof of 10 words as a proof file would give it."""
+    plain = proof_from_words(vk, proof[:8], publics)
+    dx, dy = proof[8:]
     return CommitProof(**vars(plain), d=(dx, dy) if dx or dy else None)
 
 

@@ -2,7 +2,7 @@
 
 The proofs come from keys whose secrets are known (contracts/make_vectors.py), so that each public
 input can be forged together with a proof that holds for it: what is refused here is refused by
-ForkRecorder, not by the verifier.
+ForkRecorder, not by the verifier. Every test runs for both proof formats.
 """
 
 from __future__ import annotations
@@ -13,19 +13,28 @@ from typing import Any
 
 import pytest
 from chain_support import make_vectors, proof_from_words
+from commit_chain_support import make_commit_vectors, proof_of_words
 
-from zkai.chain.abi import selector, words
+from zkai.chain.abi import selector, verify_calldata, words
 from zkai.chain.chain import Outcome
 from zkai.chain.embedded import EmbeddedChain
 from zkai.chain.recorder import ForkRecorder, Head
 from zkai.chain.verifier import context_on, deploy, send_proof
 from zkai.encoding import FIELD_MODULUS, keccak256
 from zkai.errors import VerificationError
-from zkai.proof.keys import Proof, VerifyingKey
+from zkai.proof.formats import Proof, VerifyingKey
 
-Key = make_vectors.Key
-GENESIS = Key("recorder/genesis", 5)
-STEP = Key("recorder/step", 9)
+Key, CommitKey = make_vectors.Key, make_commit_vectors.CommitKey
+GENESIS = {
+    "groth16": Key("recorder/genesis", 5),
+    "groth16-commit": CommitKey("recorder/commit/genesis", 5, 2, "development"),
+}
+STEP = {
+    "groth16": Key("recorder/step", 9),
+    "groth16-commit": CommitKey("recorder/commit/step", 9, 2, "development"),
+}
+FORMATS = (("groth16", "groth16"), ("groth16-commit", "groth16-commit"))
+MIXED = tuple((first, second) for first, _ in FORMATS for _, second in FORMATS if first != second)
 MODEL, USER, FORK, BATCH, RATE = 11, 22, 7, 33, 4
 STEPS = 3
 STATES = [1001, 1002, 1003]
@@ -50,7 +59,8 @@ def vk_of(key: Any) -> VerifyingKey:
 @cache
 def proof_of(key: Any, publics: tuple[int, ...]) -> Proof:
     words_of_proof = key.prove(publics, "recorder/proof")
-    return proof_from_words(vk_of(key), words_of_proof, list(publics))
+    make = proof_of_words if len(words_of_proof) == 10 else proof_from_words
+    return make(vk_of(key), words_of_proof, list(publics))
 
 
 @dataclass
@@ -59,6 +69,8 @@ class Recorder:
 
     chain: EmbeddedChain
     contract: ForkRecorder
+    genesis: Any
+    step: Any
 
     @property
     def address(self) -> str:
@@ -69,9 +81,9 @@ class Recorder:
 
     def open(self, **forged: int) -> Outcome:
         publics = {"model": MODEL, "state": STATES[0], "user": USER, "fork": FORK}
-        publics["context"] = self.context("genesis/1", GENESIS, 0)
+        publics["context"] = self.context("genesis/1", self.genesis, 0)
         values = tuple({**publics, **forged}.values())
-        return self.contract.open(proof_of(GENESIS, values), vk_of(GENESIS))
+        return self.contract.open(proof_of(self.genesis, values), vk_of(self.genesis))
 
     def record(self, index: int, **forged: int) -> Outcome:
         """Record the step from state `index` to the next."""
@@ -84,20 +96,24 @@ class Recorder:
             "fork": FORK,
             "step": STEPS * index,
             "rate": RATE,
-            "context": self.context("training_step/1", STEP, STEPS * index),
+            "context": self.context("training_step/1", self.step, STEPS * index),
         }
         values = tuple({**publics, **forged}.values())
-        return self.contract.record(proof_of(STEP, values), vk_of(STEP))
+        return self.contract.record(proof_of(self.step, values), vk_of(self.step))
 
 
-def deploy_recorder(chain: EmbeddedChain, ceremony: bool = False) -> Recorder:
-    addresses = [deploy(vk_of(key), chain).address for key in (GENESIS, STEP)]
-    return Recorder(chain, ForkRecorder.deploy(chain, *addresses, STEPS, ceremony))
+def deploy_recorder(
+    chain: EmbeddedChain, formats: tuple[str, str], ceremony: bool = False
+) -> Recorder:
+    genesis, step = GENESIS[formats[0]], STEP[formats[1]]
+    addresses = [deploy(vk_of(key), chain).address for key in (genesis, step)]
+    contract = ForkRecorder.deploy(chain, *addresses, STEPS, ceremony)
+    return Recorder(chain, contract, genesis, step)
 
 
-@pytest.fixture
-def recorder(chain: EmbeddedChain) -> Recorder:
-    return deploy_recorder(chain)
+@pytest.fixture(params=FORMATS, ids="/".join)
+def recorder(chain: EmbeddedChain, request: pytest.FixtureRequest) -> Recorder:
+    return deploy_recorder(chain, request.param)
 
 
 def refused(error: str) -> pytest.RaisesExc[VerificationError]:
@@ -117,6 +133,18 @@ def test_a_chain_of_proofs_moves_the_fork(recorder: Recorder) -> None:
         assert recorder.contract.head(FORK) == Head(
             STATES[index + 1], USER, MODEL, STEPS * (index + 1)
         )
+
+
+@pytest.mark.parametrize("formats", MIXED, ids="/".join)
+def test_the_two_verifiers_may_differ_in_format(
+    chain: EmbeddedChain, formats: tuple[str, str]
+) -> None:
+    recorder = deploy_recorder(chain, formats)
+    recorder.open()
+    recorder.record(0)
+    with refused(rf"WrongStep\({STEPS}, 0\)"):
+        recorder.record(0)
+    assert recorder.contract.head(FORK).state == STATES[1]
 
 
 def test_a_fork_opens_once(recorder: Recorder) -> None:
@@ -155,15 +183,16 @@ def test_a_step_continues_the_fork_it_names(recorder: Recorder) -> None:
 
 def test_a_proof_counts_for_one_place(recorder: Recorder) -> None:
     """Each of the context's parts, altered alone, is refused."""
+    step = recorder.step
     here = (recorder.chain.chain_id, recorder.address, recorder.chain.account)
     chain_id, ledger, sender = here
     elsewhere = {
-        "chain": context(chain_id + 1, ledger, sender, "training_step/1", STEP, 0),
-        "contract": context(chain_id, sender, sender, "training_step/1", STEP, 0),
-        "recipient": context(chain_id, ledger, ledger, "training_step/1", STEP, 0),
-        "statement": context(*here, "training_step/2", STEP, 0),
-        "key": context(*here, "training_step/1", GENESIS, 0),
-        "step": context(*here, "training_step/1", STEP, STEPS),
+        "chain": context(chain_id + 1, ledger, sender, "training_step/1", step, 0),
+        "contract": context(chain_id, sender, sender, "training_step/1", step, 0),
+        "recipient": context(chain_id, ledger, ledger, "training_step/1", step, 0),
+        "statement": context(*here, "training_step/2", step, 0),
+        "key": context(*here, "training_step/1", recorder.genesis, 0),
+        "step": context(*here, "training_step/1", step, STEPS),
     }
     recorder.open()
     for forged in elsewhere.values():
@@ -177,20 +206,56 @@ def test_a_proof_counts_for_one_place(recorder: Recorder) -> None:
 def test_the_verifier_decides_first(recorder: Recorder) -> None:
     recorder.open()
     publics = [STATES[0], STATES[1], BATCH, USER, MODEL, FORK, 0, RATE, 1]
-    proof = STEP.prove(publics, "recorder/other")
-    altered = [*publics[:-1], recorder.context("training_step/1", STEP, 0)]
+    proof = recorder.step.prove(publics, "recorder/other")
+    altered = [*publics[:-1], recorder.context("training_step/1", recorder.step, 0)]
     for inputs, error in ((altered, "InvalidProof"), (publics[:-1], "InvalidLength")):
-        with pytest.raises(VerificationError, match=f"Groth16Verifier__{error}"):
+        with pytest.raises(VerificationError, match=f"Groth16(Commit)?Verifier__{error}"):
             send_proof(recorder.chain, recorder.address, "record", proof, inputs, "ForkRecorder")
 
 
-def test_development_keys_can_be_refused(chain: EmbeddedChain) -> None:
+def test_a_proof_of_the_other_format_is_refused(recorder: Recorder) -> None:
+    """A plain proof to a verifier with a commitment round, and the reverse, whatever they prove."""
+    recorder.open()
+    other = STEP["groth16" if recorder.step is STEP["groth16-commit"] else "groth16-commit"]
+    for key in (recorder.step, other):
+        bound = recorder.context("training_step/1", key, 0)
+        publics = [STATES[0], STATES[1], BATCH, USER, MODEL, FORK, 0, RATE, bound]
+        data = verify_calldata(other.prove(publics, "recorder/format"), publics, "record")
+        outcome = recorder.chain.call(recorder.address, data)
+        assert (outcome.success, outcome.output) == (False, b"")
+    assert recorder.contract.head(FORK) == Head(STATES[0], USER, MODEL, 0)
+    recorder.record(0)
+
+
+def test_a_commitment_of_another_proof_is_refused(chain: EmbeddedChain) -> None:
+    recorder = deploy_recorder(chain, ("groth16-commit", "groth16-commit"))
+    recorder.open()
+    bound = recorder.context("training_step/1", recorder.step, 0)
+    publics = [STATES[0], STATES[1], BATCH, USER, MODEL, FORK, 0, RATE, bound]
+    proof, other = (recorder.step.prove(publics, f"recorder/{i}") for i in range(2))
+    for forged, error in (
+        (proof[:8] + other[8:], "InvalidProof"),
+        ([*proof[:8], 0, 0], "PointAtInfinity"),
+        ([*proof[:9], proof[9] + 1], "InvalidPoint"),
+    ):
+        with pytest.raises(VerificationError, match=f"Groth16CommitVerifier__{error}"):
+            send_proof(chain, recorder.address, "record", forged, publics, "ForkRecorder")
+    send_proof(chain, recorder.address, "record", proof, publics, "ForkRecorder")
+    assert recorder.contract.head(FORK).state == STATES[1]
+
+
+@pytest.mark.parametrize("formats", FORMATS, ids="/".join)
+def test_development_keys_can_be_refused(chain: EmbeddedChain, formats: tuple[str, str]) -> None:
     with refused("DevelopmentKey"):
-        deploy_recorder(chain, ceremony=True)
+        deploy_recorder(chain, formats, ceremony=True)
 
 
-def test_verifiers_of_other_statements_are_refused(chain: EmbeddedChain) -> None:
-    genesis, step = (deploy(vk_of(key), chain).address for key in (GENESIS, STEP))
+@pytest.mark.parametrize("formats", FORMATS, ids="/".join)
+def test_verifiers_of_other_statements_are_refused(
+    chain: EmbeddedChain, formats: tuple[str, str]
+) -> None:
+    keys = (GENESIS[formats[0]], STEP[formats[1]])
+    genesis, step = (deploy(vk_of(key), chain).address for key in keys)
     for arguments in ((step, genesis, 1), (genesis, genesis, 1), (genesis, step, 0)):
         with refused("WrongVerifier"):
             ForkRecorder.deploy(chain, *arguments)
@@ -200,10 +265,15 @@ def test_verifiers_of_other_statements_are_refused(chain: EmbeddedChain) -> None
 
 def test_the_library_and_the_contract_make_one_context(recorder: Recorder) -> None:
     bound = context_on(
-        recorder.chain, recorder.address, "training_step/1", FORK, STEPS, vk_of(STEP).digest
+        recorder.chain,
+        recorder.address,
+        "training_step/1",
+        FORK,
+        STEPS,
+        vk_of(recorder.step).digest,
     )
-    assert bound.signal() == recorder.context("training_step/1", STEP, STEPS)
+    assert bound.signal() == recorder.context("training_step/1", recorder.step, STEPS)
     request = selector("context(bytes32,bytes32,uint256,uint256,address)")
-    request += keccak256(b"training_step/1") + vk_of(STEP).digest
+    request += keccak256(b"training_step/1") + vk_of(recorder.step).digest
     request += words([FORK, STEPS, int(recorder.chain.account, 16)])
     assert recorder.chain.call(recorder.address, request).output == words([bound.signal()])
