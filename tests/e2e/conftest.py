@@ -15,7 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from zkai import pipeline
+from zkai import cli, pipeline
 from zkai.calibrated import Inference
 from zkai.circuit.statements.base import COMMIT, PLAIN, Format, Statement
 from zkai.circuit.statements.genesis import Genesis
@@ -171,6 +171,20 @@ def make_world(folder: Path, proof_format: Format) -> World:
 @pytest.fixture
 def desk(world: World, tmp_path: Path) -> Path:
     """A folder with statement files, inputs, keys and a proof, for the command line."""
+    return make_desk(world, tmp_path)
+
+
+@pytest.fixture
+def commit_desk(commit_world: World, tmp_path: Path) -> Path:
+    """The same in the format with a commitment round."""
+    for path in make_desk(commit_world, tmp_path).glob("*.toml"):
+        text = path.read_text().replace('format = "groth16"\n', "")
+        path.write_text(f'format = "groth16-commit"\n{text}')
+    return tmp_path
+
+
+def make_desk(world: World, tmp_path: Path) -> Path:
+    """Fill a folder with what the commands need and with a world's keys and proof."""
     (tmp_path / "genesis.toml").write_text(GENESIS_TOML)
     (tmp_path / "step.toml").write_text(STEP_TOML)
     (tmp_path / "aggregate.toml").write_text(AGGREGATE_TOML)
@@ -184,6 +198,32 @@ def desk(world: World, tmp_path: Path) -> Path:
         (tmp_path / f"{name}-keys").symlink_to(world.folder / name)
     world.inference.write(tmp_path / "proof.json")
     return tmp_path
+
+
+class Shell:
+    """Runs commands in a folder and returns what --json prints."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self._capsys = folder, capsys
+
+    def __call__(self, command: str, status: int = 0) -> dict[str, Any]:
+        found = cli.main([*command.split(), "--json"])
+        out, err = self._capsys.readouterr()
+        assert found == status, err
+        answer: dict[str, Any] = json.loads(out)
+        assert answer["ok"] is (status == 0)
+        return answer
+
+    def text(self, command: str) -> str:
+        """Run without --json and return standard output."""
+        assert cli.main(command.split()) == 0
+        return self._capsys.readouterr().out
+
+
+@pytest.fixture
+def shell(desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    monkeypatch.chdir(desk)
+    return Shell(desk, capsys)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -204,3 +244,12 @@ def tree(desk: Path) -> dict[str, str]:
 def assert_names(pattern: str, message: str) -> None:
     """Hold a message against the pattern of what it must name."""
     assert re.search(pattern, message, re.S), f"{message!r} does not say {pattern!r}"
+
+
+@pytest.fixture
+def commit_shell(
+    commit_desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shell:
+    """A shell in the folder whose keys and proof have a commitment round."""
+    monkeypatch.chdir(commit_desk)
+    return Shell(commit_desk, capsys)

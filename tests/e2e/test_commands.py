@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bench._anvil import running_anvil
-from tests.e2e.conftest import HEAD, World, batch, write_json
+from tests.e2e.conftest import HEAD, Shell, World, batch, write_json
 from zkai import cli
 from zkai.model.training import SoftmaxHead
 from zkai.opening import read_state
@@ -21,32 +21,6 @@ from zkai.pipeline import verify_chain
 from zkai.proof.keys import Proof, VerifyingKey
 from zkai.proof.phase1 import beacon_keys
 from zkai.proof.powers import write_development_ptau, write_powers
-
-
-class Shell:
-    """Runs commands in a folder and returns what --json prints."""
-
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.folder, self._capsys = folder, capsys
-
-    def __call__(self, command: str, status: int = 0) -> dict[str, Any]:
-        found = cli.main([*command.split(), "--json"])
-        out, err = self._capsys.readouterr()
-        assert found == status, err
-        answer: dict[str, Any] = json.loads(out)
-        assert answer["ok"] is (status == 0)
-        return answer
-
-    def text(self, command: str) -> str:
-        """Run without --json and return standard output."""
-        assert cli.main(command.split()) == 0
-        return self._capsys.readouterr().out
-
-
-@pytest.fixture
-def shell(desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    monkeypatch.chdir(desk)
-    return Shell(desk, capsys)
 
 
 def test_a_user_starts_a_fork_and_trains(shell: Shell) -> None:

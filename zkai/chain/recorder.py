@@ -12,7 +12,7 @@ from zkai.chain.artifact import load_artifact
 from zkai.chain.chain import Chain, Outcome
 from zkai.chain.verifier import proof_words, send_proof
 from zkai.errors import VerificationError
-from zkai.proof.formats import Proof, VerifyingKey
+from zkai.proof.formats import Proof, VerifyingKey, check_format
 
 CONTRACT = "ForkRecorder"
 
@@ -64,6 +64,7 @@ class ForkRecorder:
         return self._send("record", proof, vk)
 
     def _send(self, function: str, proof: Proof, vk: VerifyingKey) -> Outcome:
+        check_format(proof, vk)
         publics = proof.public_values(vk)
         return send_proof(self.chain, self.address, function, proof_words(proof), publics, CONTRACT)
 

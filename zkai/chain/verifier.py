@@ -24,7 +24,7 @@ from zkai.circuit.statements.context import Context, address_word
 from zkai.encoding import hex32, keccak256, word
 from zkai.errors import InvalidInput, VerificationError
 from zkai.proof.commit.keys import CommitProof, CommitVerifyingKey
-from zkai.proof.formats import Proof, VerifyingKey
+from zkai.proof.formats import Proof, VerifyingKey, check_format
 from zkai.proof.keys import CEREMONY
 from zkai.proof.points import g1_uncompressed, g2_uncompressed
 
@@ -125,6 +125,7 @@ def verify_on_chain(chain: Chain, address: str, proof: Proof, vk: VerifyingKey) 
     contract's error, if it refuses the proof.
     """
     target = parse_address(address, "verifier address")
+    check_format(proof, vk)
     if proof.vk_digest != vk.digest:
         raise VerificationError("the proof was made for another key than the verifying key")
     digest = read_vk_digest(chain, target)

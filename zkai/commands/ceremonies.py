@@ -14,8 +14,11 @@ from zkai.commands.console import Console
 from zkai.commands.files import check_target
 from zkai.encoding import hex32
 from zkai.errors import InvalidInput
-from zkai.proof import ceremony
+from zkai.proof import formats
+from zkai.proof.formats import Ceremony
+from zkai.proof.keys import VERIFYING_FILE, KeyDocument
 from zkai.proof.ptau import prepare
+from zkai.proof.transcript import Contribution
 
 HELP = """\
 A ceremony's key is sound if one of its parties was honest:
@@ -27,7 +30,10 @@ A ceremony's key is sound if one of its parties was honest:
 verify checks the whole ceremony and prints the key's digest, which is what
 `zkai verify --production` is told to trust. Anyone can repeat it, without -o,
 on KEYS/proving.zkey. What a key file records by itself does not replace it:
-one party can run every step under several names."""
+one party can run every step under several names.
+With a commitment round (format = "groth16-commit", files .zkck) contribute and
+beacon first verify the whole key that they get, so they also need
+STATEMENT.toml and --ptau. There each party contributes to two deltas."""
 
 # What each action needs beside --out, and what it may have.
 _NEEDS: dict[str, tuple[str, ...]] = {
@@ -37,7 +43,10 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "verify": ("statement", "ptau", "zkey"),
     "beacon": ("zkey", "beacon"),
 }
-_MAY: dict[str, tuple[str, ...]] = {"beacon": ("name", "iterations")}
+_MAY: dict[str, tuple[str, ...]] = {
+    "contribute": ("statement", "ptau"),
+    "beacon": ("statement", "ptau", "name", "iterations"),
+}
 _OPTIONS = ("zkey", "name", "beacon", "iterations")
 ACTIONS = tuple(_NEEDS)
 DEFAULT_ITERATIONS = 10
@@ -89,17 +98,33 @@ def _prepare(options: argparse.Namespace, console: Console) -> Mapping[str, Any]
 
 
 def _init(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
-    statement = statement_file.load(options.statement)
     with console.progress() as progress:
-        ceremony.init(statement.build(), statement.version, options.ptau, options.out, progress)
+        start = _start(options)
+        formats.init(start, options.out, progress)
     console.say(f"{options.out}: the first contributor takes this file")
-    return {"action": "init", "zkey": str(options.out), "statement": statement.version}
+    return {"action": "init", "zkey": str(options.out), "statement": start.statement}
+
+
+def _start(options: argparse.Namespace) -> Ceremony:
+    statement = statement_file.load(options.statement)
+    return Ceremony(statement.build(), statement.version, options.ptau)
+
+
+def _start_if_named(options: argparse.Namespace) -> Ceremony | None:
+    """Return the start of a ceremony whose key is verified first; None if nothing names it."""
+    if options.statement is None and options.ptau is None:
+        return None
+    if options.statement is None or options.ptau is None:
+        missing = "--ptau" if options.ptau is None else "a STATEMENT.toml"
+        raise InvalidInput(f"--ceremony {options.ceremony}: needs {missing} too")
+    return _start(options)
 
 
 def _contribute(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     with console.progress() as progress:
-        made = ceremony.contribute(options.zkey, options.out, options.name, progress=progress)
-    return _contributed(options, console, "contribute", made.digest)
+        start = _start_if_named(options)
+        made = formats.contribute(start, options.zkey, options.out, options.name, progress)
+    return _contributed(options, console, "contribute", made)
 
 
 def _beacon(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
@@ -108,45 +133,45 @@ def _beacon(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     except ValueError:
         raise InvalidInput("--beacon: expected hexadecimal digits") from None
     iterations = DEFAULT_ITERATIONS if options.iterations is None else options.iterations
+    name = options.name or ""
     with console.progress() as progress:
-        made = ceremony.beacon(
-            options.zkey, options.out, value, iterations, options.name or "", progress
-        )
-    return _contributed(options, console, "beacon", made.digest)
+        start = _start_if_named(options)
+        made = formats.beacon(start, options.zkey, options.out, value, iterations, name, progress)
+    return _contributed(options, console, "beacon", made)
 
 
 def _contributed(
-    options: argparse.Namespace, console: Console, action: str, digest: bytes
+    options: argparse.Namespace,
+    console: Console,
+    action: str,
+    made: tuple[Contribution, ...],
 ) -> Mapping[str, Any]:
-    console.say(f"{options.out}: contribution {digest.hex()}")
-    console.say("publish this digest; the ceremony's record must show it")
-    return {"action": action, "zkey": str(options.out), "contribution": digest.hex()}
+    digests = [contribution.digest.hex() for contribution in made]
+    for digest in digests:
+        console.say(f"{options.out}: contribution {digest}")
+    what = "this digest" if len(digests) == 1 else "these digests"
+    console.say(f"publish {what}; the ceremony's record must show it")
+    return {
+        "action": action,
+        "zkey": str(options.out),
+        "contribution": digests[0],
+        "contributions": digests,
+    }
 
 
 def _verify(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
-    statement = statement_file.load(options.statement)
     with console.progress() as progress, _folder(options.out) as folder:
-        keys = ceremony.finalize(
-            statement.build(), statement.version, options.ptau, options.zkey, folder, progress
-        )
-    record = keys.verifying.ceremony
-    assert record is not None
-    phase1 = {
-        "power": record.phase1_power,
-        "contributions": record.phase1_contributions,
-        "digest": record.phase1_digest.hex(),
-    }
-    contributions = [
-        {"name": c.name, "digest": c.digest.hex()} for c in record.transcript.contributions
-    ]
+        keys = formats.finalize(_start(options), options.zkey, folder, progress)
+    facts = _record(keys.verifying)
     digest = hex32(keys.verifying.digest)
     console.say(f"{options.out or options.zkey}: ceremony key {digest}")
+    phase1, listed = facts["phase1"], facts["contributions"]
     console.say(
         f"phase 1: {phase1['contributions']} contributions, 2**{phase1['power']}, "
         f"digest {phase1['digest']}"
     )
-    rows = [(c["name"] or "(no name)", c["digest"]) for c in contributions]
-    console.table("contributions", ("name", "digest"), rows)
+    rows = [(c["name"] or "(no name)", c["delta"], c["digest"]) for c in listed]
+    console.table("contributions", ("name", "to", "digest"), rows)
     console.say(
         "compare phase 1 with its ceremony's publication and each digest with its contributor's; "
         f"then trust this key: zkai verify --production --vk-digest {digest}"
@@ -155,12 +180,29 @@ def _verify(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     return {
         "action": "verify",
         "keys": None if out is None else str(out),
-        "verifying_key": None if out is None else str(out / "verifying.json"),
-        "statement": statement.version,
+        "verifying_key": None if out is None else str(out / VERIFYING_FILE),
+        "statement": keys.verifying.statement,
         "vk_digest": digest,
         "key_status": keys.verifying.key_status,
-        "phase1": phase1,
-        "contributions": contributions,
+        **facts,
+    }
+
+
+def _record(key: KeyDocument) -> dict[str, Any]:
+    """Return what --json says of a key's ceremony; the deltas' contributions take turns."""
+    record = key.ceremony
+    assert record is not None
+    deltas = list(key.SLOTS)
+    return {
+        "phase1": {
+            "power": record.phase1_power,
+            "contributions": record.phase1_contributions,
+            "digest": record.phase1_digest.hex(),
+        },
+        "contributions": [
+            {"name": c.name, "delta": deltas[i % len(deltas)], "digest": c.digest.hex()}
+            for i, c in enumerate(record.transcript.contributions)
+        ],
     }
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from zkai.commands.console import Console
 from zkai.commands.options import Commands, HelpFormatter, add_command
 from zkai.encoding import hex32, write_atomic
-from zkai.errors import InvalidInput, VerificationError
-from zkai.proof.formats import Proof, VerifyingKey
+from zkai.errors import InvalidInput
+from zkai.proof.formats import Proof, VerifyingKey, check_format
+from zkai.proof.groth16 import check_names
 
 if TYPE_CHECKING:
     from zkai.chain.account import AccountKey
@@ -52,7 +53,9 @@ def add_commands(commands: Commands) -> None:
     )
     _add_key(render)
     render.add_argument("-o", "--out", metavar="FILE", type=Path, required=True)
-    render.add_argument("--name", default="Groth16Verifier", help="the contract's name")
+    render.add_argument(
+        "--name", help="the contract's name (Groth16Verifier or Groth16CommitVerifier)"
+    )
     deploy = add_command(actions, "deploy", run_deploy, "deploy a key's verifier", _DEPLOY_HELP)
     _add_key(deploy)
     _add_chain(deploy)
@@ -84,17 +87,19 @@ def _add_chain(parser: argparse.ArgumentParser) -> None:
 
 def run_render(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     """Write the verifier's source."""
+    from zkai.chain.formats import format_of
     from zkai.chain.render import render
 
     vk = VerifyingKey.from_path(options.key)
-    write_atomic(options.out, render(vk, options.name).encode("ascii"))
-    console.say(f"{options.out}: contract {options.name}, {vk.key_status} key {hex32(vk.digest)}")
-    return {
-        "contract": options.name,
-        "source": str(options.out),
-        "vk_digest": hex32(vk.digest),
-        "key_status": vk.key_status,
-    }
+    name = format_of(vk).contract if options.name is None else options.name
+    write_atomic(options.out, render(vk, name).encode("ascii"))
+    console.say(f"{options.out}: contract {name}, {vk.key_status} key {hex32(vk.digest)}")
+    return {"contract": name, "source": str(options.out), **_key_facts(vk)}
+
+
+def _key_facts(vk: VerifyingKey) -> dict[str, str]:
+    """Return what --json says of a contract's key."""
+    return {"format": vk.PROOFS, "vk_digest": hex32(vk.digest), "key_status": vk.key_status}
 
 
 def run_deploy(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
@@ -114,8 +119,7 @@ def run_deploy(options: argparse.Namespace, console: Console) -> Mapping[str, An
         "address": deployment.address,
         "chain_id": chain.chain_id,
         "gas": deployment.gas_used,
-        "vk_digest": hex32(vk.digest),
-        "key_status": vk.key_status,
+        **_key_facts(vk),
         "embedded": options.rpc is None,
     }
 
@@ -132,7 +136,9 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
         )
     if options.rpc is None and (options.contract is not None or options.send):
         raise InvalidInput("--contract and --send need --rpc: the embedded EVM starts empty")
-    _check_labels(proof, vk)
+    # A contract reads neither name nor status of a proof: hold them against the key's here.
+    check_format(proof, vk)
+    check_names(proof, vk)
     chain = _chain(options, signing=options.send or options.rpc is None)
     if options.contract is None:
         address = deploy(vk, chain).address
@@ -146,21 +152,9 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
         "address": address,
         "chain_id": chain.chain_id,
         "gas": gas,
-        "vk_digest": hex32(vk.digest),
-        "key_status": vk.key_status,
+        **_key_facts(vk),
         "embedded": options.rpc is None,
     }
-
-
-def _check_labels(proof: Proof, vk: VerifyingKey) -> None:
-    """A contract reads neither name nor status of a proof: hold them against the key's here."""
-    for name, of_proof, of_key in (
-        ("statement", proof.statement, vk.statement),
-        ("circuit", proof.circuit_digest, vk.circuit_digest),
-        ("key status", proof.key_status, vk.key_status),
-    ):
-        if of_proof != of_key:
-            raise VerificationError(f"the proof was made for another {name} than the verifying key")
 
 
 def _chain(options: argparse.Namespace, signing: bool) -> Chain:

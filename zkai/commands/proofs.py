@@ -23,8 +23,8 @@ from zkai.proof.groth16 import VERIFIERS
 _SETUP_HELP = f"""
 Without --ceremony this makes DEVELOPMENT keys: whoever runs it could forge
 proofs under them. With --ptau the powers of tau come from that file; with
---zkey the whole key does, after each of its points was checked. Both stay
-development keys.
+--zkey the whole key does, after each of its points was checked (not with a
+commitment round, where points show too little). Both stay development keys.
 
 {ceremonies.HELP}
 """
@@ -150,6 +150,7 @@ def key_facts(folder: Path, keys: Keys) -> dict[str, Any]:
         "proving_key_bytes": Path(keys.proving.path).stat().st_size,
         "verifying_key": str(folder / "verifying.json"),
         "statement": keys.verifying.statement,
+        "format": keys.verifying.PROOFS,
         "circuit_digest": hex32(keys.verifying.circuit_digest),
         "vk_digest": hex32(keys.verifying.digest),
         "key_status": keys.verifying.key_status,
@@ -205,7 +206,9 @@ def run_prove(options: argparse.Namespace, console: Console) -> Mapping[str, Any
 def proof_facts(proof: Proof) -> dict[str, Any]:
     """Return what --json says of a proof."""
     whole = proof.to_json()
-    return {name: whole[name] for name in ("statement", "vk_digest", "key_status", "public")}
+    return {
+        name: whole[name] for name in ("format", "statement", "vk_digest", "key_status", "public")
+    }
 
 
 def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:

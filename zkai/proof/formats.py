@@ -102,13 +102,19 @@ def verify(
     Raises VerificationError if they are of different formats, and as the format's own `verify`
     does.
     """
+    check_format(proof, key)
     if isinstance(key, CommitVerifyingKey) and isinstance(proof, CommitProof):
         return argument.verify(proof, key, verifier, production, trusted_digests)
-    if isinstance(key, PlainVerifyingKey) and type(proof).FORMAT == key.PROOFS:
-        return groth16.verify(proof, key, verifier, production, trusted_digests)
-    raise VerificationError(
-        f"the proof has the format {proof.FORMAT}, the verifying key is for {key.PROOFS}"
-    )
+    assert isinstance(key, PlainVerifyingKey)
+    return groth16.verify(proof, key, verifier, production, trusted_digests)
+
+
+def check_format(proof: Proof, key: VerifyingKey) -> None:
+    """Return None if proof and key are of one format. Raises VerificationError naming both."""
+    if proof.FORMAT != key.PROOFS:
+        raise VerificationError(
+            f"the proof has the format {proof.FORMAT}, the verifying key is for {key.PROOFS}"
+        )
 
 
 def init(start: Ceremony, target: Path, progress: Progress | None = None) -> None:
@@ -177,7 +183,15 @@ def _unneeded(start: Ceremony | None, source: Path) -> None:
 
 
 def finalize(start: Ceremony, source: Path, folder: Path, progress: Progress | None = None) -> Keys:
-    """Verify a whole ceremony and write its keys. Raises as the format's own `finalize` does."""
+    """Verify a whole ceremony and write its keys.
+
+    Raises InvalidInput for a key of another format, and as the format's own `finalize` does.
+    """
+    if is_commit_file(source) != has_round(start.circuit):
+        kind = "with" if has_round(start.circuit) else "without"
+        raise InvalidInput(
+            f"{source}: not a key {kind} a commitment round, which {start.circuit.name} needs"
+        )
     if has_round(start.circuit):
         return commit_ceremony.finalize(start, source, folder, progress)
     return plain_ceremony.finalize(
