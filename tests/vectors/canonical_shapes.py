@@ -21,7 +21,7 @@ from zkai.encoding import FIELD_MODULUS, hex32
 from zkai.model import quant_graph as q
 from zkai.model.fixed_point import IntArray
 from zkai.model.quantize import head_graph
-from zkai.model.training import HeadState, SoftmaxHead
+from zkai.model.training import HeadState, LoraHead, MlpHead, SoftmaxHead
 
 
 def integers(label: str, shape: tuple[int, ...], low: int, high: int) -> IntArray:
@@ -46,6 +46,10 @@ WIDE = SoftmaxHead(64, 10)
 USER = SoftmaxHead(32, 10, input_scale_bits=8, input_width=12, rate_shift=13)
 SMALL = SoftmaxHead(5, 3, input_width=6, rate_shift=9, rate_bits=4)
 SMALL_MOMENTUM = replace(SMALL, momentum=230)
+SMALL_DECAY = replace(SMALL, decay=4096)
+SMALL_CLIPPED = SMALL.clipped(0.5)
+MLP = MlpHead((64, 32, 10))
+LORA = LoraHead((64, 32, 10), rank=4)
 
 
 def linear(name: str, x: str, out: str, shift: int, sx: int) -> q.QuantNode:
@@ -133,6 +137,8 @@ SHAPES: dict[str, dict[str, Callable[[], Statement]]] = {
     "training_step": {
         "5x3, batch 4": lambda: TrainingStep(SMALL, 4),
         "5x3, batch 4, momentum": lambda: TrainingStep(SMALL_MOMENTUM, 4),
+        "5x3, batch 4, decay": lambda: TrainingStep(SMALL_DECAY, 4),
+        "5x3, batch 4, clipped": lambda: TrainingStep(SMALL_CLIPPED, 4),
         "5x3, batch 4, 2 steps": lambda: TrainingStep(SMALL, 4, 2),
         "5x3, batch 4, dataset": lambda: TrainingStep(SMALL, 4, dataset=DatasetShape(4, 2)),
         "5x3, batch 2, 2 steps, dataset": lambda: TrainingStep(
@@ -155,6 +161,13 @@ SHAPES: dict[str, dict[str, Callable[[], Statement]]] = {
         ),
         "64x10, batch 32, momentum, commitment round": lambda: TrainingStep(
             replace(WIDE, momentum=230), 32, format=COMMIT
+        ),
+        "64x10, batch 32, clipped, commitment round": lambda: TrainingStep(
+            WIDE.clipped(1.0), 32, format=COMMIT
+        ),
+        "MLP 64-32-10, batch 32, commitment round": lambda: TrainingStep(MLP, 32, format=COMMIT),
+        "LoRA 64-32-10 of rank 4, batch 32, commitment round": lambda: TrainingStep(
+            LORA, 32, format=COMMIT
         ),
     },
     "skip_step": {

@@ -254,7 +254,17 @@ def training_vectors(statement: TrainingStep) -> list[Vector]:
     if head.momentum:
         v = honest["velocity"]
         forgeries.append(Forgery("velocity that packs alike", inputs={"velocity": moved(v, 42)}))
+    if head.smooths:
         forgeries.append(Forgery("new velocity", hint=(f"{node}/velocity/quotient", 0, 1)))
+    if head.clip:
+        label = f"{node}/clipping/clip factors"
+        forgeries += [
+            Forgery("a factor one higher", hint=(label, 0, 1)),
+            Forgery("a factor one lower", hint=(label, 0, -1)),
+            Forgery("a gradient that is whole, they say", hint=(label, rows, 1)),
+            Forgery("a smaller norm", hint=(f"{node}/clipping/squared norm", 0, -1000)),
+            Forgery("another error after clipping", hint=(f"{node}/gradient/clipped error", 0, 1)),
+        ]
     return vectors(statement, honest, forgeries)
 
 
@@ -332,6 +342,8 @@ VECTORS: dict[str, tuple[Callable[[Any], list[Vector]], tuple[str, ...]]] = {
         (
             "5x3, batch 4",
             "5x3, batch 4, momentum",
+            "5x3, batch 4, decay",
+            "5x3, batch 4, clipped",
             "5x3, batch 4, 2 steps",
             "5x3, batch 4, dataset",
             "5x3, batch 2, 2 steps, dataset",
