@@ -13,12 +13,15 @@ from circuit_forgery import challenges_of
 from small_shapes import HEAD, step
 
 from zkai.circuit.builder import Builder
+from zkai.circuit.gadgets.link import links
+from zkai.circuit.gadgets.logup import lookups
 from zkai.circuit.gadgets.matmul import matmul
 from zkai.circuit.gadgets.range import check_range
 from zkai.circuit.r1cs import Circuit, Partial
 from zkai.circuit.rounds import lint_rounds
 from zkai.circuit.statements import commitments, training_step
 from zkai.circuit.statements.base import COMMIT
+from zkai.circuit.tensor import Rows, Tensor
 from zkai.encoding import FIELD_MODULUS, to_limbs
 from zkai.errors import InvalidInput, VerificationError
 
@@ -104,3 +107,54 @@ def test_a_step_that_changes_nothing_counts_once(monkeypatch: pytest.MonkeyPatch
     for name, wire in zip([s.name for s in circuit.public], circuit.signal_wires, strict=True):
         if name in ("old_state", "new_state"):  # the circuit says what the real one does
             assert witness[wire].tolist() == to_limbs([public[name]])[0].tolist()
+
+
+def test_a_looked_up_value_after_the_challenges_would_pass_out_of_its_table() -> None:
+    """In x2 or round 2 it could be fitted to any multiplicities, those of another number of values.
+
+    (x, 0) is looked up in f, whose entry 0 is (0, 0): 1 / (alpha - x) = 5 / alpha.
+    """
+    builder = Builder("f", commit=True)
+    x, y = builder.private_int("x"), builder.private_int("y")
+    lookups(builder).function("f", np.arange(16), x, y, "f")
+    circuit = builder.build()
+    partial = circuit.begin({"x": np.array(0), "y": np.array(0)})
+    fudged = partial.witness.copy()
+    counts = next(s.wires for s in circuit.steps if "multiplicities" in s.label)
+    fudged[counts[0]] = to_limbs([5])[0]
+    challenges = challenges_of(fudged)
+    alpha = challenges[1]
+    fudged[x.rows.wires] = to_limbs([(alpha - alpha * pow(5, -1, FIELD_MODULUS)) % FIELD_MODULUS])
+    circuit.check(circuit.finish(Partial(fudged), challenges))
+    with pytest.raises(VerificationError, match="balance"):
+        circuit.check(circuit.finish(Partial(fudged), challenges_of(fudged)))
+
+
+def test_public_wires_of_round_two_are_no_operands() -> None:
+    """x2 holds what the verifier computes after the challenges: nothing may be checked there."""
+    builder = Builder("x2", commit=True, links=1)
+    builder.public_field("link")
+    w, blinders = builder.private_int("w", (1,)), builder.private_field("b", 2)
+    links(builder).bind("link", [w], blinders)
+    late = Tensor((1,), Rows.of_wires(builder.evaluations), None)
+    table = lookups(builder)
+    for attempt in (
+        lambda: table.range(late, 8, "range"),
+        lambda: table.function("f", np.arange(16), late, w, "f"),
+        lambda: table.function("f", np.arange(16), w, late, "f"),
+        lambda: links(builder).bind("link", [late], blinders),
+        lambda: builder.require_round_one(late),
+    ):
+        with pytest.raises(InvalidInput, match=r"must fix it first|linked states"):
+            attempt()
+    bounded = builder.with_bound(late.reshape(1, 1), 0, 1)
+    small = builder.with_bound(w.reshape(1, 1), 0, 1)
+    for left, right in ((bounded, small), (small, bounded)):
+        with pytest.raises(InvalidInput, match="from a challenge"):
+            matmul(builder, left, right)
+    circuit = builder.build()
+    for wire in builder.evaluations.tolist():
+        for committed in (circuit.committed, circuit.signal_wires):
+            checked = dataclasses.replace(circuit, committed=np.append(committed, wire))
+            with pytest.raises(InvalidInput, match="is checked with a challenge, but"):
+                lint_rounds(checked)

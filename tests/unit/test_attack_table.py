@@ -1,0 +1,23 @@
+"""The decision's table of attacks names tests that there are."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_attack_has_its_tests() -> None:
+    text = (ROOT / "docs" / "decisions" / "0007-commitment-round.md").read_text()
+    section = text.split("### Attacks")[1].split("\n### ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) >= 20
+    for row in rows:
+        named = re.findall(r"`([a-z_/]+\.py)::(test_\w+)`", row)
+        assert named, row
+        for file, name in named:
+            module = ast.parse((ROOT / "tests" / file).read_text())
+            found = [n.name for n in ast.walk(module) if isinstance(n, ast.FunctionDef)]
+            assert name in found, f"{file} has no {name}"
