@@ -75,7 +75,7 @@ def add_commands(commands: Commands) -> None:
     sign.add_argument("--parent", metavar="RECEIPT", type=Path, help="the fork's last receipt")
     sign.add_argument("--facts", metavar="FACTS.json", type=Path, help="what else to sign")
     sign.add_argument("-o", "--out", metavar="RECEIPT", type=Path, required=True)
-    _add_passphrase(sign)
+    add_passphrase(sign)
     add_place(sign)
     verify = add_command(actions, "verify", run_verify, "verify a receipt", _VERIFY_HELP)
     verify.add_argument("receipt", metavar="RECEIPT", type=Path)
@@ -106,7 +106,7 @@ def _add_key_commands(actions: Commands) -> None:
     keygen.add_argument(
         "--implementation", choices=IMPLEMENTATIONS, default=PYCA, help=f"which library ({PYCA})"
     )
-    _add_passphrase(keygen)
+    add_passphrase(keygen)
     store = add_command(actions, "trust", run_trust, "make a trust store that requires keys")
     store.add_argument("keys", metavar="KEY.json", type=Path, nargs="+")
     store.add_argument("-o", "--out", metavar="TRUST.json", type=Path, required=True)
@@ -128,7 +128,8 @@ def _add_moment(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_passphrase(parser: argparse.ArgumentParser) -> None:
+def add_passphrase(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names a file with the keys' passphrase."""
     parser.add_argument("--passphrase-file", metavar="FILE", type=Path)
 
 

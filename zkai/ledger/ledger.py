@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from zkai.encoding import hex32, sha256
+from zkai.errors import InvalidInput
 from zkai.ledger.admission import Admission, rules_body
 from zkai.ledger.checkpoint import LogPolicy
 from zkai.ledger.log import Log
@@ -133,8 +134,11 @@ class Ledger:
     def checkpoint(self, keys: Sequence[PrivateKey]) -> Note:
         """Return a checkpoint of everything, signed by the operator's keys, and keep it.
 
-        Raises VerificationError if the log no longer holds what the last one says.
+        Raises InvalidInput without the operator's own key, VerificationError if the log no longer
+        holds what the last checkpoint says.
         """
+        if all(key.public != self.policy.key for key in keys):
+            raise InvalidInput("ledger: a checkpoint is signed by the ledger's operator")
         with self.store.transaction():
             return self.log.sign_checkpoint(keys)
 
