@@ -92,7 +92,7 @@ def test_rotation(run: Any) -> None:
     run("receipt trust old.json -o trust.json")
     run(f"receipt sign 0.json --signer new.json {PLACE_OPTIONS} -o 0.receipt")
     run("receipt verify 0.receipt --trust trust.json", 1)
-    run(f"receipt rotate trust.json {old['keyid']} new.json")
+    run(f"receipt rotate trust.json {old['keyid']} new.json --at 1700000000")
     run("receipt verify 0.receipt --trust trust.json")
     run(f"receipt rotate trust.json {'A' * 43} new.json", 2)
 
