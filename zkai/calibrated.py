@@ -17,9 +17,10 @@ from zkai.errors import InvalidInput
 from zkai.model.calibrate import QuantConfig
 from zkai.model.fixed_point import FloatArray, IntArray
 from zkai.model.graph import AveragePool, Graph, Relu, Reshape, Transpose
+from zkai.model.head_state import HeadState
+from zkai.model.heads import Head
 from zkai.model.quant_graph import QuantGraph
-from zkai.model.quantize import dequantize, quantize
-from zkai.model.training import SoftmaxHead, initial_state
+from zkai.model.quantize import dequantize, head_parameters, quantize
 
 Samples = npt.ArrayLike | Mapping[str, npt.ArrayLike]
 
@@ -42,7 +43,7 @@ class Inference(inference.Inference):
         calibration: Samples | None = None,
         visibility: Mapping[str, str] | None = None,
         config: QuantConfig | None = None,
-        head: SoftmaxHead | None = None,
+        head: Head | None = None,
         format: Format = PLAIN,
     ) -> None:
         if config is not None and not isinstance(config, QuantConfig):
@@ -101,7 +102,7 @@ def _signed(public: Mapping[str, tuple[int, ...]], signal: str, size: int) -> In
 
 def attached_head(
     backbone: Graph,
-    head: SoftmaxHead,
+    head: Head,
     calibration: Samples,
     visibility: Mapping[str, str],
     config: QuantConfig | None = None,
@@ -120,9 +121,12 @@ def attached_head(
     scales = {**chosen.scale_bits, _scaled_tensor(backbone): head.input_scale_bits}
     integers = quantize(backbone, calibration, replace(chosen, scale_bits=scales))
     shown = {visibility.get(name) for name in ("output", "logits")}
-    zeros = initial_state(head, np.zeros((head.features, head.classes)))
-    personal = attach_head(integers, head, zeros, probabilities="argmax" not in shown)
-    seen = {"head.weight": "state", "head.bias": "state", **visibility}
+    zeros = np.zeros(head.shape, np.int64)
+    state = HeadState(zeros, zeros if head.has_velocity else None)
+    personal = attach_head(integers, head, state, probabilities="argmax" not in shown)
+    names = [name for layer in head.layers for name in head_parameters(head, layer)]
+    bound = {f"head.{name}": "state" for name in names}
+    seen = {**bound, **visibility}
     return Inference(personal, visibility=seen, head=head, format=format)
 
 

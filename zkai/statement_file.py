@@ -123,7 +123,7 @@ def _inference(top: _Table, folder: Path) -> Statement:
         raise InvalidInput(f"{top.where} (calibration {samples}): {error}") from error
 
 
-def _attached(top: _Table) -> SoftmaxHead:
+def _attached(top: _Table) -> Head:
     """Return the head that follows the model. Raises InvalidInput unless `attach` is true."""
     table = top.table("head")
     if table.content.get("attach") is not True:
@@ -131,10 +131,7 @@ def _attached(top: _Table) -> SoftmaxHead:
             f"{table.where}: expected attach = true: the model is a backbone, and the head, with"
             " the weights of a training state, follows it"
         )
-    head = _head(top, "attach")
-    if not isinstance(head, SoftmaxHead):
-        raise InvalidInput(f'{table.where}: only a head of kind "softmax" can be attached')
-    return head
+    return _head(top, "attach")
 
 
 _HEAD_OPTIONS = ("momentum", "clip_norm")

@@ -27,7 +27,6 @@ from zkai.circuit.statements import commitments
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import COMMIT, PLAIN, Format
 from zkai.circuit.statements.genesis import Genesis
-from zkai.circuit.statements.inference import Inference
 from zkai.circuit.statements.network import base2_logits, network_of
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import FIELD_MODULUS, from_limbs, to_limbs
@@ -371,11 +370,6 @@ def test_genesis_and_updates_of_networks(name: str, form: Format) -> None:
     assert public["new_state"] == commitments.state_commitment(
         head, state, model=model, fork=values["fork"], step=0, user=user, salt=values["new_salt"]
     )
-
-
-def test_a_graph_takes_the_state_of_a_softmax_head_only() -> None:
-    with pytest.raises(InvalidInput, match="only the state of a SoftmaxHead"):
-        Inference(None, head=MLP)  # type: ignore[arg-type]
 
 
 # Sizes ------------------------------------------------------------------------------------------

@@ -162,12 +162,6 @@ def test_what_is_wrong_in_a_file_is_named(old: str, new: str, message: str) -> N
         parse(text.replace(old, new).encode(), Path("s.toml"))
 
 
-def test_a_network_cannot_be_attached() -> None:
-    text = 'statement = "inference"\nmodel = "m.onnx"\ncalibration = "c.npz"\n'
-    with pytest.raises(InvalidInput):
-        parse((text + HEADS["mlp"] + "attach = true\n").encode(), Path("s.toml"))
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -17,6 +17,9 @@ from zkai.model import fixed_point as fixed
 from zkai.model import graph as real
 from zkai.model.calibrate import QuantConfig, choose, largest_values
 from zkai.model.fixed_point import FloatArray, IntArray
+from zkai.model.head_layers import Layer
+from zkai.model.head_state import HeadState, check_state
+from zkai.model.heads import Head
 from zkai.model.quant_graph import (
     Add,
     AveragePool,
@@ -34,7 +37,6 @@ from zkai.model.quant_graph import (
     Sigmoid,
     Softmax,
 )
-from zkai.model.training import HeadState, SoftmaxHead, check_state
 
 FLOAT_EXACT_WIDTH = 53
 """Products whose every partial sum fits this signed width are exact in float64 arithmetic."""
@@ -207,50 +209,78 @@ def _average_pool(
 
 
 def head_graph(
-    head: SoftmaxHead, state: HeadState, rows: int = 1, probabilities: bool = True
+    head: Head, state: HeadState, rows: int = 1, probabilities: bool = True
 ) -> QuantGraph:
     """Return the inference of a trained head as an integer model, bit-exact with training's.
 
     Input "features": (rows, features) at the head's input scale and width; parameters "weight"
-    (features, classes) and "bias" (classes,) at the head's weight scale and width; output
-    "probabilities" at scale se by rules 7 and 8, or "logits", the base-2 logits at scale sa.
+    (inputs, outputs) and "bias" (outputs,), of several layers "weight1", "bias1", "weight2" and so
+    on, at the head's weight scale and width; output "probabilities" at scale se by rules 7 and 8,
+    or "logits", the base-2 logits at scale sa. A hidden layer has its declared width in signed
+    bits, so that z = 2**(width - 1), which a training step takes, is refused.
 
-    Raises InvalidInput for a state that is not the head's and for rows < 1.
+    Raises InvalidInput for a head with frozen weights, a state that is not the head's and for
+    rows < 1.
     """
     check_state(head, state)
+    if head.frozen_size:
+        raise InvalidInput(f"{head.kind}: a head with frozen weights cannot stand in a graph")
     if rows < 1:
         raise InvalidInput(f"rows: expected at least 1, got {rows}")
     sa, se = head.logit_scale_bits, head.error_scale_bits
-    sw, width = head.weight_scale_bits, head.weight_width
     role: Role = "hidden" if probabilities else "output"
-    tensors = [
-        QuantTensor(
-            "features",
-            (rows, head.features),
-            head.input_scale_bits,
-            head.input_width,
-            "input",
-            True,
-        ),
-        QuantTensor("weight", (head.features, head.classes), sw, width, "parameter", True),
-        QuantTensor("bias", (head.classes,), sw, width, "parameter", True),
-        QuantTensor("logits", (rows, head.classes), sa, sa + 9, role, not probabilities),
-    ]
-    widths = head.widths(1)
-    linear = MatMul(head.logit_shift, head.input_scale_bits, fixed.LOG2_E_NUMERATOR, widths["acc"])
-    inputs = ("features", "weight", "bias")
-    nodes = [QuantNode("logits", "head", linear, inputs, "logits", "3, 7")]
+    tensors = [_tensor("features", (rows, head.features), head, "input")]
+    nodes, values, x = list[QuantNode](), dict[str, IntArray](), "features"
+    for layer in head.layers:
+        names = head_parameters(head, layer)
+        block, matrix = layer.weight, layer.weight.of(state.weights.reshape(-1))
+        values |= {names[0]: matrix[:-1], names[1]: matrix[-1]}
+        tensors.append(_tensor(names[0], (block.inputs, block.outputs), head, "parameter"))
+        tensors.append(_tensor(names[1], (block.outputs,), head, "parameter"))
+        if layer.number < len(head.layers):
+            made, node, x = _hidden(head, layer, rows, (x, *names))
+            tensors += made
+            nodes += node
+            continue
+        acc = head.widths(1)["acc"]
+        linear = MatMul(head.logit_shift, layer.scale, fixed.LOG2_E_NUMERATOR, acc)
+        nodes.append(QuantNode("logits", "head", linear, (x, *names), "logits", "3, 7"))
+    tensors.append(QuantTensor("logits", (rows, head.classes), sa, sa + 9, role, not probabilities))
     if probabilities:
-        tensors.append(
-            QuantTensor("probabilities", (rows, head.classes), se, widths["p"], "output", False)
-        )
+        width, shape = head.widths(1)["p"], (rows, head.classes)
+        tensors.append(QuantTensor("probabilities", shape, se, width, "output", False))
         softmax = Softmax(sa, se)
         nodes.append(QuantNode("softmax", "head", softmax, ("logits",), "probabilities", "7, 8"))
-    return QuantGraph(
-        "head",
-        ("features",),
-        (nodes[-1].output,),
-        {tensor.name: tensor for tensor in tensors},
-        tuple(nodes),
-        {"weight": state.weights[:-1], "bias": state.weights[-1]},
-    )
+    by_name = {tensor.name: tensor for tensor in tensors}
+    return QuantGraph("head", ("features",), (nodes[-1].output,), by_name, tuple(nodes), values)
+
+
+def head_parameters(head: Head, layer: Layer) -> tuple[str, str]:
+    """Return the names of a layer's weight and bias in `head_graph`."""
+    number = "" if len(head.layers) == 1 else layer.number
+    return f"weight{number}", f"bias{number}"
+
+
+def _tensor(name: str, shape: tuple[int, ...], head: Head, role: Role) -> QuantTensor:
+    if role == "input":
+        return QuantTensor(name, shape, head.input_scale_bits, head.input_width, role, True)
+    return QuantTensor(name, shape, head.weight_scale_bits, head.weight_width, role, True)
+
+
+def _hidden(
+    head: Head, layer: Layer, rows: int, inputs: tuple[str, ...]
+) -> tuple[list[QuantTensor], list[QuantNode], str]:
+    """Return a hidden layer's tensors and nodes, and the name of what it gives."""
+    shape, scale = (rows, layer.weight.outputs), layer.output_scale
+    width, n = int(getattr(head, "hidden_width")), layer.number  # noqa: B009
+    shift = layer.scale + head.weight_scale_bits - scale
+    linear = MatMul(shift, layer.scale, 1, head.widths(1)["acc"])
+    tensors = [
+        QuantTensor(f"z{n}", shape, scale, width, "hidden", True),
+        QuantTensor(f"hidden{n}", shape, scale, width, "hidden", False),
+    ]
+    nodes = [
+        QuantNode(f"layer{n}", "head", linear, inputs, f"z{n}", "3"),
+        QuantNode(f"relu{n}", "head", Relu(), (f"z{n}",), f"hidden{n}", "5"),
+    ]
+    return tensors, nodes, f"hidden{n}"

@@ -1,4 +1,4 @@
-"""A graph whose last linear layer is a head out of a training state's commitment.
+"""A graph whose last linear layers are a head out of a training state's commitment.
 
 The inference then speaks about *that* state: the same commitment that a training step ends with.
 """
@@ -7,101 +7,144 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from zkai.circuit.tensor import Tensor
 from zkai.errors import InvalidInput
 from zkai.model import quantize
 from zkai.model.fixed_point import LOG2_E_NUMERATOR, IntArray
-from zkai.model.quant_graph import MatMul, QuantGraph, QuantNode, QuantTensor
-from zkai.model.training import HeadState, SoftmaxHead
+from zkai.model.head_layers import Layer, V
+from zkai.model.head_state import HeadState
+from zkai.model.heads import Head
+from zkai.model.quant_graph import MatMul, QuantGraph, QuantNode, QuantTensor, Relu
 
 
 @dataclass(frozen=True)
 class BoundHead:
-    """The parameters of the graph that are the head's weights and bias."""
+    """The parameters of the graph that are the head's: each layer's weight and bias."""
 
-    weight: str
-    bias: str
+    head: Head
+    names: tuple[tuple[str, str], ...]
 
     def parameters(self, weights: IntArray) -> dict[str, IntArray]:
-        """Return the graph's parameters for a head's weights (features + 1, classes)."""
-        return {self.weight: weights[:-1], self.bias: weights[-1]}
+        """Return the graph's parameters for a head's weights, in the head's shape."""
+        return self._cut(weights.reshape(-1))
+
+    def tensors(self, weights: Tensor) -> dict[str, Tensor]:
+        """Return `parameters` of a circuit's weights."""
+        return self._cut(weights.reshape(weights.size))
+
+    def _cut(self, flat: V) -> dict[str, V]:
+        found = dict[str, V]()
+        for layer, (weight, bias) in zip(self.head.layers, self.names, strict=True):
+            matrix: Any = layer.weight.of(flat)
+            found |= {weight: matrix[:-1], bias: matrix[-1]}
+        return found
 
     def weights(self, values: Mapping[str, IntArray]) -> IntArray:
-        """Return the head's weights (features + 1, classes) for the graph's parameters."""
-        return np.concatenate([values[self.weight], values[self.bias][None, :]])
+        """Return the head's weights for the graph's parameters."""
+        parts = [np.concatenate([values[w], values[b][None, :]]).ravel() for w, b in self.names]
+        return np.concatenate(parts).reshape(self.head.shape)
 
 
-def find_head(graph: QuantGraph, head: SoftmaxHead, names: Collection[str]) -> BoundHead:
-    """Return the linear layer that the parameters `names` make, if it is the head bit by bit.
+def find_head(graph: QuantGraph, head: Head, names: Collection[str]) -> BoundHead:
+    """Return the linear layers that the parameters `names` make, if they are the head bit by bit.
 
-    Its input has the head's scale and fits its width, its weights the head's scale and width, its
-    bias is shifted as the head's, and it gives the head's base-2 logits.
+    The first layer's input has the head's scale and fits its width; ReLU stands between two
+    layers, and nothing else; every weight and rounding is the head's, and the last layer gives the
+    head's base-2 logits.
 
     Raises InvalidInput naming what differs.
     """
-    nodes = [n for n in graph.nodes if isinstance(n.op, MatMul) and set(names) <= set(n.inputs[1:])]
-    if len(names) != 2 or len(nodes) != 1:
+    if head.frozen_size:
+        raise InvalidInput(f"{head.kind}: a head with frozen weights cannot stand in a graph")
+    wanted = set(names)
+    nodes = [n for n in graph.nodes if isinstance(n.op, MatMul) and wanted & set(n.inputs[1:])]
+    pairs = [n.inputs[1:] for n in nodes]
+    found = [name for pair in pairs for name in pair]
+    if sorted(found) != sorted(wanted) or len(nodes) != len(head.layers):
+        layers = "one linear layer" if len(head.layers) == 1 else f"{len(head.layers)} layers"
         raise InvalidInput(
-            "visibility 'state' takes exactly the weight and the bias of one linear layer, got"
-            f" {', '.join(sorted(names))}"
+            f"visibility 'state' takes exactly the weight and the bias of {layers}, got"
+            f" {', '.join(sorted(wanted))}"
         )
-    node = nodes[0]
-    bound = BoundHead(*node.inputs[1:])
-    readers = [n.name for n in graph.nodes if n is not node and set(names) & set(n.inputs)]
+    bound = BoundHead(head, tuple((pair[0], pair[1]) for pair in pairs))
+    readers = [n.name for n in graph.nodes if n not in nodes and wanted & set(n.inputs)]
     if readers:
         raise InvalidInput(f"node {readers[0]!r} reads the head's parameters too")
-    for what, (got, wanted) in _facts(graph, head, node, bound).items():
-        if got != wanted:
-            raise InvalidInput(
-                f"node {node.name!r} is not the head: its {what} is {got}, the head's {wanted}"
-            )
-    x = graph.tensors[node.inputs[0]]
+    for place, (layer, node) in enumerate(zip(head.layers, nodes, strict=True)):
+        _check_layer(graph, head, layer, node)
+        if place:
+            _check_between(graph, nodes[place - 1], node)
+    x = graph.tensors[nodes[0].inputs[0]]
     if x.width > head.input_width:
         raise InvalidInput(
-            f"node {node.name!r}: its input {x.name!r} has {x.width} bits, the head takes"
+            f"node {nodes[0].name!r}: its input {x.name!r} has {x.width} bits, the head takes"
             f" {head.input_width}"
         )
     return bound
 
 
+def _check_layer(graph: QuantGraph, head: Head, layer: Layer, node: QuantNode) -> None:
+    for what, (got, wanted) in _facts(graph, head, layer, node).items():
+        if got != wanted:
+            raise InvalidInput(
+                f"node {node.name!r} is not the head: its {what} is {got}, the head's {wanted}"
+            )
+
+
+def _check_between(graph: QuantGraph, below: QuantNode, node: QuantNode) -> None:
+    """Require that a layer's input is ReLU of the layer below."""
+    makers = {n.output: n for n in graph.nodes}
+    maker = makers.get(node.inputs[0])
+    if maker is None or not isinstance(maker.op, Relu) or maker.inputs != (below.output,):
+        raise InvalidInput(
+            f"node {node.name!r} is not the head: its input must be the ReLU of {below.output!r}"
+        )
+
+
 def _facts(
-    graph: QuantGraph, head: SoftmaxHead, node: QuantNode, bound: BoundHead
+    graph: QuantGraph, head: Head, layer: Layer, node: QuantNode
 ) -> dict[str, tuple[object, object]]:
-    op = node.op
+    op, last = node.op, layer.number == len(head.layers)
     assert isinstance(op, MatMul)
-    weight, bias = graph.tensors[bound.weight], graph.tensors[bound.bias]
-    x = graph.tensors[node.inputs[0]]
-    scale, width = head.weight_scale_bits, head.weight_width
-    return {
-        "weight's shape": (weight.shape, (head.features, head.classes)),
-        "bias's shape": (bias.shape, (head.classes,)),
+    weight, bias = (graph.tensors[name] for name in node.inputs[1:])
+    x, out = graph.tensors[node.inputs[0]], graph.tensors[node.output]
+    scale, width, block = head.weight_scale_bits, head.weight_width, layer.weight
+    hidden_shift = layer.scale + scale - layer.output_scale
+    facts: dict[str, tuple[object, object]] = {
+        "weight's shape": (weight.shape, (block.inputs, block.outputs)),
+        "bias's shape": (bias.shape, (block.outputs,)),
         "weight's scale and width": ((weight.scale_bits, weight.width), (scale, width)),
         "bias's scale and width": ((bias.scale_bits, bias.width), (scale, width)),
-        "input's scale": (x.scale_bits, head.input_scale_bits),
-        "bias shift": (op.bias_shift, head.input_scale_bits),
-        "multiplier": (op.multiplier, LOG2_E_NUMERATOR),
-        "output's scale": (graph.tensors[node.output].scale_bits, head.logit_scale_bits),
-        "shift": (op.shift, head.logit_shift),
+        "input's scale": (x.scale_bits, layer.scale),
+        "bias shift": (op.bias_shift, layer.scale),
+        "multiplier": (op.multiplier, LOG2_E_NUMERATOR if last else 1),
+        "output's scale": (out.scale_bits, layer.output_scale),
+        "shift": (op.shift, head.logit_shift if last else hidden_shift),
     }
+    if not last:
+        facts["output's width"] = (out.width, getattr(head, "hidden_width", None))
+    return facts
 
 
 def attach_head(
-    backbone: QuantGraph, head: SoftmaxHead, state: HeadState, probabilities: bool = True
+    backbone: QuantGraph, head: Head, state: HeadState, probabilities: bool = True
 ) -> QuantGraph:
     """Return the backbone followed by a trained head, bit-exact with training on its features.
 
-    The output is "probabilities", or "logits"; the head's parameters are "head.weight" and
-    "head.bias".
+    The output is "probabilities", or "logits"; the head's parameters are `head_graph`'s with
+    "head." before their names: "head.weight" and "head.bias", or "head.weight1" and so on.
 
     Raises InvalidInput unless the backbone has one output, (rows, features) at the head's input
     scale and within its input width.
     """
     features = _features(backbone, head)
     tail = quantize.head_graph(head, state, features.shape[0], probabilities)
-    names = {"features": features.name, "weight": "head.weight", "bias": "head.bias"}
-    names |= {name: name for name in tail.tensors if name not in names}
+    kept = {name: name for name in ("logits", "probabilities")} | {"features": features.name}
+    names = {name: kept.get(name, f"head.{name}") for name in tail.tensors}
     if clash := sorted(set(backbone.tensors) & (set(names.values()) - {features.name})):
         raise InvalidInput(f"the backbone already has a tensor called {clash[0]!r}")
     tensors = dict(backbone.tensors) | {features.name: replace(features, role="hidden")}
@@ -123,7 +166,7 @@ def attach_head(
     )
 
 
-def _features(backbone: QuantGraph, head: SoftmaxHead) -> QuantTensor:
+def _features(backbone: QuantGraph, head: Head) -> QuantTensor:
     """Return the backbone's output if the head can read it."""
     if len(backbone.outputs) != 1:
         raise InvalidInput("a backbone has one output: the head's features")

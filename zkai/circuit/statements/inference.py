@@ -40,8 +40,9 @@ from zkai.circuit.tensor import Field, Ints, Tensor, as_tensor, concat_fields
 from zkai.encoding import FIELD_MODULUS, from_limbs, hex32, keccak256
 from zkai.errors import InvalidInput
 from zkai.model import quantize
+from zkai.model.head_state import HeadState
+from zkai.model.heads import Head
 from zkai.model.quant_graph import QuantGraph
-from zkai.model.training import HeadState, SoftmaxHead
 
 VERSION = "inference/1"
 
@@ -70,7 +71,7 @@ class Inference:
 
     graph: QuantGraph
     visibility: Mapping[str, str] = field(default_factory=dict)
-    head: SoftmaxHead | None = None
+    head: Head | None = None
     format: Format = PLAIN
     version: ClassVar[str] = VERSION
 
@@ -78,11 +79,6 @@ class Inference:
         check_format(VERSION, self.format)
         if self.head is not None:
             check_head(VERSION, self.head)
-            if not isinstance(self.head, SoftmaxHead):
-                raise InvalidInput(
-                    f"{VERSION}: only the state of a SoftmaxHead can stand in a graph, got"
-                    f" {type(self.head).__name__}"
-                )
         chosen = resolve(self.graph, self.visibility)
         object.__setattr__(self, "visibility", MappingProxyType(chosen))
         if bool(self.parameters("state")) != (self.head is not None):
@@ -188,7 +184,7 @@ class Inference:
         given = values.get("weights", bound.weights(self.graph.values))
         limits = signed_bound(head.weight_width)
         weights = int_tensor(VERSION, "weights", given, head.shape, *limits)
-        if not head.momentum:
+        if not head.has_velocity:
             return HeadState(weights)
         limits = signed_bound(commitments.VELOCITY_BITS)
         velocity = int_tensor(VERSION, "velocity", values["velocity"], head.shape, *limits)
@@ -320,7 +316,7 @@ def _parameters(
 
 
 def _open_state(
-    builder: Builder, statement: Inference, head: SoftmaxHead, public: Mapping[str, Any]
+    builder: Builder, statement: Inference, head: Head, public: Mapping[str, Any]
 ) -> dict[str, Tensor]:
     """Return the head's weight and bias, opened from the state's commitment."""
     bound = statement.bound_head
@@ -329,7 +325,7 @@ def _open_state(
         weights = builder.private_int("head_weights", head.shape)
         weights = check_signed(builder, weights, head.weight_width, "weights")
         packed = commitments.pack_state(builder, head, weights, None)
-        if head.momentum:
+        if head.has_velocity:
             n = packed_length(weights.size, commitments.VELOCITY_BITS)
             packed = concat_fields([packed, builder.private_field("head_velocity", n)])
         step = check_range(builder, public["step"], 0, (1 << STEP_BITS) - 1)
@@ -337,7 +333,7 @@ def _open_state(
         commitments.bind_state(
             builder, head, public["state"], packed, step=step, salt="state_salt", **names
         )
-    return {bound.weight: weights[:-1], bound.bias: weights[-1]}
+    return bound.tensors(weights)
 
 
 def _output(builder: Builder, statement: Inference, name: str, tensor: Tensor, signal: Any) -> None:
