@@ -14,7 +14,7 @@ from circuit_forgery import assert_every_wire_forced, forger
 
 from zkai.circuit.statements.base import Statement
 from zkai.circuit.statements.registry import STATEMENTS, from_description
-from zkai.encoding import canonical_json, from_limbs, hex32, to_limbs
+from zkai.encoding import FIELD_MODULUS, canonical_json, from_limbs, hex32, to_limbs
 from zkai.errors import InvalidInput, VerificationError
 from zkai.model.training import SoftmaxHead
 
@@ -102,20 +102,33 @@ def load_vectors():
 def test_statement_vectors(name, shape, honest, vector):
     statement = SHAPES[name][shape]()
     circuit, values = statement.build(), numbers(honest["values"])
+
+    def challenge(_):
+        return [int(honest["challenges"][name]) for name in circuit.challenges]
+
     if vector["valid"]:
-        witness = circuit.solve(statement.assign(values))
+        witness = circuit.solve(statement.assign(values), challenge=challenge)
         assert_every_wire_forced(circuit, witness)
+        if circuit.challenges:
+            folded, *found = from_limbs(circuit.public_values(witness))
+            assert found == challenge(None)
+            assert folded == int(vector["folded"])
+            fold = int(vector["challenges"]["fold"])
+            signals = enumerate(from_limbs(circuit.signal_values(witness)), 1)
+            assert (
+                folded == sum(x * pow(fold, i, FIELD_MODULUS) for i, x in signals) % FIELD_MODULUS
+            )
         public = {
             k: [int(x) for x in v] if isinstance(v, list) else int(v)
             for k, v in vector["public"].items()
         }
         assert statement.public_values(values) == public
         flat = [x for v in public.values() for x in (v if isinstance(v, list) else [v])]
-        assert from_limbs(circuit.public_values(witness)) == flat
+        assert from_limbs(circuit.signal_values(witness)) == flat
         return
     if "values" in vector:
         with pytest.raises(InvalidInput) as refused:
-            circuit.solve(statement.assign(values | numbers(vector["values"])))
+            circuit.solve(statement.assign(values | numbers(vector["values"])), challenge=challenge)
         assert str(refused.value) == vector["refused"]
         return
     inputs, tamper = statement.assign(values), {}
@@ -129,11 +142,12 @@ def test_statement_vectors(name, shape, honest, vector):
             return forged
 
         tamper = {hint["step"]: forge}
-    witness = forger(circuit).solve(inputs, tamper)
+    partial = forger(circuit).begin(inputs, tamper)
     if "signal" in vector:
         index = [s.name for s in circuit.public].index(vector["signal"]["name"])
-        place = 1 + sum(s.size for s in circuit.public[:index])
-        witness[place] = to_limbs([int(vector["signal"]["value"])])[0]
+        place = circuit.signal_wires[sum(s.size for s in circuit.public[:index])]
+        partial.witness[place] = to_limbs([int(vector["signal"]["value"])])[0]
+    witness = circuit.finish(partial, challenge(None))
     with pytest.raises(VerificationError) as caught:
         circuit.check(witness)
     assert vector["refused"] in str(caught.value)

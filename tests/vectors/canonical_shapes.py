@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
-from zkai.circuit.statements.base import COMMIT, Statement
+from zkai.circuit.statements.base import COMMIT, PLAIN, Format, Statement
 from zkai.circuit.statements.bound_head import attach_head
 from zkai.circuit.statements.dataset import DatasetShape
 from zkai.circuit.statements.genesis import Genesis
@@ -118,11 +118,11 @@ def state_of(head: SoftmaxHead) -> HeadState:
     return HeadState(weights_of(head), velocity if head.momentum else None)
 
 
-def head_inference(head: SoftmaxHead, **visibility: str) -> Inference:
+def head_inference(head: SoftmaxHead, form: Format = PLAIN, **visibility: str) -> Inference:
     """Return the inference of a head alone."""
     graph = head_graph(head, state_of(head), 1, probabilities=visibility["output"] != "argmax")
     bound = head if visibility.get("weights") == "state" else None
-    return Inference(graph, visibility, bound)
+    return Inference(graph, visibility, bound, form)
 
 
 def attached(backbone: q.QuantGraph, head: SoftmaxHead, **visibility: str) -> Inference:
@@ -149,6 +149,15 @@ SHAPES: dict[str, dict[str, Callable[[], Statement]]] = {
         "64x10, batch 32, momentum": lambda: TrainingStep(replace(WIDE, momentum=230), 32),
         "32x10, batch 32": lambda: TrainingStep(USER, 32),
         "5x3, batch 4, commitment round": lambda: TrainingStep(SMALL, 4, format=COMMIT),
+        "5x3, batch 4, momentum, commitment round": lambda: TrainingStep(
+            SMALL_MOMENTUM, 4, format=COMMIT
+        ),
+        "5x3, batch 4, clipped, commitment round": lambda: TrainingStep(
+            SMALL_CLIPPED, 4, format=COMMIT
+        ),
+        "5x3, batch 4, dataset, commitment round": lambda: TrainingStep(
+            SMALL, 4, format=COMMIT, dataset=DatasetShape(4, 2)
+        ),
         "64x10, batch 32, digits, commitment round": lambda: TrainingStep(
             DIGITS, 32, format=COMMIT
         ),
@@ -174,6 +183,7 @@ SHAPES: dict[str, dict[str, Callable[[], Statement]]] = {
         "5x3": lambda: SkipStep(SMALL),
         "5x3, momentum": lambda: SkipStep(SMALL_MOMENTUM),
         "64x10": lambda: SkipStep(WIDE),
+        "5x3, commitment round": lambda: SkipStep(SMALL, COMMIT),
         "64x10, commitment round": lambda: SkipStep(WIDE, COMMIT),
     },
     "genesis": {
@@ -181,12 +191,16 @@ SHAPES: dict[str, dict[str, Callable[[], Statement]]] = {
         "5x3, momentum": lambda: Genesis(SMALL_MOMENTUM),
         "64x10": lambda: Genesis(WIDE),
         "32x10": lambda: Genesis(USER),
+        "5x3, commitment round": lambda: Genesis(SMALL, COMMIT),
+        "64x10, commitment round": lambda: Genesis(WIDE, COMMIT),
     },
     "apply_aggregate": {
         "5x3": lambda: ApplyAggregate(SMALL),
         "5x3, momentum": lambda: ApplyAggregate(SMALL_MOMENTUM),
         "64x10": lambda: ApplyAggregate(WIDE),
         "32x10": lambda: ApplyAggregate(USER),
+        "5x3, commitment round": lambda: ApplyAggregate(SMALL, COMMIT),
+        "64x10, commitment round": lambda: ApplyAggregate(WIDE, COMMIT),
     },
     "inference": {
         "head 5x3 of a state, class": lambda: head_inference(
@@ -214,6 +228,15 @@ SHAPES: dict[str, dict[str, Callable[[], Statement]]] = {
             conv_backbone(),
             replace(WIDE, input_scale_bits=8, input_width=12),
             output="public",
+        ),
+        "head 5x3 of a state, class, commitment round": lambda: head_inference(
+            SMALL, COMMIT, weights="state", output="argmax"
+        ),
+        "head 5x3, committed weights, commitment round": lambda: head_inference(
+            SMALL, COMMIT, weights="committed", output="public"
+        ),
+        "head 64x10 of a state, class, commitment round": lambda: head_inference(
+            WIDE, COMMIT, weights="state", output="argmax"
         ),
     },
 }

@@ -28,7 +28,7 @@ from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
 from zkai.circuit.statements.skip_step import SkipStep
 from zkai.circuit.statements.training_step import TrainingStep
-from zkai.encoding import to_limbs, write_atomic
+from zkai.encoding import from_limbs, to_limbs, write_atomic
 from zkai.errors import InvalidInput, VerificationError
 from zkai.model.fixed_point import IntArray
 
@@ -65,6 +65,16 @@ def cheating(circuit: Circuit) -> Circuit:
     return replace(circuit, steps=tuple(kept))
 
 
+def challenges_of(circuit: Circuit) -> list[int]:
+    """Return the challenges of a circuit's vectors: fixed, because no commitment is made here."""
+    return [element(name) for name in circuit.challenges]
+
+
+def solved(circuit: Circuit, inputs: Mapping[str, Any], tamper: Any = None) -> Any:
+    """Return the witness under the vectors' challenges."""
+    return circuit.solve(inputs, tamper, lambda _: challenges_of(circuit))
+
+
 def refused_at(circuit: Circuit, witness: Any) -> str:
     """Return the first constraint that refuses a witness."""
     try:
@@ -80,14 +90,14 @@ def forged(statement: Statement, honest: Mapping[str, Any], forgery: Forgery) ->
     result: Vector = {"name": forgery.name, "valid": False}
     if forgery.values is not None:
         try:
-            circuit.solve(statement.assign({**honest, **forgery.values}))
+            solved(circuit, statement.assign({**honest, **forgery.values}))
         except InvalidInput as error:
             changed = {k: plain(v) for k, v in forgery.values.items()}
             return {**result, "values": changed, "refused": str(error)}
         raise AssertionError(f"{forgery.name} is accepted")
     inputs = statement.assign(honest)
     if forgery.inputs is not None:
-        witness = cheating(circuit).solve({**inputs, **forgery.inputs})
+        witness = solved(cheating(circuit), {**inputs, **forgery.inputs})
         changed = {k: plain(v) for k, v in forgery.inputs.items()}
         return {**result, "inputs": changed, "refused": refused_at(circuit, witness)}
     if forgery.hint is not None:
@@ -98,24 +108,49 @@ def forged(statement: Statement, honest: Mapping[str, Any], forgery: Forgery) ->
             changed[place] += amount
             return changed
 
-        witness = cheating(circuit).solve(inputs, {label: tamper})
+        witness = solved(cheating(circuit), inputs, {label: tamper})
         what = {"step": label, "index": place, "add": amount}
         return {**result, "hint": what, "refused": refused_at(circuit, witness)}
     assert forgery.signal is not None
     name, value = forgery.signal
-    witness = circuit.solve(inputs)
+    partial = circuit.begin(inputs)
     index = [s.name for s in circuit.public].index(name)
-    witness[1 + sum(s.size for s in circuit.public[:index])] = to_limbs([value])[0]
+    place = circuit.signal_wires[sum(s.size for s in circuit.public[:index])]
+    partial.witness[place] = to_limbs([value])[0]
+    witness = circuit.finish(partial, challenges_of(circuit))
     what = {"name": name, "value": str(value)}
     return {**result, "signal": what, "refused": refused_at(circuit, witness)}
 
 
 def vectors(statement: Statement, honest: dict[str, Any], forgeries: list[Forgery]) -> list[Vector]:
-    """Return the honest vector and all attempts at it."""
+    """Return the honest vector and all attempts at it.
+
+    A circuit with a commitment round has other hints: attempts on those of the plain one alone are
+    left out, and some on its own are added.
+    """
+    circuit = statement.build()
     public = {name: plain(value) for name, value in statement.public_values(honest).items()}
     values = {name: plain(value) for name, value in honest.items()}
     valid = {"name": "honest", "valid": True, "values": values, "public": public}
+    if circuit.challenges:
+        witness = solved(circuit, statement.assign(honest))
+        y, *rest = from_limbs(circuit.public_values(witness))
+        named = zip(circuit.challenges, map(str, rest), strict=True)
+        valid |= {"challenges": dict(named), "folded": str(y)}
+        forgeries = [*_possible(circuit, forgeries), *_of_round_one(circuit)]
     return [valid, *(forged(statement, honest, forgery) for forgery in forgeries)]
+
+
+def _possible(circuit: Circuit, forgeries: list[Forgery]) -> list[Forgery]:
+    labels = {step.label for step in circuit.steps}
+    return [f for f in forgeries if f.hint is None or f.hint[0] in labels]
+
+
+def _of_round_one(circuit: Circuit) -> list[Forgery]:
+    """Return attempts on the limbs and multiplicities of lookups."""
+    labels = [step.label for step in circuit.steps if step.round_number == 1]
+    wanted = [label for label in labels if label.endswith(("limbs", "multiplicities"))]
+    return [Forgery(label.replace("/", ": "), hint=(label, 0, 1)) for label in wanted]
 
 
 def numbers(*names: str) -> dict[str, Any]:
@@ -347,14 +382,23 @@ VECTORS: dict[str, tuple[Callable[[Any], list[Vector]], tuple[str, ...]]] = {
             "5x3, batch 4, 2 steps",
             "5x3, batch 4, dataset",
             "5x3, batch 2, 2 steps, dataset",
+            "5x3, batch 4, commitment round",
+            "5x3, batch 4, momentum, commitment round",
+            "5x3, batch 4, clipped, commitment round",
+            "5x3, batch 4, dataset, commitment round",
         ),
     ),
-    "skip_step": (skip_vectors, ("5x3", "5x3, momentum")),
-    "genesis": (genesis_vectors, ("5x3", "5x3, momentum")),
-    "apply_aggregate": (aggregate_vectors, ("5x3", "5x3, momentum")),
+    "skip_step": (skip_vectors, ("5x3", "5x3, momentum", "5x3, commitment round")),
+    "genesis": (genesis_vectors, ("5x3", "5x3, momentum", "5x3, commitment round")),
+    "apply_aggregate": (aggregate_vectors, ("5x3", "5x3, momentum", "5x3, commitment round")),
     "inference": (
         inference_vectors,
-        ("head 5x3 of a state, class", "head 5x3, committed weights"),
+        (
+            "head 5x3 of a state, class",
+            "head 5x3, committed weights",
+            "head 5x3 of a state, class, commitment round",
+            "head 5x3, committed weights, commitment round",
+        ),
     ),
 }
 
