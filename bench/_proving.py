@@ -73,7 +73,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 _PARTS = (
-    ("membership", re.compile(r"^(dataset|evaluation set)\b|merkle|membership")),
+    ("membership", re.compile(r"^batch/(membership|order|terms)|^evaluation set")),
     ("packing", re.compile(r": pack$")),
     ("commitments", re.compile(r": poseidon$")),
     ("products", re.compile(r": (freivalds|matmul)")),
@@ -98,7 +98,6 @@ def _constraints(circuit: Circuit) -> Sample:
         "constraints": total,
         "constraints_commitments": by_part.get("commitments", 0) + by_part.get("packing", 0),
         "constraints_packing": by_part.get("packing", 0),
-        "constraints_membership": by_part.get("membership", 0),
     }
     return figures | {f"share_{name}": by_part.get(name, 0) / total for name in (*_NAMES, "other")}
 

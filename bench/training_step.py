@@ -15,19 +15,22 @@ import numpy as np
 import numpy.typing as npt
 
 from bench import _proving, harness
-from bench._step_graph import step_graph
+from bench._step_graph import Base, step_graph
 from zkai.circuit.statements.base import COMMIT
+from zkai.circuit.statements.dataset import DatasetShape
 from zkai.circuit.statements.training_step import TrainingStep
-from zkai.model.training import SoftmaxHead
+from zkai.model.heads import Head, LoraHead, MlpHead, SoftmaxHead
 
 RATE_SHIFT = 9
-SIZES = {
-    "softmax64x10": (64, 10),
-    "mlp64x32x10": (64, 32, 10),
-    "mlp784x128x10": (784, 128, 10),
-    "lora32r4": (64, 32, 10),
+HEADS: dict[str, Head] = {
+    "softmax64x10": SoftmaxHead(64, 10),
+    "mlp64x32x10": MlpHead((64, 32, 10)),
+    "mlp784x128x10": MlpHead((784, 128, 10)),
+    "lora32r4": LoraHead((64, 32, 10), rank=4),
 }
-AVAILABLE = ("softmax64x10",)
+DATASET_ROWS, ROWS_PER_LEAF = 1 << 11, (1, 8)
+"""The dataset whose membership rows are counted beside: at one row a leaf, and at eight."""
+
 FULL_SCALE = 16.0
 EZKL = {
     "input_visibility": "polycommit",
@@ -50,42 +53,57 @@ def digits(batch: int, features: int) -> tuple[npt.NDArray[np.float64], npt.NDAr
 
 def case(options: argparse.Namespace) -> _proving.Case:
     """Return a step on digits: learning rate batch * 2**-9, so lr/B is 2**-9."""
-    sizes, batch = SIZES[options.model], options.batch
-    x, labels = digits(batch, sizes[0])
+    head, batch, rate = HEADS[options.model], options.batch, 2.0**-RATE_SHIFT
+    x, labels = digits(batch, head.features)
     rng = np.random.default_rng(2)
-    layers = [rng.normal(size=pair) * 0.1 for pair in pairwise(sizes)]
-    biases = [np.zeros(n) for n in sizes[1:]]
-    head = SoftmaxHead(*sizes)
-    statement = TrainingStep(
-        head, batch=batch, learning_rate=batch * 2.0**-RATE_SHIFT, format=COMMIT
-    )
-    flat: list[Any] = [x, np.eye(sizes[-1])[labels]]
-    for weights, bias in zip(layers, biases, strict=True):
-        flat += [weights, bias]
+    weights = [rng.normal(size=pair) * 0.1 for pair in pairwise(head.sizes)]
+    biases = [np.zeros(n) for n in head.sizes[1:]]
+    layers = [(w.T, b) for w, b in zip(weights, biases, strict=True)]
+    trained: list[Any] = [part for pair in zip(weights, biases, strict=True) for part in pair]
+    values: dict[str, Any] = {"x": x, "labels": labels, "weights": layers}
+    base = None
+    if isinstance(head, SoftmaxHead):
+        values["weights"] = weights[0]
+    elif isinstance(head, LoraHead):
+        trained = [rng.normal(size=(head.features, head.rank)) * 0.1]
+        trained.append(rng.normal(size=(head.rank, head.sizes[1])) * 0.1)
+        values |= {"weights": [tuple(factor.T for factor in trained)], "base": layers}
+        base = Base(weights, biases, head.rank)
+    graph = step_graph(head.sizes, batch, rate, base)
     return _proving.Case(
-        statement,
-        {"x": x, "labels": labels, "weights": layers[0]},
-        _proving.onnx_model(step_graph(sizes, batch, 2.0**-RATE_SHIFT)),
-        [np.ravel(value).tolist() for value in flat],
+        TrainingStep(head, batch=batch, learning_rate=batch * rate, format=COMMIT),
+        values,
+        _proving.onnx_model(graph),
+        [np.ravel(value).tolist() for value in (x, np.eye(head.classes)[labels], *trained)],
         EZKL,
     )
 
 
+def membership(options: argparse.Namespace) -> dict[str, int]:
+    """Return the rows that prove a batch's rows to be those that a beacon draws from a dataset."""
+    head, batch, counts = HEADS[options.model], options.batch, dict[str, int]()
+    for rows in ROWS_PER_LEAF:
+        if batch % rows:
+            continue
+        shape = DatasetShape.for_rows(DATASET_ROWS, rows)
+        circuit = TrainingStep(head, batch=batch, dataset=shape, format=COMMIT).build()
+        found = _proving.parts(circuit)["membership"]
+        counts[f"constraints_membership_{rows}_rows_a_leaf"] = found
+    return counts
+
+
 def main() -> None:
-    """Run the benchmark, or say that the model has no statement yet."""
+    """Run the benchmark."""
     parser = harness.arguments("training_step", "One proven step of stochastic gradient descent.")
-    parser.add_argument("--model", choices=tuple(SIZES), default="softmax64x10")
+    parser.add_argument("--model", choices=tuple(HEADS), default="softmax64x10")
     parser.add_argument("--batch", type=int, default=32)
     _proving.add_options(parser)
     options = parser.parse_args()
+    if options.quick:
+        options.batch = min(options.batch, QUICK_BATCH)
     parameters = {"model": options.model, "batch": options.batch, "repeats": options.repeats}
-    if options.model not in AVAILABLE:
-        reason = "this version has training statements for softmax heads only"
-        parameters["reason"] = reason
-        ratios = {"prove_ezkl": None, "prove_plain_groth16": None}
-        result = harness.report("training_step", parameters, None, {"ezkl": None}, ratios)
-        harness.show(result, options.json)
-        return
+    if not options.worker:
+        parameters |= {"dataset_rows": DATASET_ROWS, **membership(options)}
     _proving.run("training_step", case, options, parameters)
 
 

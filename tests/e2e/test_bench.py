@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -12,8 +13,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from bench import training_step
 from bench._proving import onnx_model
-from bench._step_graph import step_graph
+from bench._step_graph import Base, step_graph
+from zkai.assignment import Destination, complete
 
 OURS = {
     "constraints", "constraints_commitments", "setup_s", "prove_s", "prove_cpu_s", "verify_s",
@@ -47,30 +50,43 @@ def test_ours_is_measured(repo: Path, name: str, options: tuple[str, ...]) -> No
     assert result["ours"]["proof_bytes"] == 320
 
 
-def test_the_peer_s_step_is_the_gradient_step() -> None:
+@pytest.mark.parametrize("low_rank", [False, True])
+def test_the_peer_s_step_is_the_gradient_step(low_rank: bool) -> None:
     """The ONNX graph that EZKL proves, run by onnxruntime, against torch's autograd."""
     torch = pytest.importorskip("torch")
     sizes, batch, rate = (5, 4, 3), 6, 0.25
-    model = onnx_model(step_graph(sizes, batch, rate))
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(batch, 5)), np.eye(3)[rng.integers(0, 3, batch)]
-    state = {
-        "W1": rng.normal(size=(5, 4)), "b1": rng.normal(size=4),
-        "W2": rng.normal(size=(4, 3)), "b2": rng.normal(size=3),
-    }  # fmt: skip
-    session = onnxruntime.InferenceSession(model.SerializeToString())
-    feeds = {k: v.astype(np.float32) for k, v in {"x": x, "y": y, **state}.items()}
+    layers = [rng.normal(size=shape) for shape in ((5, 4), 4, (4, 3), 3)]
+    factors = [rng.normal(size=shape) for shape in ((5, 2), (2, 4))]
+    base = Base(layers[::2], layers[1::2], rank=2) if low_rank else None
+    trained = (
+        dict(zip(("A", "B"), factors, strict=False))
+        if low_rank
+        else dict(zip(("W1", "b1", "W2", "b2"), layers, strict=False))
+    )
+    session = onnxruntime.InferenceSession(
+        onnx_model(step_graph(sizes, batch, rate, base)).SerializeToString()
+    )
+    feeds = {k: v.astype(np.float32) for k, v in {"x": x, "y": y, **trained}.items()}
     found = session.run(None, feeds)
-    parameters = [torch.tensor(v, requires_grad=True) for v in state.values()]
-    hidden = torch.relu(torch.tensor(x) @ parameters[0] + parameters[1])
-    scores = torch.log_softmax(hidden @ parameters[2] + parameters[3], 1)
+    parameters = {k: torch.tensor(v, requires_grad=True) for k, v in trained.items()}
+    w1, b1, w2, b2 = (
+        parameters.get(name, torch.tensor(value))
+        for name, value in zip(("W1", "b1", "W2", "b2"), layers, strict=False)
+    )
+    more = torch.tensor(x) @ parameters["A"] @ parameters["B"] if low_rank else 0
+    scores = torch.log_softmax(torch.relu(torch.tensor(x) @ w1 + b1 + more) @ w2 + b2, 1)
     (-(scores * torch.tensor(y)).sum()).backward()
-    for after, before in zip(found, parameters, strict=True):
+    for after, before in zip(found, parameters.values(), strict=True):
         assert np.allclose(after, (before - rate * before.grad).detach().numpy(), atol=1e-5)
 
 
-def test_a_model_without_a_statement_is_null_with_a_reason(repo: Path) -> None:
-    result = bench(repo, "training_step", "--model", "lora32r4")
-    assert result["ours"] is None
-    assert "softmax heads only" in result["parameters"]["reason"]
-    assert set(result["ratios"].values()) == {None}
+@pytest.mark.parametrize("model", ["softmax64x10", "mlp64x32x10", "lora32r4"])
+def test_every_model_s_step_has_values(model: str) -> None:
+    case = training_step.case(argparse.Namespace(model=model, batch=2))
+    values = complete(case.statement, case.values, Destination(), bytes(32)).values
+    case.statement.assign(values)
+    (_, labels), graph = training_step.digits(2, 64), case.model.graph
+    assert len(case.onnx_inputs) == len(graph.input)
+    assert case.onnx_inputs[1] == np.eye(10)[labels].ravel().tolist()
