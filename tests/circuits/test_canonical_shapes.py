@@ -20,7 +20,9 @@ from zkai.model.training import SoftmaxHead
 
 ROOT = Path(__file__).parents[2]
 CIRCUITS = ROOT / "circuits"
-NAMES = ("training_step", "skip_step", "genesis", "apply_aggregate", "inference")
+NAMES = (
+    "training_step", "skip_step", "genesis", "apply_aggregate", "inference", "evaluation",
+)  # fmt: skip
 FORMATS = {"zkai.shapes/1", "zkai.statement-vectors/1"}
 
 

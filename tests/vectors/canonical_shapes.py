@@ -13,6 +13,7 @@ from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import COMMIT, PLAIN, Format, Statement
 from zkai.circuit.statements.bound_head import attach_head
 from zkai.circuit.statements.dataset import DatasetShape
+from zkai.circuit.statements.evaluation import Evaluation
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
 from zkai.circuit.statements.skip_step import SkipStep
@@ -185,6 +186,22 @@ SHAPES: dict[str, dict[str, Callable[[], Statement]]] = {
         "64x10": lambda: SkipStep(WIDE),
         "5x3, commitment round": lambda: SkipStep(SMALL, COMMIT),
         "64x10, commitment round": lambda: SkipStep(WIDE, COMMIT),
+    },
+    "evaluation": {
+        "5x3, 8 samples": lambda: Evaluation(SMALL, 8, DatasetShape(4, 2)),
+        "5x3, 8 samples, commitment round": lambda: Evaluation(
+            SMALL, 8, DatasetShape(4, 2), COMMIT
+        ),
+        "5x3, 8 samples, momentum": lambda: Evaluation(SMALL_MOMENTUM, 8, DatasetShape(4, 2)),
+        "64x10, 256 samples of 1,797, commitment round": lambda: Evaluation(
+            WIDE, 256, DatasetShape(11), COMMIT
+        ),
+        "64x10, 256 samples of 56 x 32, commitment round": lambda: Evaluation(
+            WIDE, 256, DatasetShape(6, 32), COMMIT
+        ),
+        "64x10, 256 samples of 56 x 32, digits, commitment round": lambda: Evaluation(
+            DIGITS, 256, DatasetShape(6, 32), COMMIT
+        ),
     },
     "genesis": {
         "5x3": lambda: Genesis(SMALL),

@@ -23,6 +23,8 @@ from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import Statement
 from zkai.circuit.statements.batch_order import order_values
 from zkai.circuit.statements.dataset import Dataset
+from zkai.circuit.statements.evaluation import Evaluation
+from zkai.circuit.statements.evaluation_set import EvaluationSet, Samples
 from zkai.circuit.statements.fork_terms import TERMS, ForkTerms
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
@@ -303,6 +305,45 @@ def training_vectors(statement: TrainingStep) -> list[Vector]:
     return vectors(statement, honest, forgeries)
 
 
+def evaluation_vectors(statement: Evaluation) -> list[Vector]:
+    """Evaluations, honest and not."""
+    head, shape, sides = statement.head, statement.dataset, ("old", "new")
+    n = 10 * shape.rows_per_leaf
+    x, y = integers("rows", (n, head.features), -16, 16), integers("row labels", (n,), 0, 2)
+    dataset = Dataset(shape.schema(head), x, y, element("dataset salt"))
+    chosen = EvaluationSet.of(dataset, element("owner"))
+    beacon = element("beacon")
+    honest = Samples.drawn(dataset, chosen, beacon, 12, statement.samples).values()
+    honest |= {f"{side}_weights": weights_of(head, side) for side in sides}
+    if head.has_velocity:
+        honest |= {f"{s}_velocity": integers(f"{s} v", head.shape, -99, 99) for s in sides}
+    honest |= {name: getattr(chosen, name) for name in ("root", "size", "owner")}
+    honest |= {"old_step": 3, "step": 9, "margin": 1, "beacon": beacon, "beacon_round": 12}
+    honest |= numbers("model", "fork", "context", "secret", "old_salt", "new_salt")
+    w = honest["new_weights"]
+    forgeries = [
+        Forgery("a negative margin", values={"margin": -1}),
+        Forgery("a negative margin to the circuit", inputs={"margin": -1}),
+        Forgery("steps in the wrong order", values={"old_step": 9}),
+        Forgery("steps in the wrong order to the circuit", inputs={"old_step": 9}),
+        Forgery("a sample that is not the set's", inputs={"x": changed(honest["x"], 17)}),
+        Forgery("another round", inputs={"beacon_round": 13}),
+        Forgery("another owner", inputs={"owner": element("other")}),
+        Forgery("weights that pack alike", inputs={"new_weights": moved(w, head.weight_width)}),
+        Forgery("samples that pack alike", inputs={"x": moved(honest["x"], head.input_width)}),
+        Forgery("another maximum", hint=("new answers/maximum", 0, 1)),
+        Forgery("another answer", hint=("new answers/selected", 0, 1)),
+        Forgery("another gap", hint=("old answers/gap", 0, 1)),
+        Forgery("one more that is correct", hint=("new answers/correct", 0, 1)),
+        Forgery("one less that is correct", hint=("old answers/correct", 0, -1)),
+        Forgery("another sum", hint=("new network/logits/matmul", 0, 1)),
+    ]
+    signals = ("old_state", "new_state", "evaluation_set", "beacon", "beacon_round", "improved")
+    signals += ("margin", "user", "model", "fork", "old_step", "step", "context")
+    forgeries += [Forgery(f"another {name}", signal=(name, element("other"))) for name in signals]
+    return vectors(statement, honest, forgeries)
+
+
 def genesis_vectors(statement: Genesis) -> list[Vector]:
     """First states, honest and not."""
     head = statement.head
@@ -387,6 +428,10 @@ VECTORS: dict[str, tuple[Callable[[Any], list[Vector]], tuple[str, ...]]] = {
             "5x3, batch 4, clipped, commitment round",
             "5x3, batch 4, dataset, commitment round",
         ),
+    ),
+    "evaluation": (
+        evaluation_vectors,
+        ("5x3, 8 samples", "5x3, 8 samples, momentum", "5x3, 8 samples, commitment round"),
     ),
     "skip_step": (skip_vectors, ("5x3", "5x3, momentum", "5x3, commitment round")),
     "genesis": (genesis_vectors, ("5x3", "5x3, momentum", "5x3, commitment round")),

@@ -27,7 +27,8 @@ import numpy as np
 from zkai.circuit.builder import Builder
 from zkai.circuit.gadgets.range import require_bound
 from zkai.circuit.second_round import define_product
-from zkai.circuit.tensor import Tensor
+from zkai.circuit.tensor import Tensor, concat
+from zkai.errors import InvalidInput
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +50,17 @@ class _Product:
         return k * (m - 1) + b * k + b * (m - 1)
 
 
+PAIR_BITS = 60
+"""How far apart two rows of a paired product lie in one field element."""
+
+
 class Products:
     """All products of private matrices of one circuit; `close` adds their checks."""
 
     def __init__(self, builder: Builder) -> None:
         self._builder = builder
         self._products: list[_Product] = []
+        self._pairs: list[_Product] = []
         self._sums: dict[tuple[Any, ...], Tensor] = {}
 
     def product(self, x: Tensor, w: Tensor) -> Tensor:
@@ -71,8 +77,33 @@ class Products:
         self._products.append(_Product(builder.node, x, w, z))
         return builder.with_bound(z, n * min(corners), n * max(corners))
 
+    def paired(self, x: Tensor, w: Tensor, factor: int) -> Tensor:
+        """Return x @ w for x (b, k) and w (k, m), **without a bound: the caller must prove one**.
+
+        Two rows of x count as one, x_0 + 2^60 x_1. That halves what the check costs for x, to
+        k (m-1) + (b/2) (k + m-1) rows, but it ties only z_0 + 2^60 z_1 to x. So the caller proves
+        for every entry z that factor z is an integer of magnitude below 2^58. Then factor (x w - z)
+        is below 2^59 for both rows, their combination far below the field's order, and both are 0.
+
+        Raises InvalidInput for fewer than 3 rows, if an operand has no proven bound or depends on a
+        challenge, or where factor x w could reach 2^58.
+        """
+        builder, n = self._builder, x.shape[1]
+        if x.shape[0] < 3:
+            raise InvalidInput(f"{builder.name}: a paired product takes 3 rows or more")
+        bounds = [require_bound(builder, t, "matmul") for t in (x, w)]
+        largest = n * factor * max(abs(a * b) for a in bounds[0] for b in bounds[1])
+        if largest >= 1 << (PAIR_BITS - 2):
+            raise InvalidInput(f"{builder.name}: the sums of a paired product could reach 2^58")
+        (z,) = builder.hint("matmul", lambda a, b: [a @ b], [x, w], [(x.shape[0], w.shape[1])])
+        builder.require_round_one(x, w, z)
+        self._pairs.append(_Product(builder.node, _paired(x), w, _paired(z)))
+        return z
+
     def close(self) -> None:
         """Add the rows of every check."""
+        for product in self._pairs:
+            self._check(min(product, product.transposed, key=self._rows))
         left = list(self._products)
         while left:
             first = left.pop(0)
@@ -125,6 +156,17 @@ class Products:
                 total = define_product(self._builder, "freivalds", total, r, plus=matrix[:, column])
             self._sums[key] = total
         return self._sums[key]
+
+
+def _paired(rows: Tensor) -> Tensor:
+    """Return row 2i + 2^60 row 2i+1, without a bound; a last row may stand alone."""
+    unproven = Tensor(rows.shape, rows.rows, None)
+    odd = unproven[1::2] * (1 << PAIR_BITS)
+    whole = unproven[::2]
+    if len(odd.rows) == len(whole.rows):
+        return whole + odd
+    pairs = odd.shape[0]
+    return concat([whole[:pairs] + odd, whole[pairs:]])
 
 
 def products(builder: Builder) -> Products:

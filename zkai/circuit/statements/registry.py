@@ -8,6 +8,7 @@ from typing import Any
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import PLAIN, Statement, check_names
 from zkai.circuit.statements.dataset import DatasetShape
+from zkai.circuit.statements.evaluation import Evaluation
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
 from zkai.circuit.statements.skip_step import SkipStep
@@ -16,7 +17,8 @@ from zkai.errors import InvalidInput
 from zkai.model.heads import HEADS, UNSAID, field_names
 
 STATEMENTS: dict[str, type[Statement]] = {
-    kind.version: kind for kind in (TrainingStep, SkipStep, Genesis, ApplyAggregate, Inference)
+    kind.version: kind
+    for kind in (TrainingStep, SkipStep, Genesis, ApplyAggregate, Inference, Evaluation)
 }
 
 
@@ -34,6 +36,7 @@ def from_description(description: Mapping[str, Any]) -> Statement:
         Genesis.version: (),
         ApplyAggregate.version: (),
         SkipStep.version: (),
+        Evaluation.version: ("samples", "dataset"),
     }
     if version not in keys:
         raise InvalidInput(f"unknown statement {version!r}; known: {', '.join(STATEMENTS)}")
@@ -42,6 +45,9 @@ def from_description(description: Mapping[str, Any]) -> Statement:
     head, proof_format = _head(version, description["head"]), description.get("format", PLAIN)
     if version == Genesis.version:
         return Genesis(head, proof_format)
+    if version == Evaluation.version:
+        shape = _dataset(description["dataset"])
+        return Evaluation(head, description["samples"], shape, proof_format)
     if version == SkipStep.version:
         return SkipStep(head, proof_format)
     if version == ApplyAggregate.version:
