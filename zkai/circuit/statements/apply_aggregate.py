@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 from zkai.circuit.builder import Builder
 from zkai.circuit.gadgets.packing import pack, packed_length
 from zkai.circuit.gadgets.range import check_range, check_signed, signed_bound
 from zkai.circuit.r1cs import Circuit
-from zkai.circuit.statements import commitments
+from zkai.circuit.statements import commitments, linked
 from zkai.circuit.statements.base import (
     COMMIT,
     PLAIN,
@@ -30,13 +30,23 @@ from zkai.circuit.statements.base import (
     int_tensor,
     integer,
 )
-from zkai.circuit.tensor import Ints, concat_fields
+from zkai.circuit.statements.linked import (
+    KZG,
+    POSEIDON,
+    LinkedState,
+    WeightsCommitment,
+    declare_links,
+    hold_state,
+)
+from zkai.circuit.tensor import Ints
 from zkai.encoding import from_limbs
 from zkai.model import training
 from zkai.model.head_state import HeadState
 from zkai.model.heads import Head
 
 VERSION = "apply_aggregate/1"
+
+LINKS = ("old_link", "new_link")
 
 FIELD_INPUTS = ("model", "fork", "context", "secret", "old_salt", "new_salt")
 
@@ -45,24 +55,33 @@ FIELD_INPUTS = ("model", "fork", "context", "secret", "old_salt", "new_salt")
 class ApplyAggregate:
     """Prove that a fork's next state is its state with a public update added to the weights.
 
-    The velocity is carried over unchanged and the step number grows by one.
+    The velocity is carried over unchanged and the step number grows by one. With weights_commitment
+    "kzg" the states are linked polynomials (linked.py); the public update is hashed all the same.
     """
 
     head: Head
     format: Format = PLAIN
+    weights_commitment: WeightsCommitment = POSEIDON
     version: ClassVar[str] = VERSION
 
     def __post_init__(self) -> None:
         check_format(VERSION, self.format)
+        linked.check_weights_commitment(VERSION, self.weights_commitment, self.format)
         check_head(VERSION, self.head)
 
     def build(self) -> Circuit:
         """Return the statement's circuit; equal statements share one."""
-        return _build(self.head, self.format)
+        return _build(self.head, self.format, self.links)
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """The signals that name linked states."""
+        return LINKS if self.weights_commitment == KZG else ()
 
     def describe(self) -> dict[str, Any]:
         """Return every static choice, for canonical JSON."""
         description = {"statement": VERSION, "head": self.head.describe()}
+        description |= linked.describe_weights(self.weights_commitment)
         return description | describe_format(self.format)
 
     def assign(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,7 +89,8 @@ class ApplyAggregate:
 
         `values`: weights of the head's shape, velocity with momentum and frozen where the head has
         such weights, of the old state; update, of the weights' shape and scale; step, the old
-        state's; and the field elements model, fork, context, secret, old_salt, new_salt.
+        state's; and the field elements model, fork, context, secret, old_salt, new_salt. With
+        linked states also old_link and new_link, the links of `linked_states`.
 
         Raises InvalidInput, naming the tensor or value, for anything missing, unknown, of another
         shape or type, or out of range.
@@ -78,12 +98,26 @@ class ApplyAggregate:
         state, update = self._tensors(values)
         inputs: dict[str, Any] = {"weights": state.weights, "delta": update}
         if state.velocity is not None:
-            inputs["velocity"] = from_limbs(pack(state.velocity, commitments.VELOCITY_BITS))
+            packed = from_limbs(pack(state.velocity, commitments.VELOCITY_BITS))
+            inputs["velocity"] = state.velocity if self.links else packed
         if state.frozen is not None:
             inputs["frozen"] = commitments.frozen_digest(self.head, state.frozen)
         inputs["step"] = integer(VERSION, "step", values["step"], 0, (1 << STEP_BITS) - 2)
-        inputs |= {name: field_element(VERSION, name, values[name]) for name in FIELD_INPUTS}
+        names = (*FIELD_INPUTS, *self.links)
+        check_names(VERSION, values, names, values)
+        inputs |= {name: field_element(VERSION, name, values[name]) for name in names}
+        for name, linked_state in self.linked_states(values).items():
+            inputs[linked.blinders_name(name)] = linked_state.blinders
         return inputs
+
+    def linked_states(self, values: Mapping[str, Any]) -> dict[str, LinkedState]:
+        """Return the old and the new state where they are linked; `values` may lack the links."""
+        if not self.links:
+            return {}
+        old, _ = self._tensors(values)
+        salts = (field_element(VERSION, name, values[name]) for name in ("old_salt", "new_salt"))
+        states = zip((old, self.new_state(values)), salts, strict=True)
+        return {n: LinkedState.of(*state) for n, state in zip(LINKS, states, strict=True)}
 
     def _tensors(self, values: Mapping[str, Any]) -> tuple[HeadState, Ints]:
         head = self.head
@@ -95,7 +129,7 @@ class ApplyAggregate:
             limits["velocity"] = (head.shape, *signed_bound(commitments.VELOCITY_BITS))
         if head.frozen_size:
             limits["frozen"] = ((head.frozen_size,), *signed_bound(head.weight_width))
-        check_names(VERSION, values, [*limits, "step", *FIELD_INPUTS])
+        check_names(VERSION, values, [*limits, "step", *FIELD_INPUTS], self.links)
         tensors = {
             name: int_tensor(VERSION, name, values[name], *limit) for name, limit in limits.items()
         }
@@ -116,30 +150,29 @@ class ApplyAggregate:
         user = commitments.user_commitment(given["secret"])
         names = {"model": given["model"], "fork": given["fork"], "user": user}
         step = given["step"]
+        commit = partial(linked.bound_commitment, self.head, given, names)
         return {
-            "old_state": commitments.state_commitment(
-                self.head, state, step=step, salt=given["old_salt"], **names
-            ),
-            "new_state": commitments.state_commitment(
-                self.head, self.new_state(values), step=step + 1, salt=given["new_salt"], **names
-            ),
+            "old_state": commit(state, "old", step),
+            "new_state": commit(self.new_state(values), "new", step + 1),
             "update": commitments.update_digest(self.head, update),
             "user": user,
             "model": given["model"],
             "fork": given["fork"],
             "step": step,
             "context": given["context"],
+            **{name: given[name] for name in self.links},
         }
 
 
 @lru_cache(maxsize=4)
-def _build(head: Head, proof_format: Format) -> Circuit:
-    builder = Builder(VERSION, commit=proof_format == COMMIT)
+def _build(head: Head, proof_format: Format, links: tuple[str, ...]) -> Circuit:
+    builder = Builder(VERSION, commit=proof_format == COMMIT, links=len(links))
     old_state, new_state = builder.public_field("old_state"), builder.public_field("new_state")
     update_signal, user_signal = builder.public_field("update"), builder.public_field("user")
     model, fork = builder.public_field("model"), builder.public_field("fork")
     step = builder.public_int("step")
-    bind_context(builder, builder.public_field("context"))
+    context, link_signals = builder.public_field("context"), declare_links(builder, links)
+    bind_context(builder, context)
     user = commitments.user_gadget(builder, builder.private_field("secret"))
     builder.bind_public(user_signal, user)
     with builder.at("step number"):
@@ -156,19 +189,21 @@ def _build(head: Head, proof_format: Format) -> Circuit:
         update = new_weights - weights
     with builder.at("update"):
         builder.bind_public(update_signal, commitments.update_gadget(builder, head, update))
-    # Packed velocity and frozen weights' digest are only carried over: whatever the old state
-    # holds, the new one holds.
+    # Velocity and frozen weights' digest are only carried over, the velocity without a look at its
+    # range: whatever the old state holds, the new one holds.
     frozen = builder.private_field("frozen") if head.frozen_size else None
-    n = packed_length(weights.size, commitments.VELOCITY_BITS) if head.has_velocity else 0
-    velocity = [builder.private_field("velocity", n)] if n else []
-    states = [
-        ("old state", old_state, weights, step, "old_salt"),
-        ("new state", new_state, new_weights, step + 1, "new_salt"),
-    ]
-    for node, signal, tensor, number, salt in states:
-        with builder.at(node):
-            packed = commitments.pack_state(builder, head, tensor, None, frozen)
-            packed = concat_fields([packed, *velocity])
-            names = {"model": model, "fork": fork, "user": user}
-            commitments.bind_state(builder, head, signal, packed, step=number, salt=salt, **names)
+    velocity, carried = None, []
+    if head.has_velocity and links:
+        velocity = builder.private_int("velocity", head.shape)
+    elif head.has_velocity:
+        n = packed_length(weights.size, commitments.VELOCITY_BITS)
+        carried.append(builder.private_field("velocity", n))
+    names = {"model": model, "fork": fork, "user": user}
+    for which, signal, tensor, number in (
+        ("old", old_state, weights, step),
+        ("new", new_state, new_weights, step + 1),
+    ):
+        with builder.at(f"{which} state"):
+            state = tensor, velocity, frozen
+            hold_state(builder, head, which, signal, link_signals, state, number, names, carried)
     return builder.build()

@@ -96,7 +96,11 @@ def frozen_digest(head: Head, frozen: Ints) -> int:
     return hash_elements(FROZEN, [architecture(head), *_packed(frozen, head.weight_width)])
 
 
-def _frozen(head: Head, frozen: Ints | None) -> list[int]:
+def frozen_elements(head: Head, frozen: Ints | None) -> list[int]:
+    """Return the digest of frozen weights as a list, empty for a head without any.
+
+    Raises InvalidInput unless they are given exactly where the head has them.
+    """
     if (frozen is None) == (head.frozen_size > 0):
         raise InvalidInput("frozen: needed exactly if the head has weights that are not trained")
     return [] if frozen is None else [frozen_digest(head, frozen)]
@@ -104,7 +108,7 @@ def _frozen(head: Head, frozen: Ints | None) -> list[int]:
 
 def model_id(head: Head, weights: Ints, salt: int = PUBLIC_SALT, frozen: Ints | None = None) -> int:
     """Return the identity of a base model: its architecture and weights, salted if private."""
-    elements = [architecture(head), salt, *_frozen(head, frozen)]
+    elements = [architecture(head), salt, *frozen_elements(head, frozen)]
     return hash_elements(MODEL, elements + _packed(weights, head.weight_width))
 
 
@@ -112,7 +116,15 @@ def state_commitment(
     head: Head, state: HeadState, *, model: int, fork: int, step: int, user: int, salt: int
 ) -> int:
     """Return the salted commitment to a fork's state after `step` steps."""
-    elements = [architecture(head), model, fork, step, user, salt, *_frozen(head, state.frozen)]
+    elements = [
+        architecture(head),
+        model,
+        fork,
+        step,
+        user,
+        salt,
+        *frozen_elements(head, state.frozen),
+    ]
     elements += _packed(state.weights, head.weight_width)
     if head.has_velocity:
         if state.velocity is None:
@@ -160,10 +172,12 @@ def frozen_gadget(builder: Builder, head: Head, frozen: Tensor) -> Field:
     return hash_elements_gadget(builder, FROZEN, concat_fields([arch, packed]))
 
 
-def model_gadget(builder: Builder, head: Head, packed: Field, salt: Field) -> Field:
-    """Return a wire constrained to `model_id` of packed weights."""
+def model_gadget(
+    builder: Builder, head: Head, packed: Field, salt: Field, label: str = MODEL
+) -> Field:
+    """Return a wire constrained to `model_id` of packed weights, or to `linked.model_id`."""
     arch = builder.constant_field([architecture(head)])
-    return hash_elements_gadget(builder, MODEL, concat_fields([arch, salt, packed]))
+    return hash_elements_gadget(builder, label, concat_fields([arch, salt, packed]))
 
 
 def state_gadget(
@@ -176,11 +190,15 @@ def state_gadget(
     step: Field,
     user: Field,
     salt: Field,
+    label: str = STATE,
 ) -> Field:
-    """Return a wire constrained to `state_commitment`; `packed` is of `pack_state`."""
+    """Return a wire constrained to `state_commitment`; `packed` is of `pack_state`.
+
+    With the label of linked states it is of `linked.link_state`.
+    """
     arch = builder.constant_field([architecture(head)])
     elements = concat_fields([arch, model, fork, step, user, salt, packed])
-    return hash_elements_gadget(builder, STATE, elements)
+    return hash_elements_gadget(builder, label, elements)
 
 
 def bind_state(
@@ -194,6 +212,7 @@ def bind_state(
     step: Tensor | Field,
     user: Field,
     salt: str,
+    label: str = STATE,
 ) -> None:
     """Constrain a public signal to a state's commitment; `salt` names its private input."""
     number = builder.to_field(step) if isinstance(step, Tensor) else step
@@ -206,6 +225,7 @@ def bind_state(
         step=number,
         user=user,
         salt=builder.private_field(salt),
+        label=label,
     )
     builder.bind_public(signal, state)
 

@@ -31,6 +31,7 @@ from zkai.circuit.statements.base import (
     int_tensor,
     integer,
 )
+from zkai.circuit.statements.commitments import STATE
 from zkai.circuit.statements.fork_terms import TERMS, check_term, fork_gadget, fork_number
 from zkai.encoding import from_limbs
 from zkai.model.head_state import HeadState
@@ -165,5 +166,7 @@ def _build(head: Head, proof_format: Format) -> Circuit:
     ):
         salt = f"{node[:3]}_salt"
         with builder.at(node):
-            commitments.bind_state(builder, head, signal, packed, step=number, salt=salt, **names)
+            commitments.bind_state(
+                builder, head, signal, packed, step=number, salt=salt, label=STATE, **names
+            )
     return builder.build()

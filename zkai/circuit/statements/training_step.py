@@ -7,9 +7,9 @@ Specified in circuits/training_step/README.md; its arithmetic is zkai.model.trai
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ from zkai.circuit.builder import Builder
 from zkai.circuit.gadgets.compare import one_hot
 from zkai.circuit.gadgets.range import bit_tensor, check_range, check_signed, signed_bound
 from zkai.circuit.r1cs import Circuit
-from zkai.circuit.statements import commitments
+from zkai.circuit.statements import commitments, linked
 from zkai.circuit.statements.base import (
     COMMIT,
     PLAIN,
@@ -41,6 +41,14 @@ from zkai.circuit.statements.batch_order import (
     public_order,
 )
 from zkai.circuit.statements.dataset import DatasetShape, check_shape
+from zkai.circuit.statements.linked import (
+    KZG,
+    POSEIDON,
+    LinkedState,
+    WeightsCommitment,
+    declare_links,
+    hold_state,
+)
 from zkai.circuit.statements.sgd import sgd_step
 from zkai.circuit.tensor import Field, Tensor
 from zkai.errors import InvalidInput
@@ -52,6 +60,8 @@ VERSION = "training_step/1"
 MAX_STEPS = 256
 MAX_ROWS = 1 << 20
 
+LINKS = ("old_link", "new_link")
+
 FIELD_INPUTS = ("model", "fork", "context", "secret", "old_salt", "new_salt", "batch_salt")
 
 
@@ -61,6 +71,7 @@ class TrainingStep:
 
     The new state of step t is the old state of step t + 1: both are the same commitment. With
     `dataset` the fork has terms (fork_terms.py), and the rows are those that its beacon draws.
+    With weights_commitment "kzg" the states are linked polynomials (linked.py).
     `learning_rate` is the default of a proof that names none.
 
     Raises InvalidInput for sizes out of range or a learning rate that the head cannot express.
@@ -73,6 +84,7 @@ class TrainingStep:
     learning_rate: float | None = field(default=None, compare=False)
     format: Format = PLAIN
     dataset: DatasetShape | None = None
+    weights_commitment: WeightsCommitment = POSEIDON
     version: ClassVar[str] = VERSION
 
     def __post_init__(self) -> None:
@@ -84,6 +96,7 @@ class TrainingStep:
         if self.learning_rate is not None:
             training.learning_rate(self.head, self.learning_rate, self.batch)
         check_format(VERSION, self.format)
+        linked.check_weights_commitment(VERSION, self.weights_commitment, self.format)
         if self.dataset is not None:
             check_shape(VERSION, self.dataset)
             self.dataset.leaves(f"{VERSION}: batch", self.batch)
@@ -92,7 +105,12 @@ class TrainingStep:
 
     def build(self) -> Circuit:
         """Return the statement's circuit; equal statements share one."""
-        return _build(self.head, self.batch, self.steps, self.format, self.dataset)
+        return _build(self.head, self.batch, self.steps, self.format, self.dataset, self.links)
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """The signals that name linked states."""
+        return LINKS if self.weights_commitment == KZG else ()
 
     def describe(self) -> dict[str, Any]:
         """Return every static choice, for canonical JSON."""
@@ -105,6 +123,7 @@ class TrainingStep:
         }
         if self.dataset is not None:
             description["dataset"] = asdict(self.dataset)
+        description |= linked.describe_weights(self.weights_commitment)
         return description | describe_format(self.format)
 
     @property
@@ -120,17 +139,35 @@ class TrainingStep:
         where the head has such weights, of the old state; x (steps * batch, features), labels
         (steps * batch,); the integer learning_rate c unless the statement has a default; step, the
         old state's; and the field elements model, fork, context, secret, old_salt, new_salt,
-        batch_salt. With a dataset, `order_values` in place of fork and batch_salt.
+        batch_salt. With a dataset, `order_values` in place of fork and batch_salt. With linked
+        states also old_link and new_link, the links of `linked_states`.
 
         Raises InvalidInput, naming the tensor or value, for anything missing, unknown, of another
         shape or type, or out of range.
         """
+        given = self._given(values, self.links)
+        if self.links:
+            given |= {name: field_element(VERSION, name, values[name]) for name in self.links}
+            for name, state in self.linked_states(values).items():
+                given[linked.blinders_name(name)] = state.blinders
+        return given
+
+    def linked_states(self, values: Mapping[str, Any]) -> dict[str, LinkedState]:
+        """Return the old and the new state where they are linked; `values` may lack the links."""
+        if not self.links:
+            return {}
+        given = self._given(values)
+        states = (_state(given), given["old_salt"]), (self.new_state(values), given["new_salt"])
+        return {n: LinkedState.of(*state) for n, state in zip(LINKS, states, strict=True)}
+
+    def _given(self, values: Mapping[str, Any], required: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the circuit's inputs but links and blinders."""
         head = self.head
         tensors = ["weights", "x", "labels", *(["velocity"] if head.has_velocity else [])]
         tensors += ["frozen"] if head.frozen_size else []
-        required = [*tensors, "step", *self._elements]
+        required = [*required, *tensors, "step", *self._elements]
         required += [] if self.dataset is None else ORDER_INPUTS
-        check_names(VERSION, values, required, ["learning_rate"])
+        check_names(VERSION, values, required, ["learning_rate", *self.links])
         rows = self.steps * self.batch
         limits = {
             "weights": (head.shape, *signed_bound(head.weight_width)),
@@ -163,8 +200,8 @@ class TrainingStep:
 
         Raises InvalidInput as `assign` does, and naming the tensor if a step overflows.
         """
-        given = self.assign(values)
-        state = HeadState(given["weights"], given.get("velocity"), given.get("frozen"))
+        given = self._given(values)
+        state = _state(given)
         for start in range(0, self.steps * self.batch, self.batch):
             part = slice(start, start + self.batch)
             x, labels = given["x"][part], given["labels"][part]
@@ -174,19 +211,16 @@ class TrainingStep:
     def public_values(self, values: Mapping[str, Any]) -> PublicValues:
         """Return the public signals of `values`, computed without the circuit."""
         given = self.assign(values)
-        old = HeadState(given["weights"], given.get("velocity"), given.get("frozen"))
         user = commitments.user_commitment(given["secret"])
         first, last = given["step"], given["step"] + self.steps
         data = self._data_signals(values, given)
         fork = data.pop("fork")
         names = {"model": given["model"], "fork": fork, "user": user}
+        old, new = ((_state(given), "old", first), (self.new_state(values), "new", last))
+        commit = partial(linked.bound_commitment, self.head, given, names)
         return {
-            "old_state": commitments.state_commitment(
-                self.head, old, step=first, salt=given["old_salt"], **names
-            ),
-            "new_state": commitments.state_commitment(
-                self.head, self.new_state(values), step=last, salt=given["new_salt"], **names
-            ),
+            "old_state": commit(*old),
+            "new_state": commit(*new),
             **data,
             "user": user,
             "model": given["model"],
@@ -194,6 +228,7 @@ class TrainingStep:
             "step": first,
             "learning_rate": given["learning_rate"],
             "context": given["context"],
+            **{name: given[name] for name in self.links},
         }
 
     def _data_signals(self, values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,6 +240,10 @@ class TrainingStep:
         return {"batch": batch, "fork": given["fork"]}
 
 
+def _state(given: Mapping[str, Any]) -> HeadState:
+    return HeadState(given["weights"], given.get("velocity"), given.get("frozen"))
+
+
 @lru_cache(maxsize=4)
 def _build(
     head: Head,
@@ -212,14 +251,16 @@ def _build(
     steps: int,
     proof_format: Format,
     dataset: DatasetShape | None,
+    links: tuple[str, ...],
 ) -> Circuit:
-    builder = Builder(VERSION, commit=proof_format == COMMIT)
+    builder = Builder(VERSION, commit=proof_format == COMMIT, links=len(links))
     old_state, new_state = builder.public_field("old_state"), builder.public_field("new_state")
     data = _data_signals(builder, dataset, steps)
     user_signal = builder.public_field("user")
     model, fork = builder.public_field("model"), builder.public_field("fork")
     step, rate = builder.public_int("step"), builder.public_int("learning_rate")
-    bind_context(builder, builder.public_field("context"))
+    context, link_signals = builder.public_field("context"), declare_links(builder, links)
+    bind_context(builder, context)
 
     user = commitments.user_gadget(builder, builder.private_field("secret"))
     builder.bind_public(user_signal, user)
@@ -234,9 +275,8 @@ def _build(
             order_gadget(builder, head, dataset, batch, signals, step, x, labels)
     names = {"model": model, "fork": fork, "user": user}
     with builder.at("old state"):
-        packed = commitments.pack_state(builder, head, weights, velocity, digest)
-        commitments.bind_state(
-            builder, head, old_state, packed, step=step, salt="old_salt", **names
+        hold_state(
+            builder, head, "old", old_state, link_signals, (weights, velocity, digest), step, names
         )
     if dataset is None:
         with builder.at("batch"):
@@ -250,9 +290,15 @@ def _build(
                 builder, head, weights, velocity, x[part], targets[part], rate, frozen
             )
     with builder.at("new state"):
-        packed = commitments.pack_state(builder, head, weights, velocity, digest)
-        commitments.bind_state(
-            builder, head, new_state, packed, step=step + steps, salt="new_salt", **names
+        hold_state(
+            builder,
+            head,
+            "new",
+            new_state,
+            link_signals,
+            (weights, velocity, digest),
+            step + steps,
+            names,
         )
     return builder.build()
 
