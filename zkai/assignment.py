@@ -7,7 +7,7 @@ exact integers instead: `x_integers`, `weights_integers`, `update_integers`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from zkai.circuit.statements.context import Context
 from zkai.circuit.statements.fork_terms import TERMS, ForkTerms
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
+from zkai.circuit.statements.linked import KZG, POSEIDON, LinkedState
 from zkai.circuit.statements.skip_step import SkipStep
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.errors import InvalidInput
@@ -37,6 +38,12 @@ from zkai.opening import Opening, UserState
 from zkai.reader import Reader, as_array, read_beacon, read_dataset, read_terms
 
 ZERO = bytes(32)
+
+Linker = Callable[[LinkedState], int]
+"""The link of a state's polynomial."""
+
+LINKING = (TrainingStep, Genesis, ApplyAggregate)
+"""The statements that can link their states."""
 
 MIN_SECRET = 1 << 128
 """Random secrets are above this but for one in 2**125."""
@@ -94,10 +101,12 @@ def complete(
     values: Mapping[str, Any],
     destination: Destination,
     vk_digest: bytes,
+    link: Linker | None = None,
 ) -> Assignment:
     """Return everything that a proof of `statement` on the user's `values` needs.
 
     Salts, and the secret of a new user, come from the operating system unless they are given.
+    `link` names the commitments to linked states under the proving key's powers of tau.
 
     Raises InvalidInput, naming the value, for anything missing, unknown, of another shape or type,
     NaN or infinite, or out of range.
@@ -119,11 +128,44 @@ def complete(
     reader.finish()
     fork, step = (0, 0) if state is None else (state.fork, state.step)
     exact["context"] = destination.context(statement.version, fork, step, vk_digest)
+    exact |= _links(statement, exact, state, link, reader.has("state"))
     public = statement.public_values(exact)
     if isinstance(statement, Inference):
         return Assignment(exact, public, _tensor_opening(statement, exact, public))
     assert state is not None
     return Assignment(exact, public, _state_opening(statement, exact, public, state))
+
+
+_OTHER_KIND = "commitment is of the kind {!r}, the statement's weights_commitment {!r}"
+
+
+def _links(
+    statement: Statement,
+    exact: Mapping[str, Any],
+    state: UserState | None,
+    link: Linker | None,
+    given: bool,
+) -> dict[str, int]:
+    """Return the links of a statement's linked states; `given` says that an old state was.
+
+    Raises InvalidInput for a state whose commitment is of the other kind than the statement's, or
+    was made under another tau than the key's.
+    """
+    states = statement.linked_states(exact) if isinstance(statement, LINKING) else {}
+    known = None if state is None else state.link
+    if known is not None and not states:
+        raise InvalidInput(f"{statement.version}: state: its {_OTHER_KIND.format(KZG, POSEIDON)}")
+    if given and known is None and states:
+        raise InvalidInput(f"{statement.version}: state: its {_OTHER_KIND.format(POSEIDON, KZG)}")
+    if states and link is None:
+        raise InvalidInput(f"{statement.version}: linked states need the proving key")
+    found = {} if link is None else {name: link(linked) for name, linked in states.items()}
+    if known is not None and found.get("old_link", known) != known:
+        raise InvalidInput(
+            f"{statement.version}: state: its link is not that of its values: this key has another"
+            " tau (all keys of a history must come from one .ptau), or the state was changed"
+        )
+    return found
 
 
 def _training_step(statement: TrainingStep, reader: Reader) -> tuple[UserState, dict[str, Any]]:
@@ -204,9 +246,9 @@ def _genesis(statement: Genesis, reader: Reader) -> tuple[UserState, dict[str, A
     }
     if weights.frozen is not None:
         exact["frozen"] = weights.frozen
-    model = model_id(head, weights.weights, salt, weights.frozen)
+    # Its model is known with the public signals only.
     state = UserState(
-        head, weights, model, exact["fork"], 0, secret=exact["secret"], salt=exact["new_salt"]
+        head, weights, 0, exact["fork"], 0, secret=exact["secret"], salt=exact["new_salt"]
     )
     return state, exact
 
@@ -355,11 +397,15 @@ def _state_opening(
 ) -> Opening:
     """Return what opens the proof's commitments, the new state included."""
     steps = {TrainingStep: getattr(statement, "steps", 0), ApplyAggregate: 1, SkipStep: 1}
+    model = exact["model"] if "model" in exact else public["model"]
+    assert isinstance(model, int)
     new = replace(
         old,
         values=statement.new_state(exact),
         step=old.step + steps.get(type(statement), 0),
         salt=exact["new_salt"],
+        model=model,
+        link=exact.get("new_link"),
     )
     salts = {name: exact[name] for name in _SALTS if name in exact}
     shown = {n: value for n in _COMMITMENTS if isinstance(value := public.get(n), int)}

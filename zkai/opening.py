@@ -4,7 +4,7 @@ An opening file holds them as JSON that its owner alone can read:
 
     {"format": "zkai.opening/1", "statement", "commitments": {signal: decimal},
      "salts": {name: decimal}, "state": null or {"architecture", "model", "fork", "step", "secret",
-     "salt", "weights", "velocity"[, "frozen"]}}
+     "salt", "weights", "velocity"[, "frozen"][, "link"]}}
 
 Whoever loses it cannot open the commitments or go on from the state; whoever reads it can test
 guesses of what was committed to.
@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from zkai.circuit.statements import linked
 from zkai.circuit.statements.base import STEP_BITS
 from zkai.circuit.statements.commitments import architecture, state_commitment, user_commitment
 from zkai.encoding import (
@@ -42,7 +43,11 @@ MAX_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class UserState:
-    """A fork's private state after `step` steps: everything that its commitment covers."""
+    """A fork's private state after `step` steps: everything that its commitment covers.
+
+    A linked state's commitment holds `link`, the name of a polynomial's commitment, in place of its
+    tensors. That one hides them for 63 openings: a proof about the state is one, failed or not.
+    """
 
     head: Head
     values: HeadState = field(repr=False)
@@ -51,6 +56,7 @@ class UserState:
     step: int
     secret: int = field(repr=False)
     salt: int = field(repr=False)
+    link: int | None = None
 
     @property
     def user(self) -> int:
@@ -60,14 +66,16 @@ class UserState:
     @property
     def commitment(self) -> int:
         """The state's public commitment, `new_state` of one proof and `old_state` of the next."""
-        return state_commitment(
+        names = {"model": self.model, "fork": self.fork, "user": self.user}
+        if self.link is None:
+            return state_commitment(self.head, self.values, step=self.step, salt=self.salt, **names)
+        return linked.state_commitment(
             self.head,
-            self.values,
-            model=self.model,
-            fork=self.fork,
+            self.link,
             step=self.step,
-            user=self.user,
             salt=self.salt,
+            frozen=self.values.frozen,
+            **names,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -83,8 +91,9 @@ class UserState:
             "weights": self.values.weights.tolist(),
             "velocity": None if velocity is None else velocity.tolist(),
         }
-        frozen = self.values.frozen
-        return state if frozen is None else {**state, "frozen": frozen.tolist()}
+        if self.values.frozen is not None:
+            state["frozen"] = self.values.frozen.tolist()
+        return state if self.link is None else {**state, "link": str(self.link)}
 
     @staticmethod
     def from_json(value: Any, head: Head, where: str) -> UserState:
@@ -93,12 +102,14 @@ class UserState:
         Raises InvalidInput, naming the field, for anything malformed and for another head's state.
         """
         fields = (*_STATE_FIELDS, "frozen") if head.frozen_size else _STATE_FIELDS
+        is_linked = isinstance(value, dict) and "link" in value
+        fields = (*fields, "link") if is_linked else fields
         _expect(value, fields, where)
         if value["architecture"] != str(architecture(head)):
             raise InvalidInput(f"{where}: this state is of another head than the statement's")
         numbers = {
             name: parse_decimal(value[name], f"{where}.{name}", FIELD_MODULUS)
-            for name in ("model", "fork", "secret", "salt")
+            for name in ("model", "fork", "secret", "salt", *(["link"] if is_linked else []))
         }
         step = value["step"]
         if type(step) is not int or not 0 <= step < 1 << STEP_BITS:

@@ -297,7 +297,8 @@ def prove(
             f" {statement.version}"
         )
     vk_digest = key.verifying_key(circuit).digest
-    assignment = complete(statement, values, destination or Destination(), vk_digest)
+    where = destination or Destination()
+    assignment = complete(statement, values, where, vk_digest, formats.linker(key))
     inputs = statement.assign(assignment.values)
     proof = formats.prove(circuit, key, inputs, statement.version, progress)
     _check_public(proof, assignment.public)

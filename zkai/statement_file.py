@@ -25,6 +25,7 @@ from zkai.calibrated import Inference, attached_head
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import COMMIT, PLAIN, Format, Statement
 from zkai.circuit.statements.genesis import Genesis
+from zkai.circuit.statements.linked import KZG, POSEIDON, WeightsCommitment
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import as_path, read_capped
 from zkai.errors import InvalidInput
@@ -136,11 +137,20 @@ def _attached(top: _Table) -> Head:
 
 _HEAD_OPTIONS = ("momentum", "clip_norm")
 _HEAD_KEYS = ("statement", "format", "head", *_HEAD_OPTIONS)
+_LINKING = "weights_commitment"
+
+
+def _weights_commitment(top: _Table) -> WeightsCommitment:
+    """Return how states are committed to, by a hash if the file does not say."""
+    chosen: Any = top.choice(_LINKING, (POSEIDON, KZG), POSEIDON)
+    return chosen  # type: ignore[no-any-return]
+
+
 _PRECISION = ("margin_bits", "activation_bits", "weight_bits")
 
 
 def _training_step(top: _Table, folder: Path) -> Statement:
-    top.only(*_HEAD_KEYS, "batch", "steps", "loss", "learning_rate", "weight_decay")
+    top.only(*_HEAD_KEYS, "batch", "steps", "loss", "learning_rate", "weight_decay", _LINKING)
     top.choice("loss", ("softmax",), "softmax")
     return TrainingStep(
         _head(top),
@@ -148,17 +158,18 @@ def _training_step(top: _Table, folder: Path) -> Statement:
         steps=top.integer("steps", 1),
         learning_rate=top.number("learning_rate") if "learning_rate" in top.content else None,
         format=_format(top),
+        weights_commitment=_weights_commitment(top),
     )
 
 
 def _genesis(top: _Table, folder: Path) -> Statement:
-    top.only(*_HEAD_KEYS)
-    return Genesis(_head(top), format=_format(top))
+    top.only(*_HEAD_KEYS, _LINKING)
+    return Genesis(_head(top), _format(top), _weights_commitment(top))
 
 
 def _apply_aggregate(top: _Table, folder: Path) -> Statement:
-    top.only(*_HEAD_KEYS)
-    return ApplyAggregate(_head(top), format=_format(top))
+    top.only(*_HEAD_KEYS, _LINKING)
+    return ApplyAggregate(_head(top), _format(top), _weights_commitment(top))
 
 
 _READERS = {

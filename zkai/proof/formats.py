@@ -6,11 +6,12 @@ above. `ProvingKey`, `VerifyingKey`, `Keys` and `Proof` here are of either forma
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from zkai.circuit.r1cs import Circuit
+from zkai.circuit.statements.linked import LinkedState
 from zkai.encoding import as_path
 from zkai.errors import InvalidInput, VerificationError
 from zkai.proof import ceremony as plain_ceremony
@@ -20,6 +21,7 @@ from zkai.proof.commit import ceremony as commit_ceremony
 from zkai.proof.commit.ceremony import Ceremony
 from zkai.proof.commit.keyfile import MAGIC
 from zkai.proof.commit.keys import CommitProof, CommitProvingKey, CommitVerifyingKey
+from zkai.proof.commit.link import link_value
 from zkai.proof.commit.setup import setup as commit_setup
 from zkai.proof.keys import KeyDocument as VerifyingKey
 from zkai.proof.keys import Keys, Proof
@@ -88,6 +90,13 @@ def prove(
         report("witness", 1.0)
         return groth16.prove(circuit, key, witness, statement, progress)
     raise InvalidInput(f"{key.path}: a key of another proof format than {circuit.name}'s")
+
+
+def linker(key: ProvingKey) -> Callable[[LinkedState], int] | None:
+    """Return what names the commitments to linked states under a key; None if it links none."""
+    if not isinstance(key, CommitProvingKey) or not key.file.header.sizes.n_links:
+        return None
+    return lambda state: link_value(key.commit(state.coefficients))
 
 
 def verify(

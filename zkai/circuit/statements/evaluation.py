@@ -263,7 +263,14 @@ def _bind_states(
             names = {"model": model, "fork": fork, "user": user}
             salt = f"{side}_salt"
             commitments.bind_state(
-                builder, head, signals[side], packed, step=steps[side], salt=salt, **names
+                builder,
+                head,
+                signals[side],
+                packed,
+                step=steps[side],
+                salt=salt,
+                label=commitments.STATE,
+                **names,
             )
             found[side] = weights
     return found, frozen

@@ -18,12 +18,13 @@ from typing import Any, Literal
 import numpy as np
 
 from zkai.circuit.builder import Builder
-from zkai.circuit.gadgets.link import BLINDERS, blinders, links
+from zkai.circuit.gadgets.link import BLINDERS, blinders, links, state_coefficients
 from zkai.circuit.gadgets.poseidon import hash_elements
 from zkai.circuit.statements import commitments
 from zkai.circuit.statements.base import COMMIT
 from zkai.circuit.statements.commitments import architecture, frozen_elements
 from zkai.circuit.tensor import Field, Ints, Tensor, concat_fields
+from zkai.encoding import Limbs
 from zkai.errors import InvalidInput
 from zkai.model.head_state import HeadState
 from zkai.model.heads import Head
@@ -55,6 +56,11 @@ class LinkedState:
     def blinders(self) -> list[int]:
         """The blinders of the polynomial."""
         return blinders(self.salt, self.values)
+
+    @property
+    def coefficients(self) -> Limbs:
+        """The coefficients of the polynomial, the constant term first."""
+        return state_coefficients(self.values, self.salt)
 
 
 def check_weights_commitment(where: str, value: str, proof_format: str) -> None:

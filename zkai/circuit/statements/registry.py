@@ -11,6 +11,7 @@ from zkai.circuit.statements.dataset import DatasetShape
 from zkai.circuit.statements.evaluation import Evaluation
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
+from zkai.circuit.statements.linked import POSEIDON
 from zkai.circuit.statements.skip_step import SkipStep
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.errors import InvalidInput
@@ -41,21 +42,31 @@ def from_description(description: Mapping[str, Any]) -> Statement:
     if version not in keys:
         raise InvalidInput(f"unknown statement {version!r}; known: {', '.join(STATEMENTS)}")
     optional = ["format", *(["dataset"] if version == TrainingStep.version else [])]
+    linking = (TrainingStep.version, Genesis.version, ApplyAggregate.version)
+    optional += ["weights_commitment"] if version in linking else []
     check_names(version, description, ["statement", "head", *keys[version]], optional)
     head, proof_format = _head(version, description["head"]), description.get("format", PLAIN)
+    kind = description.get("weights_commitment", POSEIDON)
     if version == Genesis.version:
-        return Genesis(head, proof_format)
+        return Genesis(head, proof_format, kind)
     if version == Evaluation.version:
         shape = _dataset(description["dataset"])
         return Evaluation(head, description["samples"], shape, proof_format)
     if version == SkipStep.version:
         return SkipStep(head, proof_format)
     if version == ApplyAggregate.version:
-        return ApplyAggregate(head, proof_format)
+        return ApplyAggregate(head, proof_format, kind)
     batch, steps = description["batch"], description["steps"]
     dataset = _dataset(description["dataset"]) if "dataset" in description else None
-    loss = description["loss"]
-    return TrainingStep(head, batch, steps, loss=loss, format=proof_format, dataset=dataset)
+    return TrainingStep(
+        head,
+        batch,
+        steps,
+        loss=description["loss"],
+        format=proof_format,
+        dataset=dataset,
+        weights_commitment=kind,
+    )
 
 
 def _dataset(description: Any) -> DatasetShape:
