@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zkai.assignment import Destination
-    from zkai.beacon import Beacon, BeaconFile
+    from zkai.beacon import Beacon, BeaconFile, verify_order, verify_pinned
     from zkai.calibrated import Inference
+    from zkai.certificate import verify_improvement
     from zkai.circuit.statements.apply_aggregate import ApplyAggregate
     from zkai.circuit.statements.dataset import Dataset, DatasetShape
+    from zkai.circuit.statements.evaluation import Evaluation
+    from zkai.circuit.statements.evaluation_set import EvaluationSet, Samples
     from zkai.circuit.statements.fork_terms import ForkTerms
     from zkai.circuit.statements.genesis import Genesis
     from zkai.circuit.statements.skip_step import SkipStep
@@ -36,6 +39,8 @@ _HOMES = {
     "DatasetShape": "zkai.circuit.statements.dataset",
     "Destination": "zkai.assignment",
     "Estimate": "zkai.proof.estimate",
+    "Evaluation": "zkai.circuit.statements.evaluation",
+    "EvaluationSet": "zkai.circuit.statements.evaluation_set",
     "ForkTerms": "zkai.circuit.statements.fork_terms",
     "Genesis": "zkai.circuit.statements.genesis",
     "Inference": "zkai.calibrated",
@@ -47,6 +52,7 @@ _HOMES = {
     "Proof": "zkai.proof.formats",
     "ProvingKey": "zkai.proof.keys",
     "QuantConfig": "zkai.model.calibrate",
+    "Samples": "zkai.circuit.statements.evaluation_set",
     "SkipStep": "zkai.circuit.statements.skip_step",
     "SoftmaxHead": "zkai.model.training",
     "ToolError": "zkai.errors",
@@ -62,6 +68,9 @@ _HOMES = {
     "setup": "zkai.pipeline",
     "verify": "zkai.pipeline",
     "verify_chain": "zkai.pipeline",
+    "verify_improvement": "zkai.certificate",
+    "verify_order": "zkai.beacon",
+    "verify_pinned": "zkai.beacon",
 }
 
 __all__ = [
@@ -72,6 +81,8 @@ __all__ = [
     "DatasetShape",
     "Destination",
     "Estimate",
+    "Evaluation",
+    "EvaluationSet",
     "ForkTerms",
     "Genesis",
     "Inference",
@@ -83,6 +94,7 @@ __all__ = [
     "Proof",
     "ProvingKey",
     "QuantConfig",
+    "Samples",
     "SkipStep",
     "SoftmaxHead",
     "ToolError",
@@ -98,6 +110,9 @@ __all__ = [
     "setup",
     "verify",
     "verify_chain",
+    "verify_improvement",
+    "verify_order",
+    "verify_pinned",
 ]
 
 

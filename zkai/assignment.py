@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from zkai.beacon import beacon_values
+from zkai.certificate import evaluation_values
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import (
     PublicValues,
@@ -22,6 +23,7 @@ from zkai.circuit.statements.base import (
 from zkai.circuit.statements.batch_order import order_values
 from zkai.circuit.statements.commitments import PUBLIC_SALT, model_id, new_salt
 from zkai.circuit.statements.context import Context
+from zkai.circuit.statements.evaluation import Evaluation
 from zkai.circuit.statements.fork_terms import TERMS, ForkTerms
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
@@ -123,6 +125,8 @@ def complete(
         state, exact = _apply_aggregate(statement, reader)
     elif isinstance(statement, Inference):
         state, exact = _inference(statement, reader)
+    elif isinstance(statement, Evaluation):
+        state, exact = evaluation_values(statement, reader)
     else:
         raise InvalidInput(f"{type(statement).__name__}: not a statement that can be proven")
     reader.finish()
@@ -132,6 +136,8 @@ def complete(
     public = statement.public_values(exact)
     if isinstance(statement, Inference):
         return Assignment(exact, public, _tensor_opening(statement, exact, public))
+    if isinstance(statement, Evaluation):
+        return Assignment(exact, public, Opening(statement.version, {}, {}))
     assert state is not None
     return Assignment(exact, public, _state_opening(statement, exact, public, state))
 

@@ -107,6 +107,10 @@ class BeaconFile:
         """Return when a round is published, in seconds since 1970."""
         return self.genesis_time + (round_number - 1) * self.period
 
+    def first_after(self, time: int) -> int:
+        """Return the first round that is published after a time, in seconds since 1970."""
+        return max((time - self.genesis_time) // self.period + 2, 1)
+
     @staticmethod
     def from_json(value: Any, where: str) -> BeaconFile:
         """Parse {"format", "name", "key", "genesis_time", "period", "rounds": [{"round",
