@@ -14,21 +14,18 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 
-from bench import _proving, harness
+from bench import _digits, _proving, harness
 from zkai.calibrated import Inference
 from zkai.circuit.statements.base import COMMIT
 from zkai.model.export import load
 
 MODELS = ("mlp64x32x10", "cnn8x8")
 CHANNELS = 16
-FULL_SCALE = 16.0
 
 
 def case(options: argparse.Namespace) -> _proving.Case:
     """Return an inference of a random model, calibrated on the digits."""
-    from sklearn.datasets import load_digits
-
-    pixels = np.asarray(load_digits(return_X_y=True)[0]) / FULL_SCALE
+    pixels, _ = _digits.digits()
     graph, shape = (mlp(), (1, 64)) if options.model == MODELS[0] else (cnn(), (1, 1, 8, 8))
     model = _proving.onnx_model(graph)
     samples = pixels[:200].reshape(200, *shape[1:])

@@ -12,9 +12,8 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bench import _proving, harness
+from bench import _digits, _proving, harness
 from bench._step_graph import Base, step_graph
 from zkai.circuit.statements.base import COMMIT
 from zkai.circuit.statements.dataset import DatasetShape
@@ -31,7 +30,6 @@ HEADS: dict[str, Head] = {
 DATASET_ROWS, ROWS_PER_LEAF = 1 << 11, (1, 8)
 """The dataset whose membership rows are counted beside: at one row a leaf, and at eight."""
 
-FULL_SCALE = 16.0
 EZKL = {
     "input_visibility": "polycommit",
     "output_visibility": "polycommit",
@@ -41,20 +39,10 @@ EZKL = {
 QUICK_BATCH = 8
 
 
-def digits(batch: int, features: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Return `batch` images and labels, each image repeated or cut to `features` pixels."""
-    from sklearn.datasets import load_digits
-
-    pixels, targets = load_digits(return_X_y=True)
-    rows = np.random.default_rng(1).choice(len(pixels), batch, replace=True)
-    x = np.resize(pixels[rows].T, (features, batch)).T / FULL_SCALE
-    return x, targets[rows].astype(np.int64)
-
-
 def case(options: argparse.Namespace) -> _proving.Case:
     """Return a step on digits: learning rate batch * 2**-9, so lr/B is 2**-9."""
     head, batch, rate = HEADS[options.model], options.batch, 2.0**-RATE_SHIFT
-    x, labels = digits(batch, head.features)
+    x, labels = _digits.batch(batch, head.features)
     rng = np.random.default_rng(2)
     weights = [rng.normal(size=pair) * 0.1 for pair in pairwise(head.sizes)]
     biases = [np.zeros(n) for n in head.sizes[1:]]

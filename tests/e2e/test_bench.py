@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from bench import training_step
+from bench import _digits, training_step
 from bench._proving import onnx_model
 from bench._step_graph import Base, step_graph
 from zkai.assignment import Destination, complete
@@ -87,6 +87,6 @@ def test_every_model_s_step_has_values(model: str) -> None:
     case = training_step.case(argparse.Namespace(model=model, batch=2))
     values = complete(case.statement, case.values, Destination(), bytes(32)).values
     case.statement.assign(values)
-    (_, labels), graph = training_step.digits(2, 64), case.model.graph
+    (_, labels), graph = _digits.batch(2, 64), case.model.graph
     assert len(case.onnx_inputs) == len(graph.input)
     assert case.onnx_inputs[1] == np.eye(10)[labels].ravel().tolist()
