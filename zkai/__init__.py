@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zkai.advice import recommend
     from zkai.assignment import Destination
     from zkai.beacon import Beacon, BeaconFile, verify_order, verify_pinned
     from zkai.calibrated import Inference
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from zkai.model.heads import LoraHead, MlpHead, SoftmaxHead
     from zkai.opening import Opening, UserState
     from zkai.pipeline import estimate, prove, setup, verify, verify_chain
-    from zkai.proof.estimate import Estimate
+    from zkai.proof.estimate import Estimate, Recommendation
     from zkai.proof.formats import Keys, Proof, VerifyingKey
     from zkai.proof.keys import ProvingKey
 
@@ -52,6 +53,7 @@ _HOMES = {
     "Proof": "zkai.proof.formats",
     "ProvingKey": "zkai.proof.keys",
     "QuantConfig": "zkai.model.calibrate",
+    "Recommendation": "zkai.proof.estimate",
     "Samples": "zkai.circuit.statements.evaluation_set",
     "SkipStep": "zkai.circuit.statements.skip_step",
     "SoftmaxHead": "zkai.model.training",
@@ -62,6 +64,7 @@ _HOMES = {
     "VerifyingKey": "zkai.proof.formats",
     "ZkaiError": "zkai.errors",
     "estimate": "zkai.pipeline",
+    "recommend": "zkai.advice",
     "export": "zkai.model.export",
     "load": "zkai.model.export",
     "prove": "zkai.pipeline",
@@ -94,6 +97,7 @@ __all__ = [
     "Proof",
     "ProvingKey",
     "QuantConfig",
+    "Recommendation",
     "Samples",
     "SkipStep",
     "SoftmaxHead",
@@ -107,6 +111,7 @@ __all__ = [
     "export",
     "load",
     "prove",
+    "recommend",
     "setup",
     "verify",
     "verify_chain",

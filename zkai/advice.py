@@ -7,8 +7,14 @@ from math import prod
 from typing import Any
 
 from zkai.circuit.statements.base import COMMIT, PLAIN, Format, Statement
-from zkai.proof.estimate import Estimate, Recommendation, estimate
+from zkai.proof import costs
+from zkai.proof.estimate import Recommendation
+from zkai.proof.sizes import Sizes
+from zkai.proof.speed import Speed
 from zkai.sizing import estimated_sizes
+
+REFERENCE = Speed(g1_s=60e-9, g2_s=120e-9, butterfly_s=11e-9)
+"""A machine of 2023, so that two machines recommend the same."""
 
 COUNT_BOTH_BELOW = 150_000
 """Rows with a commitment round up to which the plain circuit is counted for a recommendation."""
@@ -27,22 +33,23 @@ KZG_SAVES_A_SHARE_OF = 4
 def recommend(statement: Statement) -> Recommendation:
     """Return the format and the kind of commitment that cost least, with the reason in one line.
 
+    The same on every machine: it follows from the circuits, not from measured speeds.
+
     Raises InvalidInput if the statement's circuit cannot be built or is too large to be proven.
     """
-    check = in_format(statement, COMMIT)
-    if statement_format(check) != COMMIT:
+    changed = in_format(statement, COMMIT)
+    if statement_format(changed) != COMMIT:
         return Recommendation(PLAIN, "poseidon", f"{PLAIN}: {statement.version} has no other")
-    sizes = estimated_sizes(check)
-    commit, plain = estimate(sizes, statement.version), None
-    if sizes.constraints <= COUNT_BOTH_BELOW:
-        plain = estimate(estimated_sizes(in_format(statement, PLAIN)), statement.version)
-    return chosen_of(statement, commit, plain)
+    commit, plain = estimated_sizes(changed), None
+    if commit.constraints <= COUNT_BOTH_BELOW:
+        plain = estimated_sizes(in_format(statement, PLAIN))
+    return choose(statement, commit, plain)
 
 
-def chosen_of(statement: Statement, commit: Estimate, plain: Estimate | None) -> Recommendation:
-    """Return the recommendation that two estimates give; None where plain was not counted."""
+def choose(statement: Statement, commit: Sizes, plain: Sizes | None) -> Recommendation:
+    """Return the recommendation for the sizes in both formats; None where plain's are not known."""
     if plain is not None:
-        slower = plain.prove_cpu_s / commit.prove_cpu_s
+        slower = costs.prove_cpu_s(plain, REFERENCE) / costs.prove_cpu_s(commit, REFERENCE)
         if slower <= PLAIN_WHILE_FASTER_THAN:
             reason = (
                 f"{PLAIN}: {plain.constraints:,} rows, proven in {slower:.1f} times the time of"
@@ -79,7 +86,7 @@ def statement_format(statement: Statement) -> Format:
     return found
 
 
-def _commitment_rows(statement: Statement, found: Estimate) -> tuple[int, int]:
+def _commitment_rows(statement: Statement, found: Sizes) -> tuple[int, int]:
     """Return the rows that hash and pack states, and those of a link in their place.
 
     One row a weight checks the new state's polynomial; that of the old state is nearly free.
@@ -90,7 +97,7 @@ def _commitment_rows(statement: Statement, found: Estimate) -> tuple[int, int]:
     ends = (": poseidon", ": pack")
     hashed = sum(
         rows
-        for place, rows in found.constraints_by_place.items()
+        for place, rows in found.by_place.items()
         if "state" in place.partition(":")[0] and place.endswith(ends)
     )
     return hashed, prod(head.shape) + KZG_BLINDERS

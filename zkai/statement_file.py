@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from zkai.advice import recommend
 from zkai.calibrated import Inference, attached_head
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import COMMIT, PLAIN, Format, Statement
@@ -53,6 +54,8 @@ _BROKEN_ARCHIVE = (
 )
 
 FORMATS: tuple[Format, ...] = (PLAIN, COMMIT)
+AUTO = "auto"
+"""The format that `zkai.advice` recommends for the statement."""
 PLANNED_FORMATS = ("halo2",)
 KINDS = ("inference", "training_step", "genesis", "apply_aggregate")
 
@@ -82,8 +85,11 @@ def parse(data: bytes, path: Path) -> Statement:
             f'{path}: format "{chosen}" is not available in this version; use "{PLAIN}" or'
             f' "{COMMIT}"'
         )
-    _format(top)
+    automatic = top.choice("format", (*FORMATS, AUTO), PLAIN) == AUTO
     try:
+        if automatic:
+            found = _READERS[kind](_Table(content | {"format": COMMIT}, str(path)), path.parent)
+            top = _Table(content | {"format": recommend(found).format}, str(path))
         return _READERS[kind](top, path.parent)
     except InvalidInput as error:
         if str(error).startswith((str(path), str(path.parent))):

@@ -120,23 +120,22 @@ def test_both_formats_side_by_side_and_the_choice() -> None:
     json.dumps(found.to_json(), allow_nan=False)
 
 
-def test_the_recommendation_follows_from_the_figures() -> None:
-    step = TrainingStep(SoftmaxHead(8, 4), 16)
-    plain, commit = (
-        zkai.estimate(advice.in_format(step, f)) for f in ("groth16", "groth16-commit")
-    )
-    slow, fast = (replace(plain, prove_cpu_s=t) for t in (1.3, 1.2))
-    commit = replace(commit, prove_cpu_s=1.0)
-    assert advice.chosen_of(step, commit, slow).format == "groth16-commit"
-    assert advice.chosen_of(step, commit, fast).format == "groth16"
-    assert advice.recommend(TrainingStep(SMALL, 1)).format == "groth16"
-    assert advice.recommend(Genesis(SMALL)).reason
+def test_the_recommendation_follows_from_the_circuits(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = TrainingStep(SoftmaxHead(24, 4), 32)
+    assert zkai.recommend(step).format == "groth16-commit"
+    assert zkai.recommend(replace(step, format="groth16-commit")) == zkai.recommend(step)
+    assert zkai.recommend(TrainingStep(SMALL, 1)).format == "groth16"
+    assert zkai.recommend(Genesis(SMALL)).reason
+    monkeypatch.setattr(advice, "PLAIN_WHILE_FASTER_THAN", 100)
+    assert zkai.recommend(step).format == "groth16"
+    monkeypatch.setattr(advice, "COUNT_BOTH_BELOW", 10)
+    assert "every product and bit" in zkai.recommend(step).reason
 
 
 def test_a_head_that_is_mostly_hashed_is_worth_a_link() -> None:
-    small = advice.recommend(TrainingStep(SoftmaxHead(16, 4), 32))
+    small = zkai.recommend(TrainingStep(SoftmaxHead(16, 4), 32))
     large = TrainingStep(SoftmaxHead(256, 10), 4, format="groth16-commit")
-    chosen = advice.chosen_of(large, zkai.estimate(large), None)
+    chosen = advice.choose(large, sizes_of(large.build()), None)
     assert (small.commitment, chosen.commitment) == ("poseidon", "kzg")
     assert "2,634 rows" in chosen.reason
 

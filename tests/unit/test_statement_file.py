@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import zkai
 from zkai import statement_file
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.errors import InvalidInput
@@ -54,6 +55,14 @@ def test_format_defaults_to_groth16_and_momentum_is_a_fraction() -> None:
     assert statement.head.momentum == 128
 
 
+@pytest.mark.parametrize(("rows", "expected"), [(2, "groth16"), (64, "groth16-commit")])
+def test_the_automatic_format_is_the_recommended_one(rows: int, expected: str) -> None:
+    text = STEP.replace('"groth16"', '"auto"').replace("batch = 4", f"batch = {rows}")
+    found = parse(text.replace("features = 3", "features = 16" if rows > 2 else "features = 3"))
+    assert isinstance(found, TrainingStep)
+    assert found.format == expected == zkai.recommend(found).format
+
+
 @pytest.mark.parametrize("kind", ["training_step", "genesis", "apply_aggregate"])
 def test_the_format_reaches_the_statement(kind: str) -> None:
     rest = "batch = 4" if kind == "training_step" else ""
@@ -95,9 +104,17 @@ def test_the_other_head_statements_are_read(kind: str) -> None:
         ("classes = 2", "classes = 2\nclip = 5", r"\[head\]: unknown key clip"),
         ("steps = 1", 'loss = "mse"', r'loss: expected "softmax", got \'mse\''),
         ("groth16", "halo2", r'format "halo2" is not available in this version; use "groth16"'),
-        ("groth16", "plonk", r'format: expected "groth16" or "groth16-commit", got \'plonk\''),
-        ('"groth16"', "16", r'format: expected "groth16" or "groth16-commit", got 16'),
-        ('"groth16"', '["groth16"]', r'format: expected "groth16" or "groth16-commit", got \['),
+        (
+            "groth16",
+            "plonk",
+            r'"groth16-commit" or "auto", got \'plonk\'',
+        ),
+        ('"groth16"', "16", r'"groth16-commit" or "auto", got 16'),
+        (
+            '"groth16"',
+            '["groth16"]',
+            r'"groth16-commit" or "auto", got \[',
+        ),
         ("training_step", "trainingstep", r'statement: expected "inference" or "training_step"'),
         ("[head]", "[haed]", r"unknown key haed; did you mean head\?"),
         ("classes = 2", "classes = 2\nwidth = 3", r"step\.toml: \[head\]: unknown key width"),
