@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import prod
 from typing import Any
 
 from zkai.circuit.statements.base import COMMIT, PLAIN, Format, Statement
+from zkai.circuit.statements.linked import KZG, POSEIDON, WeightsCommitment
 from zkai.proof import costs
 from zkai.proof.estimate import Recommendation
 from zkai.proof.sizes import Sizes
@@ -23,11 +23,9 @@ PLAIN_WHILE_FASTER_THAN = 1.25
 """Plain Groth16, which iden3's tools read, wins while proving takes at most so many times as long.
 """
 
-KZG_BLINDERS, KZG_GAS = 64, 85_000
-"""A link costs a row for each weight and blinder, and this gas for its openings, at most."""
-
 KZG_SAVES_A_SHARE_OF = 4
-"""A link is worth its gas if it saves more than 1 / 4 of the rows."""
+"""A link is worth its gas, and its openings' bookkeeping, if it saves more than 1 / 4 of the rows.
+"""
 
 
 def recommend(statement: Statement) -> Recommendation:
@@ -37,9 +35,9 @@ def recommend(statement: Statement) -> Recommendation:
 
     Raises InvalidInput if the statement's circuit cannot be built or is too large to be proven.
     """
-    changed = in_format(statement, COMMIT)
-    if statement_format(changed) != COMMIT:
-        return Recommendation(PLAIN, "poseidon", f"{PLAIN}: {statement.version} has no other")
+    if not hasattr(statement, "format"):
+        return Recommendation(PLAIN, POSEIDON, f"{PLAIN}: {statement.version} has no other")
+    changed = _changed(statement, COMMIT, POSEIDON)
     commit, plain = estimated_sizes(changed), None
     if commit.constraints <= COUNT_BOTH_BELOW:
         plain = estimated_sizes(in_format(statement, PLAIN))
@@ -47,7 +45,10 @@ def recommend(statement: Statement) -> Recommendation:
 
 
 def choose(statement: Statement, commit: Sizes, plain: Sizes | None) -> Recommendation:
-    """Return the recommendation for the sizes in both formats; None where plain's are not known."""
+    """Return the recommendation for the sizes in both formats; None where plain's are not known.
+
+    The weights of `commit` are hashed, not linked.
+    """
     if plain is not None:
         slower = costs.prove_cpu_s(plain, REFERENCE) / costs.prove_cpu_s(commit, REFERENCE)
         if slower <= PLAIN_WHILE_FASTER_THAN:
@@ -55,7 +56,7 @@ def choose(statement: Statement, commit: Sizes, plain: Sizes | None) -> Recommen
                 f"{PLAIN}: {plain.constraints:,} rows, proven in {slower:.1f} times the time of"
                 f" {COMMIT}, in a form that iden3's tools read"
             )
-            return Recommendation(PLAIN, "poseidon", reason)
+            return Recommendation(PLAIN, POSEIDON, reason)
         reason = (
             f"{COMMIT}: {commit.constraints:,} rows instead of {plain.constraints:,},"
             f" {slower:.1f} times faster to prove"
@@ -64,19 +65,33 @@ def choose(statement: Statement, commit: Sizes, plain: Sizes | None) -> Recommen
         reason = (
             f"{COMMIT}: {commit.constraints:,} rows; plain Groth16 pays for every product and bit"
         )
-    hashed, linked = _commitment_rows(statement, commit)
-    if (hashed - linked) * KZG_SAVES_A_SHARE_OF > commit.constraints:
-        reason += f"; a KZG link takes {linked:,} rows where hashing the weights takes {hashed:,},"
-        reason += f" for about {KZG_GAS:,} gas"
-        return Recommendation(COMMIT, "kzg", reason)
-    return Recommendation(COMMIT, "poseidon", reason)
+    linked = _linked_sizes(statement, commit)
+    if linked is not None and commit.constraints - linked.constraints > (
+        commit.constraints // KZG_SAVES_A_SHARE_OF
+    ):
+        reason += (
+            f"; {linked.constraints:,} with linked weights (weights_commitment = {KZG!r}),"
+            f" for {costs.gas(linked) - costs.gas(commit):,} gas"
+        )
+        return Recommendation(COMMIT, KZG, reason)
+    return Recommendation(COMMIT, POSEIDON, reason)
 
 
 def in_format(statement: Statement, chosen: Format) -> Statement:
-    """Return the statement in another proof format, unchanged where it has no choice."""
+    """Return the statement in another proof format, unchanged where it has no choice.
+
+    Linked weights, which plain Groth16 lacks, become hashed ones there.
+    """
     if not hasattr(statement, "format") or statement_format(statement) == chosen:
         return statement
-    changed: Any = replace(statement, format=chosen)  # type: ignore[type-var]
+    return _changed(statement, chosen, POSEIDON if chosen == PLAIN else None)
+
+
+def _changed(statement: Statement, chosen: Format, weights: WeightsCommitment | None) -> Statement:
+    changes: dict[str, Any] = {"format": chosen}
+    if weights is not None and hasattr(statement, "weights_commitment"):
+        changes["weights_commitment"] = weights
+    changed: Any = replace(statement, **changes)  # type: ignore[type-var]
     return changed  # type: ignore[no-any-return]
 
 
@@ -86,18 +101,10 @@ def statement_format(statement: Statement) -> Format:
     return found
 
 
-def _commitment_rows(statement: Statement, found: Sizes) -> tuple[int, int]:
-    """Return the rows that hash and pack states, and those of a link in their place.
-
-    One row a weight checks the new state's polynomial; that of the old state is nearly free.
-    """
-    head = getattr(statement, "head", None)
-    if head is None:
-        return 0, 0
-    ends = (": poseidon", ": pack")
-    hashed = sum(
-        rows
-        for place, rows in found.by_place.items()
-        if "state" in place.partition(":")[0] and place.endswith(ends)
-    )
-    return hashed, prod(head.shape) + KZG_BLINDERS
+def _linked_sizes(statement: Statement, hashed: Sizes) -> Sizes | None:
+    """Return the sizes with linked weights; None if there are none, or hashes are a small share."""
+    if not hasattr(statement, "weights_commitment"):
+        return None
+    if hashed.commitment_rows * KZG_SAVES_A_SHARE_OF <= hashed.constraints:
+        return None
+    return estimated_sizes(_changed(statement, COMMIT, KZG))

@@ -45,7 +45,6 @@ from zkai.proof.formats import Ceremony, Keys, Proof, ProvingKey, VerifyingKey
 from zkai.proof.keys import VERIFYING_FILE
 from zkai.proof.ptau import Ptau, prepare
 from zkai.proof.scalars import Progress, no_progress
-from zkai.proof.sizes import Sizes
 from zkai.sizing import estimated_sizes, rough_sizes
 
 ProgressCallback = Progress
@@ -83,21 +82,16 @@ def estimate(
         tensors=_tensor_facts(statement),
         quantization=quantization,
     )
-    return _compared(statement, sizes, found) if compare else found
+    return _compared(statement, found) if compare else found
 
 
-def _compared(statement: Statement, sizes: Sizes, found: Estimate) -> Estimate:
+def _compared(statement: Statement, found: Estimate) -> Estimate:
     """Return an estimate with that of the other format, and the recommendation."""
     other = advice.in_format(statement, COMMIT if found.format == PLAIN else PLAIN)
     if advice.statement_format(other) == found.format:
         return replace(found, recommended=advice.recommend(statement))
-    others = estimated_sizes(other)
-    commit, plain = (sizes, others) if found.format == COMMIT else (others, sizes)
-    return replace(
-        found,
-        other_format=estimate_sizes(others, statement.version),
-        recommended=advice.choose(statement, commit, plain),
-    )
+    beside = estimate_sizes(estimated_sizes(other), statement.version)
+    return replace(found, other_format=beside, recommended=advice.recommend(statement))
 
 
 def reporter(progress: object) -> Progress:

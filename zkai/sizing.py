@@ -120,6 +120,9 @@ def _extrapolated(statement: TrainingStep) -> Sizes:
         wires=round(more * counted("wires")),
         public=first.public,
         challenges=first.challenges,
+        links=tuple(
+            round(total(s.sizes.links[i] for s in samples)) for i in range(len(first.links))
+        ),
         entries=round(more * counted("entries")),
         key_entries=round(more * counted("key_entries")),
         a=scalars("a"),
@@ -263,6 +266,7 @@ def _counted(statement: Inference) -> Sizes:
         wires=int(rows),
         public=_public_signals(statement),
         challenges=0 if plain else len(CHALLENGES),
+        links=(),
         entries=int(entries + 3 * rows),
         key_entries=int(entries + 2 * rows),
         a=scalars,

@@ -132,12 +132,24 @@ def test_the_recommendation_follows_from_the_circuits(monkeypatch: pytest.Monkey
     assert "every product and bit" in zkai.recommend(step).reason
 
 
-def test_a_head_that_is_mostly_hashed_is_worth_a_link() -> None:
+def test_a_head_that_is_mostly_hashed_is_worth_a_link(tmp_path: Path) -> None:
     small = zkai.recommend(TrainingStep(SoftmaxHead(16, 4), 32))
-    large = TrainingStep(SoftmaxHead(256, 10), 4, format="groth16-commit")
-    chosen = advice.choose(large, sizes_of(large.build()), None)
+    large = TrainingStep(SoftmaxHead(128, 10), 2, format="groth16-commit")
+    linked = replace(large, weights_commitment="kzg")
+    chosen = zkai.recommend(large)
     assert (small.commitment, chosen.commitment) == ("poseidon", "kzg")
-    assert "2,634 rows" in chosen.reason
+    assert zkai.recommend(linked) == chosen
+    assert f"{linked.build().n_constraints:,} with linked weights" in chosen.reason
+    assert advice.in_format(linked, "groth16") == replace(large, format="groth16")
+
+
+def test_an_estimate_knows_linked_weights(tmp_path: Path) -> None:
+    linked = replace(STEP, weights_commitment="kzg")
+    found, hashed = zkai.estimate(linked), zkai.estimate(STEP)
+    keys = zkai.setup(linked, tmp_path / "keys")
+    assert abs(found.proving_key_bytes - Path(keys.proving.path).stat().st_size) < 1000
+    assert found.proof_bytes == 320 + 64 + 2 * 96
+    assert found.gas > hashed.gas
 
 
 @pytest.mark.parametrize("shape", ["1", "64"])

@@ -29,6 +29,12 @@ _VERIFY_ADDITIONS, _VERIFY_PER_INPUT = 30_000, 150
 
 _BASE_BYTES, _BYTES_PER_DOMAIN, _BYTES_PER_WIRE, _BYTES_PER_ENTRY = 76 << 20, 160, 100, 24
 
+LINK_GAS, GAS_PER_LINK = 48_000, 22_000
+"""What the opening of linked polynomials adds, and each of them."""
+
+LINKED_BYTES, BYTES_PER_LINK = 64, 96
+"""An opening; and for each linked polynomial its commitment and its value."""
+
 _ZKEY_BYTES, _ZKCK_BYTES = 1400, 1700
 _VK_BYTES, _VK_BYTES_PER_INPUT = 2600, 220
 
@@ -37,18 +43,30 @@ def prove_cpu_s(sizes: Sizes, speed: Speed) -> float:
     """Return the CPU seconds of a witness and a proof."""
     products = (sizes.a, sizes.b, sizes.first, sizes.rest, Scalars(full=sizes.domain))
     group = speed.g1_s * sum(product.additions() for product in products)
-    group += speed.g2_s * sizes.b.additions()
+    group += speed.g2_s * sizes.b.additions() + speed.g1_s * _link_additions(sizes)
     second = sizes.rest.full if sizes.challenges else 0
     field = butterflies(sizes.domain) + _PER_ENTRY * sizes.entries + _PER_SECOND_WIRE * second
     return _FIXED_PROVE_S + group + speed.butterfly_s * field
 
 
+def _link_additions(sizes: Sizes) -> float:
+    """Return the additions of each polynomial's commitment and of their opening."""
+    if not sizes.links:
+        return 0.0
+    commitments = (Scalars(small=n) for n in sizes.links)
+    return sum(c.additions() for c in commitments) + Scalars(full=max(sizes.links)).additions()
+
+
 def setup_cpu_s(sizes: Sizes, speed: Speed) -> float:
     """Return the CPU seconds of making a development key."""
-    points = (_points(sizes.a), _points(sizes.b), sizes.wires, sizes.domain)
+    points = (_points(sizes.a), _points(sizes.b), sizes.wires, sizes.domain, _powers(sizes))
     group = speed.g1_s * sum(_multiples(n) for n in points)
     group += speed.g2_s * _multiples(_points(sizes.b))
     return _FIXED_SETUP_S + group + speed.butterfly_s * _SETUP_PER_ENTRY * sizes.entries
+
+
+def _powers(sizes: Sizes) -> int:
+    return max(sizes.links, default=0)
 
 
 def _points(product: Scalars) -> int:
@@ -86,7 +104,10 @@ def prove_memory_bytes(sizes: Sizes) -> int:
 
 def proof_bytes(sizes: Sizes) -> int:
     """Return the bytes of a proof, without its public signals."""
-    return COMMIT_PROOF_BYTES if sizes.challenges else PROOF_BYTES
+    if not sizes.challenges:
+        return PROOF_BYTES
+    linked = LINKED_BYTES + BYTES_PER_LINK * len(sizes.links) if sizes.links else 0
+    return COMMIT_PROOF_BYTES + linked
 
 
 def proving_key_bytes(sizes: Sizes) -> int:
@@ -99,7 +120,7 @@ def proving_key_bytes(sizes: Sizes) -> int:
 
 
 def _point_bytes(sizes: Sizes) -> int:
-    return (3 * 64 + 128) * sizes.wires + 64 * sizes.domain
+    return (3 * 64 + 128) * sizes.wires + 64 * (sizes.domain + _powers(sizes))
 
 
 def verifying_key_bytes(sizes: Sizes) -> int:
@@ -112,4 +133,5 @@ def gas(sizes: Sizes) -> int:
     if not sizes.challenges:
         return GAS_BASE + GAS_PER_INPUT * sizes.public
     signals = COMMIT_GAS_PER_SIGNAL * sizes.public
-    return COMMIT_GAS_BASE + signals + GAS_PER_CHALLENGE * sizes.challenges
+    linked = LINK_GAS + GAS_PER_LINK * len(sizes.links) if sizes.links else 0
+    return COMMIT_GAS_BASE + signals + GAS_PER_CHALLENGE * sizes.challenges + linked

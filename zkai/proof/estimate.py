@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from zkai.circuit.statements.base import COMMIT, PLAIN, Format
+from zkai.circuit.statements.linked import WeightsCommitment
 from zkai.proof import costs
 from zkai.proof.sizes import Sizes
 from zkai.proof.speed import measured_speed
-
-Commitment = Literal["poseidon", "kzg"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Recommendation:
     """The proof format and the commitment to a head's weights that cost least, and why."""
 
     format: Format
-    commitment: Commitment
+    commitment: WeightsCommitment
     reason: str
 
 

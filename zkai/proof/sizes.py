@@ -17,7 +17,8 @@ from zkai.proof.zkey import MAX_LOG_DOMAIN
 
 @dataclass(frozen=True)
 class Sizes:
-    """A circuit's size: rows, wires, public signals, challenges of a commitment round.
+    """A circuit's size: rows, wires, public signals, challenges of a commitment round, and the
+    lengths of linked polynomials.
 
     `entries` are the nonzero entries of A, B and C, `key_entries` of A and B. `a`, `b`, `first` and
     `rest` say what the products over the key's points take: those of A and B that are not infinity,
@@ -31,6 +32,7 @@ class Sizes:
     wires: int
     public: int
     challenges: int
+    links: tuple[int, ...]
     entries: int
     key_entries: int
     a: Scalars
@@ -44,8 +46,8 @@ class Sizes:
 
     @property
     def key_inputs(self) -> int:
-        """The public wires of the proof: the signals, or their fold and the challenges."""
-        return 1 + self.challenges if self.challenges else self.public
+        """The proof's public wires: the signals, or their fold, the challenges and evaluations."""
+        return 1 + self.challenges + len(self.links) if self.challenges else self.public
 
     @property
     def domain(self) -> int:
@@ -79,6 +81,7 @@ def sizes_of(circuit: Circuit) -> Sizes:
         wires=circuit.n_wires,
         public=circuit.n_signals,
         challenges=len(circuit.challenges),
+        links=tuple(len(link.coefficients.rows) for link in circuit.links),
         entries=in_key + len(circuit.c.wires),
         key_entries=in_key,
         a=_scalars(circuit, np.union1d(circuit.a.wires, ic)),
