@@ -26,7 +26,7 @@ from zkai import pipeline
 from zkai.advice import in_format
 from zkai.circuit.r1cs import Circuit
 from zkai.circuit.statements.base import COMMIT, PLAIN, Statement
-from zkai.errors import ToolError
+from zkai.errors import ToolError, VerificationError
 from zkai.proof.costs import proof_bytes
 from zkai.proof.formats import Keys, Proof
 from zkai.proof.sizes import sizes_of
@@ -143,10 +143,10 @@ def _gas(case: Case, folder: Path) -> Sample:
     vk, proof = Keys.from_path(folder / "keys").verifying, Proof.from_path(folder / "proof.json")
     try:
         chain = EmbeddedChain()
-    except ToolError as error:
-        harness.note(str(error))
+        return {"gas": verify_on_chain(chain, deploy(vk, chain).address, proof, vk)}
+    except (ToolError, VerificationError) as error:
+        harness.note(f"no gas: {error}")
         return {}
-    return {"gas": verify_on_chain(chain, deploy(vk, chain).address, proof, vk)}
 
 
 _WORKERS = {"setup": _setup, "prove": _prove, "gas": _gas}
@@ -199,7 +199,7 @@ class _Ours:
         self.folder.mkdir(exist_ok=True)
         words = ["--model", self.options.model, "--format", self.format]
         words += ["--worker", action, "--folder", str(self.folder)]
-        for name in ("batch", "weights"):
+        for name in ("batch", "weights", "commitment"):
             if hasattr(self.options, name):
                 words += [f"--{name}", str(getattr(self.options, name))]
         found: Sample = harness.run_worker(f"bench.{self.bench}", *words)

@@ -17,6 +17,7 @@ from bench import _digits, _proving, harness
 from bench._step_graph import Base, step_graph
 from zkai.circuit.statements.base import COMMIT
 from zkai.circuit.statements.dataset import DatasetShape
+from zkai.circuit.statements.linked import KZG, POSEIDON
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.model.heads import Head, LoraHead, MlpHead, SoftmaxHead
 
@@ -59,7 +60,13 @@ def case(options: argparse.Namespace) -> _proving.Case:
         base = Base(weights, biases, head.rank)
     graph = step_graph(head.sizes, batch, rate, base)
     return _proving.Case(
-        TrainingStep(head, batch=batch, learning_rate=batch * rate, format=COMMIT),
+        TrainingStep(
+            head,
+            batch=batch,
+            learning_rate=batch * rate,
+            format=COMMIT,
+            weights_commitment=options.commitment,
+        ),
         values,
         _proving.onnx_model(graph),
         [np.ravel(value).tolist() for value in (x, np.eye(head.classes)[labels], *trained)],
@@ -85,11 +92,19 @@ def main() -> None:
     parser = harness.arguments("training_step", "One proven step of stochastic gradient descent.")
     parser.add_argument("--model", choices=tuple(HEADS), default="softmax64x10")
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument(
+        "--commitment", choices=(POSEIDON, KZG), default=POSEIDON, help="to the weights"
+    )
     _proving.add_options(parser)
     options = parser.parse_args()
     if options.quick:
         options.batch = min(options.batch, QUICK_BATCH)
-    parameters = {"model": options.model, "batch": options.batch, "repeats": options.repeats}
+    parameters = {
+        "model": options.model,
+        "batch": options.batch,
+        "commitment": options.commitment,
+        "repeats": options.repeats,
+    }
     if not options.worker:
         parameters |= {"dataset_rows": DATASET_ROWS, **membership(options)}
     _proving.run("training_step", case, options, parameters)

@@ -84,7 +84,7 @@ def test_the_peer_s_step_is_the_gradient_step(low_rank: bool) -> None:
 
 @pytest.mark.parametrize("model", ["softmax64x10", "mlp64x32x10", "lora32r4"])
 def test_every_model_s_step_has_values(model: str) -> None:
-    case = training_step.case(argparse.Namespace(model=model, batch=2))
+    case = training_step.case(argparse.Namespace(model=model, batch=2, commitment="poseidon"))
     values = complete(case.statement, case.values, Destination(), bytes(32)).values
     case.statement.assign(values)
     (_, labels), graph = _digits.batch(2, 64), case.model.graph
