@@ -47,9 +47,16 @@ contract ForkRecorder {
 
     mapping(uint256 => Head) public heads;
 
+    /// @param step a verifier of training steps on committed batches (9 public inputs), or on rows that a
+    /// beacon draws from the fork's dataset (8 and two for each step). **Beacon values are not checked
+    /// here**: whether they are the beacon's is for those who read the proofs, as with every fork whose
+    /// terms they rely on.
     /// @param requireCeremony refuse verifiers whose key is a development one
     constructor(IGroth16Verifier genesis, IGroth16Verifier step, uint256 steps, bool requireCeremony) {
-        if (genesis.nPublic() != 5 || step.nPublic() != 9 || steps == 0) revert ForkRecorder__WrongVerifier();
+        uint256 inputs = step.nPublic();
+        if (genesis.nPublic() != 5 || steps == 0 || (inputs != 9 && inputs != 8 + 2 * steps)) {
+            revert ForkRecorder__WrongVerifier();
+        }
         if (requireCeremony && !(_isCeremony(genesis) && _isCeremony(step))) revert ForkRecorder__DevelopmentKey();
         genesisVerifier = genesis;
         stepVerifier = step;
@@ -72,7 +79,8 @@ contract ForkRecorder {
     }
 
     /// @notice Moves a fork to the state that a training-step proof reaches from the current one.
-    /// @param publics old state, new state, batch, user, model, fork, step, learning rate, context
+    /// @param publics old state, new state, batch (or beacon values and rounds), user, model, fork, step,
+    /// learning rate, context
     function record(uint256[8] calldata proof, uint256[] calldata publics) external {
         stepVerifier.verify(proof, publics);
         _record(publics);
@@ -93,16 +101,17 @@ contract ForkRecorder {
     }
 
     function _record(uint256[] calldata publics) private {
-        uint256 fork = publics[5];
+        uint256[] calldata last = publics[publics.length - 6:];
+        (uint256 fork, uint256 step) = (last[2], last[3]);
         Head storage head = heads[fork];
         if (head.state == 0) revert ForkRecorder__NotOpen(fork);
-        if (publics[6] != head.step) revert ForkRecorder__WrongStep(head.step, publics[6]);
+        if (step != head.step) revert ForkRecorder__WrongStep(head.step, step);
         if (publics[0] != head.state) revert ForkRecorder__WrongState(head.state, publics[0]);
-        if (publics[3] != head.user) revert ForkRecorder__WrongUser(head.user, publics[3]);
-        if (publics[4] != head.model) revert ForkRecorder__WrongModel(head.model, publics[4]);
-        _checkContext(keccak256("training_step/1"), stepKey, fork, publics[6], publics[8]);
+        if (last[0] != head.user) revert ForkRecorder__WrongUser(head.user, last[0]);
+        if (last[1] != head.model) revert ForkRecorder__WrongModel(head.model, last[1]);
+        _checkContext(keccak256("training_step/1"), stepKey, fork, step, last[5]);
         head.state = publics[1];
-        head.step = publics[6] + stepsPerProof;
+        head.step = step + stepsPerProof;
         emit StepRecorded(fork, head.step, publics[1], msg.sender);
     }
 

@@ -147,6 +147,38 @@ def test_the_two_verifiers_may_differ_in_format(
     assert recorder.contract.head(FORK).state == STATES[1]
 
 
+def test_a_step_may_name_a_beacon_s_rounds(chain: EmbeddedChain) -> None:
+    """Steps on a fork's dataset have two public inputs a step more, and one for the batch less."""
+    inputs = 8 + 2 * STEPS
+    genesis, step = (
+        GENESIS["groth16-commit"],
+        CommitKey("recorder/beacon", inputs, 2, "development"),
+    )
+    addresses = [deploy(vk_of(key), chain).address for key in (genesis, step)]
+    for wrong in (STEPS - 1, STEPS + 1):
+        with refused("WrongVerifier"):
+            ForkRecorder.deploy(chain, *addresses, wrong)
+    recorder = Recorder(chain, ForkRecorder.deploy(chain, *addresses, STEPS), genesis, step)
+    recorder.open()
+    drawn = [90 + i for i in range(2 * STEPS)]
+    bound = recorder.context("training_step/1", step, 0)
+    publics = [STATES[0], STATES[1], *drawn, USER, MODEL, FORK, 0, RATE, bound]
+    for place, value, error in (
+        (0, 5, "WrongState"),
+        (-6, 5, "WrongUser"),
+        (-5, 5, "WrongModel"),
+        (-4, 5, "NotOpen"),
+        (-3, 5, "WrongStep"),
+        (-1, 5, "WrongContext"),
+    ):
+        forged = list(publics)
+        forged[place] = value
+        with refused(error):
+            recorder.contract.record(proof_of(step, tuple(forged)), vk_of(step))
+    recorder.contract.record(proof_of(step, tuple(publics)), vk_of(step))
+    assert recorder.contract.head(FORK) == Head(STATES[1], USER, MODEL, STEPS)
+
+
 def test_a_fork_opens_once(recorder: Recorder) -> None:
     recorder.open()
     with refused(rf"AlreadyOpen\({FORK}\)"):
