@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import zkai
+from zkai.circuit.statements.fork_terms import ForkTerms
 from zkai.cli import main
 from zkai.demo import forgeries
 from zkai.demo.forgeries import Forgery
@@ -41,12 +44,28 @@ def test_the_summary_has_the_agreed_keys(summary: dict[str, Any]) -> None:
     assert summary["ledger"] is None
     assert summary["accuracy"]["personalised"] > summary["accuracy"]["base"]
     steps = [p for p in summary["proofs"] if p["statement"] == "training_step"]
-    assert len(steps) == summary["users"] * summary["rounds"] == 12
+    assert len(steps) == summary["users"] * summary["rounds"] == 24
+    assert {proof["format"] for proof in summary["proofs"]} == {"groth16-commit"}
+
+
+def test_both_formats_are_compared(summary: dict[str, Any]) -> None:
+    """Counts and bytes are exact, and the commitment round's are smaller; times are only shown."""
+    compared = summary["comparison"]
+    plain, commit = compared["groth16"], compared["groth16-commit"]
+    steps = [p for p in summary["proofs"] if p["statement"] == "training_step"]
+    assert {p["constraints"] for p in steps} == {commit["constraints"]}
+    assert plain["constraints"] > 3 * commit["constraints"]
+    assert plain["proving_key_bytes"] > 3 * commit["proving_key_bytes"]
+    assert (plain["proof_bytes"], commit["proof_bytes"]) == (256, 320)
+    assert plain.keys() == commit.keys() == compared["ratios"].keys()
+    assert all(figures[name] > 0 for figures in (plain, commit) for name in figures)
+    for name, ratio in compared["ratios"].items():
+        assert ratio == pytest.approx(plain[name] / commit[name], abs=1e-3)
 
 
 def test_every_forgery_is_refused(summary: dict[str, Any]) -> None:
     tampered = summary["tampered"]
-    assert tampered["tried"] >= 12
+    assert tampered["tried"] >= 30
     assert tampered["rejected"] == tampered["tried"] == len(tampered["forgeries"])
     assert len({entry["name"] for entry in tampered["forgeries"]}) == tampered["tried"]
 
@@ -78,10 +97,30 @@ def test_the_steps_chain(out: Path, summary: dict[str, Any]) -> None:
             assert before["new_state"] == after["old_state"]
 
 
+def test_the_steps_take_the_samples_that_the_beacon_draws(
+    out: Path, summary: dict[str, Any]
+) -> None:
+    """A stranger checks a fork from the files: its terms, the beacon's rounds, proofs and keys."""
+    beacon = zkai.BeaconFile.from_path(out / "beacon.json")
+    keys = [zkai.VerifyingKey.from_path(path) for path in (out / "keys").iterdir()]
+    for fork in summary["forks"]:
+        terms = ForkTerms.from_path(out / fork["terms"])
+        assert fork["fork"] == f"{terms.fork:#066x}"
+        assert fork["samples"] == terms.size
+        names = ["genesis", *(f"step-{i + 1}" for i in range(summary["rounds"]))]
+        files = [out / "proofs" / f"{fork['user']}-{name}.json" for name in names]
+        proofs = [zkai.Proof.from_path(file) for file in files]
+        zkai.verify_chain(proofs, keys, terms=terms, beacon=beacon)
+        others = {**beacon.rounds, terms.first_round: bytes(32)}
+        with pytest.raises(VerificationError, match="the beacon's value of round 1 is another"):
+            zkai.verify_chain(proofs, keys, terms=terms, beacon=replace(beacon, rounds=others))
+
+
 def test_the_report_is_self_contained(out: Path) -> None:
     page = (out / "report.html").read_text()
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
     assert "development key" in page
+    assert "groth16-commit" in page
     assert "<script" not in page
     assert "src=" not in page
     assert 'href="http' not in page
@@ -112,7 +151,7 @@ def refuse() -> None:
     ids=lambda value: value.name if isinstance(value, Forgery) else "",
 )
 def test_a_forgery_counts_only_for_the_right_reason(forgery: Forgery, message: str) -> None:
-    outcome = forgeries._try(forgery)
+    outcome = forgeries.attempt(forgery)
     assert not outcome.refused
     assert message in outcome.message
 

@@ -13,9 +13,11 @@ from zkai.commands.options import Commands, add_command
 from zkai.errors import VerificationError
 
 _HELP = """
-Three users fine-tune private heads on handwritten digits. Every step is proven
-and verified, here and on an embedded EVM; then forgeries are tried, and each
-must be refused. Needs no network, GPU, server or Node.
+Three users fine-tune private heads on handwritten digits that they committed
+to; a beacon draws the samples of each step. Every step is proven and verified,
+here and on an embedded EVM, and one also in the other proof format, to compare;
+then forgeries are tried, and each must be refused. Needs no network, GPU,
+server or Node.
 """
 
 
@@ -48,6 +50,8 @@ def run_demo(options: argparse.Namespace, console: Console) -> Mapping[str, Any]
 
 
 def _show(summary: Mapping[str, Any], console: Console) -> None:
+    from zkai.demo import comparison
+
     proofs: dict[str, list[Mapping[str, Any]]] = {}
     for proof in summary["proofs"]:
         proofs.setdefault(proof["statement"], []).append(proof)
@@ -65,6 +69,9 @@ def _show(summary: Mapping[str, Any], console: Console) -> None:
     ]
     columns = ["statement", "proofs", "constraints", "prove", "verify", "size", "gas"]
     console.table("Proofs, each verified here and by a contract (medians)", columns, rows)
+    compared = comparison.rows(summary["comparison"])
+    columns = ["", "groth16", "groth16-commit", "ratio"]
+    console.table("One training step in both proof formats", columns, compared)
     users = [
         [
             fork["user"],

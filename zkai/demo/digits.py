@@ -17,7 +17,9 @@ from zkai.model.training import HeadState, SoftmaxHead, initial_state
 
 PUBLIC_SAMPLES = 200
 FEATURES, CLASSES = 32, 10
-BATCH, STEPS, LEARNING_RATE = 32, 4, 0.25
+SAMPLES, BATCH, STEPS, LEARNING_RATE = 128, 32, 8, 0.25
+ROWS_PER_LEAF = 8
+"""A batch is four leaves of a user's dataset: larger leaves make proving membership cheaper."""
 USERS = {
     "ada": (0, 1, 2, 3, 8),
     "ben": (3, 4, 5, 6, 9),
@@ -31,18 +33,12 @@ class User:
     """One user's private samples, as the backbone's integer features, and held-out ones."""
 
     name: str
-    fork: int
     digits: tuple[int, ...]
     features: IntArray = field(repr=False)
     labels: IntArray = field(repr=False)
     held_out: IntArray = field(repr=False)
     held_out_pixels: FloatArray = field(repr=False)
     held_out_labels: IntArray = field(repr=False)
-
-    def batch(self, step: int) -> tuple[IntArray, IntArray]:
-        """Return the features and labels that step number `step` trains on."""
-        part = slice(step * BATCH, (step + 1) * BATCH)
-        return self.features[part], self.labels[part]
 
 
 @dataclass(frozen=True)
@@ -124,11 +120,10 @@ def _split(backbone: QuantGraph, pixels: FloatArray, labels: IntArray) -> tuple[
     users = []
     for number, (name, digits) in enumerate(USERS.items()):
         mine = np.flatnonzero(np.isin(labels, digits) & (np.arange(len(labels)) % 3 == number))
-        train, rest = mine[: BATCH * STEPS], mine[BATCH * STEPS :]
+        train, rest = mine[:SAMPLES], mine[SAMPLES:]
         users.append(
             User(
                 name,
-                number + 1,
                 digits,
                 features[train],
                 labels[train],

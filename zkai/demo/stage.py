@@ -1,20 +1,24 @@
-"""What exists while the demo runs: statements, keys, the chain, and each user's history."""
+"""What exists while the demo runs: statements, keys, the chain, a beacon, each user's history."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from zkai.assignment import Destination
+from zkai.beacon import BeaconFile
 from zkai.chain.embedded import EmbeddedChain
 from zkai.chain.recorder import ForkRecorder
 from zkai.circuit.statements.base import Statement
 from zkai.circuit.statements.context import address_word
+from zkai.circuit.statements.dataset import Dataset
+from zkai.circuit.statements.fork_terms import ForkTerms
 from zkai.demo.digits import Setting, User
 from zkai.opening import UserState
-from zkai.pipeline import OpenedProof
-from zkai.proof.formats import Keys, VerifyingKey
+from zkai.pipeline import OpenedProof, verify_chain
+from zkai.proof.formats import Keys, Proof, VerifyingKey
 from zkai.proof.scalars import Progress
 
 
@@ -25,6 +29,7 @@ class Stage:
     out: Path
     setting: Setting
     statements: dict[str, Statement]
+    beacon: BeaconFile
     report: Progress
     seconds: dict[str, float] = field(default_factory=dict)
     keys: dict[str, Keys] = field(default_factory=dict)
@@ -52,12 +57,19 @@ class Stage:
         """Return the verifying key of a statement."""
         return self.keys[version].verifying
 
+    def check_history(self, proofs: Iterable[Proof], terms: ForkTerms) -> None:
+        """Check a fork as a stranger would: from its proofs, its terms and public keys alone."""
+        keys = [pair.verifying for pair in self.keys.values()]
+        verify_chain(proofs, keys, destination=self.destination, terms=terms, beacon=self.beacon)
+
 
 @dataclass
 class History:
-    """One user's fork: its proofs so far, its private state and the accuracy after each step."""
+    """One user's fork: its dataset and terms, its proofs so far and the accuracy after each."""
 
     user: User
+    dataset: Dataset = field(repr=False)
+    terms: ForkTerms
     proofs: list[OpenedProof] = field(default_factory=list)
     accuracies: list[float] = field(default_factory=list)
 
@@ -67,3 +79,13 @@ class History:
         state = self.proofs[-1].opening.state
         assert state is not None
         return state
+
+
+def step_values(stage: Stage, history: History) -> dict[str, Any]:
+    """Return what proves a fork's next step."""
+    return {
+        "state": history.state,
+        "dataset": history.dataset,
+        "terms": history.terms,
+        "beacon": stage.beacon,
+    }

@@ -3,29 +3,47 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from zkai import beacon as beacon_module
+from zkai.beacon import BeaconFile
 from zkai.chain.recorder import ForkRecorder
 from zkai.chain.verifier import deploy, verify_on_chain
-from zkai.circuit.statements.base import Statement
+from zkai.circuit.statements.base import COMMIT, Statement
 from zkai.circuit.statements.bound_head import attach_head
+from zkai.circuit.statements.commitments import new_salt
+from zkai.circuit.statements.dataset import Dataset, DatasetShape
+from zkai.circuit.statements.fork_terms import ForkTerms
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.demo import forgeries, report
-from zkai.demo.digits import BATCH, LEARNING_RATE, STEPS, Setting, User, load_setting
-from zkai.demo.stage import History, Stage
+from zkai.demo.comparison import PROOF_BYTES, compare
+from zkai.demo.digits import (
+    BATCH,
+    LEARNING_RATE,
+    ROWS_PER_LEAF,
+    SAMPLES,
+    STEPS,
+    Setting,
+    User,
+    load_setting,
+)
+from zkai.demo.forged_forks import on_chain, on_histories
+from zkai.demo.forged_proofs import on_proofs
+from zkai.demo.forged_witnesses import on_witness
+from zkai.demo.stage import History, Stage, step_values
 from zkai.encoding import hex32, write_atomic
 from zkai.errors import InvalidInput, VerificationError
 from zkai.model.quantize import quantize_inputs
 from zkai.model.training import accuracy
-from zkai.pipeline import OpenedProof, prove, setup, verify, verify_chain
+from zkai.pipeline import OpenedProof, prove, setup, verify
 from zkai.proof.scalars import Progress, no_progress
-
-EVM_PROOF_BYTES = 256
 
 
 def run(out: Path, progress: Progress | None = None) -> dict[str, Any]:
@@ -39,15 +57,19 @@ def run(out: Path, progress: Progress | None = None) -> dict[str, Any]:
     report_progress("train the public backbone", 0.0)
     setting = load_setting()
     report_progress("train the public backbone", 1.0)
-    stage = Stage(out, setting, _statements(setting), report_progress)
+    stage = Stage(out, setting, _statements(setting), BEACON, report_progress)
     stage.seconds["backbone"] = time.perf_counter() - started
     _make_keys(stage)
     _deploy(stage)
-    histories = [_fine_tune(stage, user) for user in setting.users]
+    histories = [_open_fork(stage, user) for user in setting.users]
+    stage.beacon = _drawn_rounds(out)
+    for history in histories:
+        _fine_tune(stage, history)
     inferences = [_infer(stage, history) for history in histories]
     _check_histories(stage, histories)
-    tried = forgeries.try_all(stage, histories, inferences)
-    summary = _summary(stage, histories, tried)
+    compared = compare(stage, step_values(stage, histories[0]))
+    tried = _try_forgeries(forgeries.Cheat(stage, histories, inferences))
+    summary = _summary(stage, histories, tried) | {"comparison": compared}
     summary["seconds"] = {"total": round(time.perf_counter() - started, 3), **_rounded(stage)}
     write_atomic(out / "summary.json", json.dumps(summary, indent=1).encode() + b"\n")
     report.write(out / "report.html", summary)
@@ -55,7 +77,7 @@ def run(out: Path, progress: Progress | None = None) -> dict[str, Any]:
 
 
 def _make_folders(out: Path) -> None:
-    for folder in (out / "proofs", out / "keys"):
+    for folder in (out / "proofs", out / "keys", out / "forks"):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -71,11 +93,39 @@ def _statements(setting: Setting) -> dict[str, Statement]:
         "head.bias": "state",
     }
     statements: tuple[Statement, ...] = (
-        Genesis(setting.head),
-        TrainingStep(setting.head, BATCH, learning_rate=LEARNING_RATE),
-        Inference(personal, seen, setting.head),
+        Genesis(setting.head, format=COMMIT),
+        TrainingStep(
+            setting.head,
+            BATCH,
+            learning_rate=LEARNING_RATE,
+            format=COMMIT,
+            dataset=DatasetShape.for_rows(SAMPLES, ROWS_PER_LEAF),
+        ),
+        Inference(personal, seen, setting.head, format=COMMIT),
     )
     return {statement.version: statement for statement in statements}
+
+
+FIRST_ROUND = 1
+BEACON = BeaconFile(
+    "zkai demo: drawn on this machine, not a public beacon",
+    "00",
+    genesis_time=0,
+    period=1,
+    rounds={},
+)
+"""The beacon that orders the users' batches. In earnest it would be a public one."""
+
+
+def _drawn_rounds(out: Path) -> BeaconFile:
+    """Return the beacon with its rounds, drawn now that every fork's terms are on the chain."""
+    rounds = {FIRST_ROUND + i: secrets.token_bytes(32) for i in range(STEPS + 1)}
+    beacon = replace(BEACON, rounds=rounds)
+    listed = [{"round": n, "randomness": value.hex()} for n, value in rounds.items()]
+    described = {name: getattr(beacon, name) for name in ("name", "key", "genesis_time", "period")}
+    document = {"format": beacon_module.FORMAT, **described, "rounds": listed}
+    write_atomic(out / "beacon.json", json.dumps(document, indent=1).encode() + b"\n")
+    return beacon
 
 
 def _make_keys(stage: Stage) -> None:
@@ -97,19 +147,33 @@ def _deploy(stage: Stage) -> None:
     )
 
 
-def _fine_tune(stage: Stage, user: User) -> History:
-    """Open the user's fork from the base model and move it on, one proven step after another."""
-    history = History(user)
-    label = f"{user.name}: prove every step"
-    values: dict[str, Any] = {"weights_integers": stage.setting.base.weights, "fork": user.fork}
+def _open_fork(stage: Stage, user: User) -> History:
+    """Commit to the user's samples, fix the fork's terms and open it from the base model.
+
+    The fork's number names samples and beacon: from here on nobody, the user included, can choose
+    which samples a step takes.
+    """
+    step = stage.statements[TrainingStep.version]
+    assert isinstance(step, TrainingStep)
+    assert step.dataset is not None
+    schema = step.dataset.schema(stage.setting.head)
+    dataset = Dataset(schema, user.features, user.labels, new_salt())
+    terms = ForkTerms(dataset.root, dataset.size, schema.digest, stage.beacon.id, FIRST_ROUND)
+    terms.write(stage.out / "forks" / f"{user.name}.json")
+    history = History(user, dataset, terms)
+    values = {"weights_integers": stage.setting.base.weights, "terms": terms}
     _add(stage, history, Genesis.version, values, "genesis")
+    return history
+
+
+def _fine_tune(stage: Stage, history: History) -> None:
+    """Move the user's fork on, one proven step after another, on the samples that are drawn."""
+    label = f"{history.user.name}: prove every step"
     for step in range(STEPS):
         stage.report(label, step / STEPS)
-        x, labels = user.batch(step)
-        values = {"state": history.state, "x_integers": x, "labels": labels}
+        values = step_values(stage, history)
         _add(stage, history, TrainingStep.version, values, f"step-{step + 1}")
     stage.report(label, 1.0)
-    return history
 
 
 def _add(
@@ -145,11 +209,11 @@ def _prove(
             "file": f"proofs/{path.name}",
             "key": f"keys/{version.split('/')[0]}.json",
             "statement": version.split("/")[0],
-            "format": "groth16",
+            "format": COMMIT,
             "constraints": statement.build().n_constraints,
             "prove_s": round(clock[1] - clock[0], 4),
             "verify_s": round(clock[2] - clock[1], 5),
-            "proof_bytes": EVM_PROOF_BYTES,
+            "proof_bytes": PROOF_BYTES[COMMIT],
             "gas": gas,
             "verified_onchain": True,
         }
@@ -160,22 +224,35 @@ def _prove(
 def _infer(stage: Stage, history: History) -> OpenedProof:
     """Prove what the personalised model says of a sample that nobody else sees."""
     user, backbone = history.user, stage.setting.backbone
-    stage.report("prove inferences", (user.fork - 1) / len(stage.setting.users))
+    place = stage.setting.users.index(user)
+    stage.report("prove inferences", place / len(stage.setting.users))
     pixels = quantize_inputs(backbone, user.held_out_pixels[:1, None, :])["pixels"][0]
     values = {"input_integers": pixels, "state": history.state}
     proof = _prove(stage, user, Inference.version, values, "inference")
-    stage.report("prove inferences", user.fork / len(stage.setting.users))
+    stage.report("prove inferences", (place + 1) / len(stage.setting.users))
     return proof
 
 
 def _check_histories(stage: Stage, histories: list[History]) -> None:
     """Check each fork once more as a stranger would: from its proofs and the public keys alone."""
-    keys = {version: pair.verifying for version, pair in stage.keys.items()}
     for history in histories:
-        verify_chain(history.proofs, keys, destination=stage.destination)
-        head = stage.followed_by.head(history.user.fork)
+        stage.check_history(history.proofs, history.terms)
+        head = stage.followed_by.head(history.terms.fork)
         if (head.state, head.step) != (history.proofs[-1].public["new_state"][0], STEPS):
             raise VerificationError(f"{history.user.name}: the contract is not at the last state")
+
+
+def _try_forgeries(cheat: forgeries.Cheat) -> list[forgeries.Outcome]:
+    """Try every forgery and its honest twin."""
+    stage, everything = cheat.stage, [
+        *on_proofs(cheat), *on_histories(cheat), *on_chain(cheat), *on_witness(cheat),
+    ]  # fmt: skip
+    outcomes = []
+    for number, forgery in enumerate(everything):
+        stage.report("try forgeries", number / len(everything))
+        outcomes.append(forgeries.attempt(forgery))
+    stage.report("try forgeries", 1.0)
+    return outcomes
 
 
 def _summary(
@@ -214,7 +291,9 @@ def _fork(history: History) -> dict[str, Any]:
     user = history.user
     return {
         "user": user.name,
-        "fork": user.fork,
+        "fork": hex32(history.terms.fork),
+        "terms": f"forks/{user.name}.json",
+        "samples": history.dataset.size,
         "digits": list(user.digits),
         "held_out": len(user.held_out),
         "accuracies": [round(value, 4) for value in history.accuracies],
