@@ -90,3 +90,13 @@ def test_every_model_s_step_has_values(model: str) -> None:
     (_, labels), graph = _digits.batch(2, 64), case.model.graph
     assert len(case.onnx_inputs) == len(graph.input)
     assert case.onnx_inputs[1] == np.eye(10)[labels].ravel().tolist()
+
+
+def test_receipts_and_the_log_are_measured(repo: Path) -> None:
+    result = bench(repo, "receipts", "--quick")
+    keys = {"sign_per_s", "verify_per_s", "append_per_s", "append_durable_per_s", "inclusion_ms"}
+    assert all(result["ours"][key] > 0 for key in keys)
+    assert result["peers"]["pqcrypto"]["sign_per_s"] > 0
+    assert result["peers"]["dilithium-py"] is None
+    assert result["ratios"]["sign_pqcrypto"] > 0
+    assert result["parameters"]["log_entries"] == 100_000

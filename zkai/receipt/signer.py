@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -58,7 +59,7 @@ class PublicKey:
             return {"alg": ML_DSA_65, "kty": "AKP", "pub": text}
         return {"crv": ED25519, "kty": "OKP", "x": text}
 
-    @property
+    @cached_property
     def keyid(self) -> str:
         """The RFC 7638 thumbprint: base64url of SHA-256 over the sorted required members."""
         text = json.dumps(self.jwk, sort_keys=True, separators=(",", ":"))
@@ -97,14 +98,17 @@ class PublicKey:
                 raise VerificationError("the ML-DSA-65 signature does not verify") from error
             return
         try:
-            if self.alg == ML_DSA_65:
-                MLDSA65PublicKey.from_public_bytes(self.data).verify(signature, message)
-            else:
-                Ed25519PublicKey.from_public_bytes(self.data).verify(signature, message)
+            self._loaded.verify(signature, message)
         except InvalidSignature as error:
             raise VerificationError(f"the {self.alg} signature does not verify") from error
         except ValueError as error:
             raise VerificationError(f"the {self.alg} key is not valid: {error}") from error
+
+
+    @cached_property
+    def _loaded(self) -> Any:
+        kind: Any = MLDSA65PublicKey if self.alg == ML_DSA_65 else Ed25519PublicKey
+        return kind.from_public_bytes(self.data)
 
 
 @dataclass(frozen=True)
@@ -129,18 +133,19 @@ class PrivateKey:
         if expanded and (self.known_public is None or self.known_public.alg != self.alg):
             raise InvalidInput("signing key: an expanded key needs its public half")
 
-    @property
+    @cached_property
     def public(self) -> PublicKey:
         """The public half."""
         if self.known_public is not None and self.implementation == PQCRYPTO:
             return self.known_public
-        return PublicKey(self.alg, self._loaded().public_key().public_bytes_raw())
+        return PublicKey(self.alg, self._loaded.public_key().public_bytes_raw())
 
     @property
     def keyid(self) -> str:
         """The public half's thumbprint."""
         return self.public.keyid
 
+    @cached_property
     def _loaded(self) -> Any:
         if self.alg == ML_DSA_65:
             return MLDSA65PrivateKey.from_seed_bytes(self.secret)
@@ -155,7 +160,7 @@ class PrivateKey:
             raise InvalidInput(f"signatures cover at most {MAX_MESSAGE} bytes")
         if self.implementation == PQCRYPTO:
             return bytes(load_pqcrypto().sign(self.secret, message))
-        return bytes(self._loaded().sign(message))
+        return bytes(self._loaded.sign(message))
 
 
 def generate(alg: str = ML_DSA_65, implementation: str = PYCA) -> PrivateKey:
