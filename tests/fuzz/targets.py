@@ -14,6 +14,7 @@ import numpy as np
 
 from tests.fuzz.commit_targets import COMMIT_TARGETS
 from tests.fuzz.harness import Target
+from tests.fuzz.receipt_targets import RECEIPT_TARGETS
 from zkai.circuit.builder import Builder
 from zkai.circuit.formats import read_r1cs, read_wtns, write_r1cs, write_wtns
 from zkai.circuit.r1cs import Circuit
@@ -326,6 +327,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "values": values,
     "opening": opening,
     **COMMIT_TARGETS,
+    **RECEIPT_TARGETS,
 }
 
 

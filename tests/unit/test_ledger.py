@@ -323,6 +323,7 @@ def test_records_are_strict(ledger: Ledger) -> None:
             parse_entry(data)
 
     unusable(predicateType="urn:zkai:ledger/v2")
+    unusable(predicateType=["urn:zkai:ledger/v1"])
     unusable(predicate={**payload["predicate"], "more": 1})
     unusable(predicate={**payload["predicate"], "origin": "other"})  # another body's digest
     unusable(subject=[])

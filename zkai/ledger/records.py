@@ -60,7 +60,7 @@ def parse_entry(data: bytes, where: str = "entry") -> Receipt | Record:
     kind = value.get("predicateType") if isinstance(value, dict) else None
     if kind == PREDICATE_TYPE:
         return Receipt.from_bytes(data, where)
-    if kind not in TYPES:
+    if not isinstance(kind, str) or kind not in TYPES:
         raise InvalidInput(f"{where}.payload.predicateType: {str(kind)[:80]!r} is unknown")
     document = schema.load(SCHEMA)
     schema.check(value, document, where, definition=f"{TYPES[kind]}_statement")
