@@ -20,7 +20,7 @@ from zkai.ledger.statusmap import MapProof
 from zkai.receipt import jcs, standalone
 from zkai.receipt.envelope import Envelope
 from zkai.receipt.keyfile import read_key, write_key
-from zkai.receipt.signer import ED25519, PrivateKey, generate
+from zkai.receipt.signer import ED25519, ML_DSA_65, PrivateKey
 from zkai.receipt.statement import Receipt, issue, parse_statement
 from zkai.receipt.trust import TrustStore, trust
 from zkai.receipt.verify import verify_receipt
@@ -31,7 +31,11 @@ NOW = 1_790_000_000
 @lru_cache
 def keys() -> dict[str, PrivateKey]:
     """An issuer, a log and a witness."""
-    return {"issuer": generate(), "log": generate(), "witness": generate(ED25519)}
+    return {
+        "issuer": PrivateKey(ML_DSA_65, bytes([1]) * 32),
+        "log": PrivateKey(ML_DSA_65, bytes([2]) * 32),
+        "witness": PrivateKey(ED25519, bytes([3]) * 32),
+    }
 
 
 @lru_cache

@@ -383,6 +383,7 @@ def test_policies_are_strict(tmp_path: Path) -> None:
         {"format": "x"}, {"quorum": 2}, {"quorum": True}, {"quorum": -1}, {"origin": "a b"},
         {"key": signer("w", ED25519).public.jwk}, {"witnesses": good["witnesses"] * 2},
         {"witnesses": [{"name": "w", "key": policy.key.jwk}]}, {"witnesses": 1}, {"more": 1},
+        {"witnesses": [{"name": ["w"], "key": policy.witnesses[0][1].jwk}]},
     ):  # fmt: skip
         with pytest.raises(InvalidInput):
             LogPolicy.from_json({**good, **changes})

@@ -109,12 +109,12 @@ class LogPolicy:
         check_name(self.origin)
         if self.key.alg != ML_DSA_65:
             raise InvalidInput(f"log policy: the log's key is not of {ML_DSA_65}")
+        for name, _ in self.witnesses:
+            check_name(name)
         names = {name for name, _ in self.witnesses}
         keyids = {public.keyid for _, public in self.witnesses} | {self.key.keyid}
         if len(names) != len(self.witnesses) or len(keyids) != len(self.witnesses) + 1:
             raise InvalidInput("log policy: names and keys of log and witnesses must differ")
-        for name in names:
-            check_name(name)
         if not 0 <= self.quorum <= len(self.witnesses) <= MAX_WITNESSES:
             raise InvalidInput(f"log policy: a quorum of {self.quorum} cannot be reached")
 

@@ -104,7 +104,6 @@ class PublicKey:
         except ValueError as error:
             raise VerificationError(f"the {self.alg} key is not valid: {error}") from error
 
-
     @cached_property
     def _loaded(self) -> Any:
         kind: Any = MLDSA65PublicKey if self.alg == ML_DSA_65 else Ed25519PublicKey
