@@ -159,7 +159,8 @@ def _links(
     """
     states = statement.linked_states(exact) if isinstance(statement, LINKING) else {}
     known = None if state is None else state.link
-    if known is not None and not states:
+    carried = isinstance(statement, SkipStep) and statement.linked
+    if known is not None and not states and not carried:
         raise InvalidInput(f"{statement.version}: state: its {_OTHER_KIND.format(KZG, POSEIDON)}")
     if given and known is None and states:
         raise InvalidInput(f"{statement.version}: state: its {_OTHER_KIND.format(POSEIDON, KZG)}")
@@ -213,8 +214,16 @@ def _skip_step(statement: SkipStep, reader: Reader) -> tuple[UserState, dict[str
     terms, state = _terms(reader, _old_state(statement.head, reader))
     exact = _state_values(state) | {name: getattr(terms, name) for name in TERMS}
     del exact["fork"]
-    exact["new_salt"] = reader.element("new_salt", new_salt)
-    return state, exact
+    if not statement.linked:
+        exact["new_salt"] = reader.element("new_salt", new_salt)
+        return state, exact
+    if state.link is None:
+        kinds = _OTHER_KIND.format(POSEIDON, KZG)
+        raise InvalidInput(f"{reader.where}: state: its {kinds}")
+    for name in ("weights", "velocity"):
+        exact.pop(name, None)
+    # The polynomial's blinders follow from the salt: both stay.
+    return state, exact | {"link": state.link, "new_salt": state.salt}
 
 
 def _terms(reader: Reader, state: UserState) -> tuple[ForkTerms, UserState]:
@@ -403,15 +412,16 @@ def _state_opening(
 ) -> Opening:
     """Return what opens the proof's commitments, the new state included."""
     steps = {TrainingStep: getattr(statement, "steps", 0), ApplyAggregate: 1, SkipStep: 1}
+    skipped = isinstance(statement, SkipStep)
     model = exact["model"] if "model" in exact else public["model"]
     assert isinstance(model, int)
     new = replace(
         old,
-        values=statement.new_state(exact),
+        values=old.values if isinstance(statement, SkipStep) else statement.new_state(exact),
         step=old.step + steps.get(type(statement), 0),
         salt=exact["new_salt"],
         model=model,
-        link=exact.get("new_link"),
+        link=old.link if skipped else exact.get("new_link"),
     )
     salts = {name: exact[name] for name in _SALTS if name in exact}
     shown = {n: value for n in _COMMITMENTS if isinstance(value := public.get(n), int)}

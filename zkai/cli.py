@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
-from zkai.commands import chains, ledgers, models, proofs, receipts, tour
+from zkai.commands import chains, datasets, ledgers, models, proofs, receipts, tour
 from zkai.commands.console import Console
 from zkai.commands.options import HelpFormatter
 from zkai.errors import InvalidInput, ToolError, VerificationError
@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     models.add_commands(commands)
     proofs.add_commands(commands)
+    datasets.add_commands(commands)
     chains.add_commands(commands)
     receipts.add_commands(commands)
     ledgers.add_commands(commands)

@@ -25,8 +25,11 @@ from zkai.advice import recommend
 from zkai.calibrated import Inference, attached_head
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import COMMIT, PLAIN, Format, Statement
+from zkai.circuit.statements.dataset import DatasetShape
+from zkai.circuit.statements.evaluation import Evaluation
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.linked import KZG, POSEIDON, WeightsCommitment
+from zkai.circuit.statements.skip_step import SkipStep
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import as_path, read_capped
 from zkai.errors import InvalidInput
@@ -57,7 +60,7 @@ FORMATS: tuple[Format, ...] = (PLAIN, COMMIT)
 AUTO = "auto"
 """The format that `zkai.advice` recommends for the statement."""
 PLANNED_FORMATS = ("halo2",)
-KINDS = ("inference", "training_step", "genesis", "apply_aggregate")
+KINDS = ("inference", "training_step", "skip_step", "genesis", "apply_aggregate", "evaluation")
 
 
 def load(path: Path | str) -> Statement:
@@ -156,7 +159,8 @@ _PRECISION = ("margin_bits", "activation_bits", "weight_bits")
 
 
 def _training_step(top: _Table, folder: Path) -> Statement:
-    top.only(*_HEAD_KEYS, "batch", "steps", "loss", "learning_rate", "weight_decay", _LINKING)
+    known = ("batch", "steps", "loss", "learning_rate", "weight_decay", "dataset", _LINKING)
+    top.only(*_HEAD_KEYS, *known)
     top.choice("loss", ("softmax",), "softmax")
     return TrainingStep(
         _head(top),
@@ -164,8 +168,31 @@ def _training_step(top: _Table, folder: Path) -> Statement:
         steps=top.integer("steps", 1),
         learning_rate=top.number("learning_rate") if "learning_rate" in top.content else None,
         format=_format(top),
+        dataset=_dataset(top) if "dataset" in top.content else None,
         weights_commitment=_weights_commitment(top),
     )
+
+
+def _dataset(top: _Table) -> DatasetShape:
+    """Return the shape in a file's [dataset] table: its depth, or the rows that it is to hold."""
+    table = top.table("dataset")
+    table.only("rows", "depth", "rows_per_leaf")
+    per_leaf = table.integer("rows_per_leaf", 1)
+    if ("rows" in table.content) == ("depth" in table.content):
+        raise InvalidInput(f"{table.where}: give rows or depth, one of the two")
+    if "depth" in table.content:
+        return DatasetShape(table.integer("depth"), per_leaf)
+    return DatasetShape.for_rows(table.integer("rows"), per_leaf)
+
+
+def _skip_step(top: _Table, folder: Path) -> Statement:
+    top.only(*_HEAD_KEYS, _LINKING)
+    return SkipStep(_head(top), _format(top), _weights_commitment(top))
+
+
+def _evaluation(top: _Table, folder: Path) -> Statement:
+    top.only(*_HEAD_KEYS, "samples", "dataset")
+    return Evaluation(_head(top), top.integer("samples"), _dataset(top), _format(top))
 
 
 def _genesis(top: _Table, folder: Path) -> Statement:
@@ -181,8 +208,10 @@ def _apply_aggregate(top: _Table, folder: Path) -> Statement:
 _READERS = {
     "inference": _inference,
     "training_step": _training_step,
+    "skip_step": _skip_step,
     "genesis": _genesis,
     "apply_aggregate": _apply_aggregate,
+    "evaluation": _evaluation,
 }
 
 

@@ -14,6 +14,7 @@ from circuit_forgery import (
     forger,
 )
 
+from zkai.circuit.statements import linked
 from zkai.circuit.statements.commitments import state_commitment, user_commitment
 from zkai.circuit.statements.fork_terms import TERMS, fork_number
 from zkai.circuit.statements.registry import from_description
@@ -76,6 +77,36 @@ def test_signals(head: Any) -> None:
         salt = values[f"{name}_salt"]
         expected = state_commitment(head, state, step=step, salt=salt, **names)
         assert public[f"{name}_state"] == expected
+
+
+@pytest.mark.parametrize("head", [MOMENTUM, LORA], ids=["momentum", "lora"])
+@pytest.mark.parametrize("form", ["groth16", "groth16-commit"])
+def test_linked_states_carry_their_link(head: Any, form: Any) -> None:
+    statement, values = SkipStep(head, form, "kzg"), example(head)
+    for name in ("weights", "velocity"):
+        values.pop(name, None)
+    values["link"] = 99
+    circuit = statement.build()
+    challenge = challenges_of if circuit.challenges else None
+    witness = circuit.solve(statement.assign(values), challenge=challenge)
+    circuit.check(witness)
+    public = statement.public_values(values)
+    assert from_limbs(circuit.signal_values(witness)) == list(public.values())
+    assert_every_wire_forced(circuit, witness)
+    names = {"model": values["model"], "user": user_commitment(values["secret"])}
+    names["fork"] = fork_number({name: values[name] for name in TERMS})
+    for name, step in (("old", 3), ("new", 4)):
+        expected = linked.state_commitment(
+            head, 99, step=step, salt=values[f"{name}_salt"], frozen=values.get("frozen"), **names
+        )
+        assert public[f"{name}_state"] == expected
+    assert from_description(statement.describe()) == statement
+    packed = SkipStep(head, form)
+    assert packed.build().digest != circuit.digest
+    with pytest.raises(InvalidInput, match="missing link"):
+        statement.assign({n: v for n, v in values.items() if n != "link"})
+    with pytest.raises(InvalidInput, match="weights_commitment must be"):
+        SkipStep(head, form, "sha256")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

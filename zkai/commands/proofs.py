@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from zkai import pipeline, statement_file
 from zkai.assignment import ZERO, Destination
+from zkai.beacon import BeaconFile, verify_order, verify_pinned
 from zkai.calibrated import Inference
+from zkai.certificate import verify_improvement
+from zkai.circuit.statements.base import Statement
+from zkai.circuit.statements.dataset import Dataset
+from zkai.circuit.statements.evaluation import Evaluation
+from zkai.circuit.statements.evaluation_set import EvaluationSet, Samples
+from zkai.circuit.statements.fork_terms import ForkTerms
+from zkai.circuit.statements.training_step import TrainingStep
 from zkai.commands import ceremonies
 from zkai.commands.console import Console
 from zkai.commands.files import check_target, read_input
 from zkai.commands.options import Commands, add_command
 from zkai.encoding import FIELD_MODULUS, hex32
-from zkai.errors import InvalidInput
+from zkai.errors import InvalidInput, VerificationError
 from zkai.opening import read_state
 from zkai.proof.formats import Keys, Proof, VerifyingKey
 from zkai.proof.groth16 import VERIFIERS
@@ -38,6 +46,11 @@ or of exact integers under NAME_integers; salts and secrets are decimal strings.
   training_step    x, labels; learning_rate if not the statement's;
                    weights and bias, or --state
   apply_aggregate  update; --state
+  skip_step        --state, --terms
+  evaluation       margin, round; --old-state, --state (the new one), --set,
+                   --samples, --beacon
+A training_step with a [dataset] takes --dataset, --terms and --beacon in place
+of x and labels; a genesis with --terms opens their fork.
 Salts that IN.json does not give are drawn from the operating system. They,
 the user's secret and the new state go to the opening file, which only you can
 read and must not lose. A secret that you give must be random: the user's public
@@ -49,6 +62,13 @@ The public values are printed: a valid proof of something else is still valid,
 so compare them with what you expect. With --ledger, --chain-id or --recipient
 the proof must be for that destination.
 
+A step on a dataset says which beacon round ordered its rows, an evaluation
+which round drew its samples. With --terms or --set, and --beacon, both are
+checked against the beacon. --logged-at is when the log, the chain or a
+timestamp showed a fork's genesis (with --terms) or the measured state (with
+--set), in seconds since 1970: the round must not have been public by then, and
+an evaluation's is the first one after.
+
 --production refuses development keys and needs --vk-digest. A key file's own
 record proves that its delta has the recorded contributions; it cannot prove
 who they were, or that nobody knows the key's other secrets. So name the digest
@@ -56,6 +76,23 @@ of the key that you trust: rerun `zkai setup STATEMENT --ceremony verify --ptau
 FILE --zkey FILE`, which checks everything and prints it, or get the digest
 from somebody who did.
 """
+
+
+FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "dataset": (Dataset.from_path, "rows with their salt, of `zkai dataset commit`"),
+    "terms": (ForkTerms.from_path, "the fork's terms, of `zkai dataset terms`"),
+    "beacon": (BeaconFile.from_path, "a beacon's rounds"),
+    "set": (EvaluationSet.from_path, "the evaluation set, of `zkai dataset set`"),
+    "samples": (Samples.from_path, "drawn rows, of `zkai dataset samples`"),
+}
+"""The files that stand for values, by option, and what reads them."""
+
+
+_VERIFY_FILES = {
+    "terms": "the fork's terms: check a step's order against --beacon",
+    "beacon": "a beacon's rounds",
+    "set": "the evaluation set: check a certificate, with --beacon and --logged-at",
+}
 
 
 def add_commands(commands: Commands) -> None:
@@ -77,6 +114,11 @@ def add_commands(commands: Commands) -> None:
         "--input", metavar="IN.json", type=Path, required=True, help="private values"
     )
     prove.add_argument("--state", metavar="FILE", type=Path, help="the last proof's opening file")
+    prove.add_argument(
+        "--old-state", metavar="FILE", type=Path, help="the opening to measure the new state by"
+    )
+    for name, (_, text) in FILES.items():
+        prove.add_argument(f"--{name}", metavar="FILE", type=Path, help=text)
     prove.add_argument("-o", "--out", metavar="FILE", type=Path, required=True, help="the proof")
     prove.add_argument(
         "--opening",
@@ -104,6 +146,11 @@ def add_commands(commands: Commands) -> None:
         action="append",
         default=[],
         help="digest of a key that you trust; may be repeated",
+    )
+    for name in ("terms", "beacon", "set"):
+        verify.add_argument(f"--{name}", metavar="FILE", type=Path, help=_VERIFY_FILES[name])
+    verify.add_argument(
+        "--logged-at", metavar="TIME", type=int, help="when the state was logged, since 1970"
     )
     _add_destination(verify)
 
@@ -164,11 +211,13 @@ def run_prove(options: argparse.Namespace, console: Console) -> Mapping[str, Any
         raise InvalidInput(f"{opening_path}: the opening and the proof need different files")
     statement = statement_file.load(options.statement)
     values = read_input(options.input)
-    if options.state is not None:
-        head = getattr(statement, "head", None)
-        if head is None or "state" in values:
-            raise InvalidInput(f"--state: {statement.version} takes no state, or IN.json has one")
-        values["state"] = read_state(options.state, head)
+    _add_states(values, statement, options)
+    for name, (read, _) in FILES.items():
+        if (path := getattr(options, name)) is not None:
+            key = "evaluation_set" if name == "set" else name
+            if key in values:
+                raise InvalidInput(f"--{name}: IN.json has {key} too")
+            values[key] = read(path)
     keys = Keys.from_path(options.keys)
     check_target(options.out)
     if options.opening is not None or getattr(statement, "salts", True):
@@ -203,6 +252,23 @@ def run_prove(options: argparse.Namespace, console: Console) -> Mapping[str, Any
     }
 
 
+def _add_states(values: dict[str, Any], statement: Statement, options: argparse.Namespace) -> None:
+    """Read the states that options name. Raises InvalidInput where the statement takes none."""
+    names = ("state", "old_state")
+    if isinstance(statement, Evaluation):
+        names = ("new_state", "old_state")
+    elif options.old_state is not None:
+        raise InvalidInput(f"--old-state: {statement.version} takes one state only")
+    for name, path in zip(names, (options.state, options.old_state), strict=True):
+        if path is None:
+            continue
+        head = getattr(statement, "head", None)
+        if head is None or name in values:
+            option = "--old-state" if name == "old_state" else "--state"
+            raise InvalidInput(f"{option}: {statement.version} takes no state, or IN.json has one")
+        values[name] = read_state(path, head)
+
+
 def proof_facts(proof: Proof) -> dict[str, Any]:
     """Return what --json says of a proof."""
     whole = proof.to_json()
@@ -223,6 +289,7 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
         trusted_digests=options.vk_digest,
         destination=_destination(options),
     )
+    checked = _check_draws(proof, options)
     facts = proof_facts(proof)
     grade = "proven (ceremony key)" if key.key_status == "ceremony" else "proven (development key)"
     console.say(f"{options.proof}: {proof.statement} verified, {grade}")
@@ -231,9 +298,39 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
             "the ceremony is what the key file records, and one party could have made all of it: "
             "--vk-digest names the key that you trust"
         )
+    if "beacon" in proof.public and not checked:
+        console.say(
+            "its rows were drawn by a beacon that nothing here was given to check: see --terms, "
+            "--set and --beacon"
+        )
     for name, values in proof.public.items():
         console.say(f"  {name:<14} {_shown(values)}")
     return {"verified": True, "verifier": options.verifier, "grade": grade, **facts}
+
+
+def _check_draws(proof: Proof, options: argparse.Namespace) -> bool:
+    """Check what a beacon drew against the files given, and return whether there were any."""
+    if (options.terms, options.set) == (None, None):
+        if (options.beacon, options.logged_at) != (None, None):
+            raise InvalidInput("verify: --beacon and --logged-at go with --terms or --set")
+        return False
+    if options.beacon is None:
+        raise InvalidInput("verify: --terms and --set need --beacon")
+    beacon = BeaconFile.from_path(options.beacon)
+    if options.terms is not None:
+        terms = ForkTerms.from_path(options.terms)
+        if proof.statement == TrainingStep.version:
+            verify_order(proof, terms, beacon)
+        elif proof.public.get("fork") != (terms.fork,):
+            raise VerificationError("the proof's fork is not the one with these terms")
+        if options.logged_at is not None:
+            verify_pinned(terms, beacon, options.logged_at)
+    if options.set is not None:
+        if options.logged_at is None:
+            raise InvalidInput("verify: --set needs --logged-at, when the new state was logged")
+        chosen = EvaluationSet.from_path(options.set)
+        verify_improvement(proof, chosen, beacon, logged_at=options.logged_at)
+    return True
 
 
 def _shown(values: tuple[int, ...]) -> str:

@@ -34,7 +34,7 @@ from zkai.circuit.gadgets.packing import integers_per_element, pack, pack_gadget
 from zkai.circuit.gadgets.poseidon import hash_many
 from zkai.circuit.gadgets.range import signed_bound
 from zkai.circuit.statements.base import check_names, digest_of, int_tensor, integer
-from zkai.circuit.statements.commitments import LABEL_BITS
+from zkai.circuit.statements.commitments import LABEL_BITS, new_salt
 from zkai.circuit.tensor import Field, Ints, Tensor, as_tensor, concat
 from zkai.encoding import (
     FIELD_MODULUS,
@@ -169,7 +169,7 @@ class Schema:
 class Dataset:
     """Labelled rows with the secret salt of their commitment: its owner alone has this.
 
-    x: (rows, features); labels: (rows,).
+    x: (rows, features); labels: (rows,). The salt comes from the operating system by default.
 
     Raises InvalidInput, naming the tensor, for a wrong shape, a value out of range, or rows that do
     not fill the leaves.
@@ -178,7 +178,7 @@ class Dataset:
     schema: Schema
     x: Ints = field(repr=False)
     labels: Ints = field(repr=False)
-    salt: int = field(repr=False)
+    salt: int = field(default_factory=new_salt, repr=False)
 
     def __post_init__(self) -> None:
         schema, where = self.schema, "dataset"

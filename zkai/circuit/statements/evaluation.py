@@ -73,6 +73,7 @@ class Evaluation:
     dataset: DatasetShape
     format: Format = PLAIN
     version: ClassVar[str] = VERSION
+    salts: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         check_format(VERSION, self.format)

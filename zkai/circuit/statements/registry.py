@@ -42,7 +42,7 @@ def from_description(description: Mapping[str, Any]) -> Statement:
     if version not in keys:
         raise InvalidInput(f"unknown statement {version!r}; known: {', '.join(STATEMENTS)}")
     optional = ["format", *(["dataset"] if version == TrainingStep.version else [])]
-    linking = (TrainingStep.version, Genesis.version, ApplyAggregate.version)
+    linking = (TrainingStep.version, SkipStep.version, Genesis.version, ApplyAggregate.version)
     optional += ["weights_commitment"] if version in linking else []
     check_names(version, description, ["statement", "head", *keys[version]], optional)
     head, proof_format = _head(version, description["head"]), description.get("format", PLAIN)
@@ -53,7 +53,7 @@ def from_description(description: Mapping[str, Any]) -> Statement:
         shape = _dataset(description["dataset"])
         return Evaluation(head, description["samples"], shape, proof_format)
     if version == SkipStep.version:
-        return SkipStep(head, proof_format)
+        return SkipStep(head, proof_format, kind)
     if version == ApplyAggregate.version:
         return ApplyAggregate(head, proof_format, kind)
     batch, steps = description["batch"], description["steps"]
