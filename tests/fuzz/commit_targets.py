@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy as np
 from tests.ceremony_record import recorded
 from tests.fuzz.harness import Target
 from zkai.circuit.builder import Builder
-from zkai.circuit.r1cs import Circuit
+from zkai.circuit.gadgets.link import links
+from zkai.circuit.r1cs import Circuit, Partial, combine
 from zkai.circuit.second_round import define_product
 from zkai.encoding import canonical_json, to_limbs
 from zkai.errors import VerificationError
@@ -25,6 +27,7 @@ from zkai.proof.commit.keys import (
     CommitProvingKey,
     CommitVerifyingKey,
 )
+from zkai.proof.commit.link import link_value
 from zkai.proof.commit.setup import setup
 from zkai.proof.keys import with_ceremony
 from zkai.proof.powers import write_development_ptau
@@ -37,23 +40,37 @@ SECRETS = (1009, 2003, 3001, 4001, 5003)
 
 
 @lru_cache
-def small_circuit() -> Circuit:
-    """Four products of round 2 and one public signal."""
-    builder = Builder("fuzz", commit=True)
+def small_circuit(linked: bool = False) -> Circuit:
+    """Four products of round 2 and one public signal; perhaps a linked polynomial."""
+    builder = Builder("fuzz", commit=True, links=int(linked))
     builder.public_int("y")
+    if linked:
+        builder.public_field("link")
     x = builder.private_int("x", (2,))
     alpha = builder.challenge("alpha")
     builder.require_round_one(x)
     define_product(builder, "product", define_product(builder, "first", x, alpha), alpha)
+    if linked:
+        links(builder).bind("link", [x], builder.private_field("blinders", 2))
     return builder.build()
 
 
+def begin(keys: CommitKeys, circuit: Circuit) -> Partial:
+    """Round 1, with the name of the linked polynomial if there is one."""
+    if not circuit.links:
+        return circuit.begin(INPUTS)
+    inputs = INPUTS | {"blinders": [7, 8]}
+    first = circuit.begin(inputs | {"link": 0}).witness
+    point = keys.proving.commit(combine(circuit.links[0].coefficients.rows, first))
+    return circuit.begin(inputs | {"link": link_value(point)})
+
+
 @lru_cache
-def seeds(folder: Path) -> dict[str, bytes]:
+def seeds(folder: Path, linked: bool) -> dict[str, bytes]:
     """A valid file of each kind about the small circuit."""
-    circuit, secrets = small_circuit(), iter(SECRETS)
+    circuit, secrets = small_circuit(linked), iter(SECRETS)
     keys = setup(circuit, STATEMENT, folder / "keys")
-    proof = argument.prove(circuit, keys.proving, circuit.begin(INPUTS), STATEMENT)
+    proof = argument.prove(circuit, keys.proving, begin(keys, circuit), STATEMENT)
     known = setup(
         circuit, STATEMENT, folder / "known", scalars=lambda: to_limbs([next(secrets)])
     ).verifying
@@ -74,18 +91,18 @@ def _fresh(path: Path, data: bytes) -> Path:
     return path
 
 
-def zkck(folder: Path) -> Target:
+def zkck(folder: Path, linked: bool) -> Target:
     """Prove with a proving key, and check it against its other half."""
-    verifying, circuit = seeds(folder)["verifying"], small_circuit()
-    partial = circuit.begin(INPUTS)
+    found, circuit = seeds(folder, linked), small_circuit(linked)
+    begun = begin(CommitKeys.from_path(folder / "keys"), circuit)
 
     def use(scratch: Path, data: bytes) -> None:
         path = _fresh(scratch / "k" / PROVING_FILE, data)
-        _fresh(scratch / "k" / VERIFYING_FILE, verifying)
-        argument.prove(circuit, CommitProvingKey(path), partial, STATEMENT)
+        _fresh(scratch / "k" / VERIFYING_FILE, found["verifying"])
+        argument.prove(circuit, CommitProvingKey(path), begun, STATEMENT)
         CommitKeys.from_path(path.parent)
 
-    return Target("zkck", (seeds(folder)["zkck"],), use)
+    return Target("zkck", (found["zkck"],), use)
 
 
 def zkck_ceremony(folder: Path) -> Target:
@@ -105,10 +122,10 @@ def zkck_ceremony(folder: Path) -> Target:
     return Target("zkck-ceremony", tuple(path.read_bytes() for path in paths), use, slow=True)
 
 
-def verifying_key(folder: Path) -> Target:
+def verifying_key(folder: Path, linked: bool) -> Target:
     """Check a good proof with a verifying key: only the very same key may pass."""
-    proof = CommitProof.from_json(json.loads(seeds(folder)["proof"]))
-    good = CommitVerifyingKey.from_json(json.loads(seeds(folder)["verifying"]))
+    proof = CommitProof.from_json(json.loads(seeds(folder, linked)["proof"]))
+    good = CommitVerifyingKey.from_json(json.loads(seeds(folder, linked)["verifying"]))
 
     def use(scratch: Path, data: bytes) -> None:
         read = CommitVerifyingKey.from_path(_fresh(scratch / "vk.json", data))
@@ -116,13 +133,13 @@ def verifying_key(folder: Path) -> Target:
         if read != good:
             raise AssertionError(f"a proof verifies under a changed key: {read}")
 
-    return Target("commit-verifying-key", (seeds(folder)["verifying"],), use, json=True)
+    return Target("commit-verifying-key", (seeds(folder, linked)["verifying"],), use, json=True)
 
 
-def proof(folder: Path) -> Target:
+def proof(folder: Path, linked: bool) -> Target:
     """Check a proof with a good key: only the very same statement may pass."""
-    key = CommitVerifyingKey.from_json(json.loads(seeds(folder)["verifying"]))
-    good = CommitProof.from_json(json.loads(seeds(folder)["proof"]))
+    key = CommitVerifyingKey.from_json(json.loads(seeds(folder, linked)["verifying"]))
+    good = CommitProof.from_json(json.loads(seeds(folder, linked)["proof"]))
 
     def use(scratch: Path, data: bytes) -> None:
         read = CommitProof.from_path(_fresh(scratch / "proof.json", data))
@@ -130,12 +147,12 @@ def proof(folder: Path) -> Target:
         if read != good:
             raise AssertionError(f"a changed proof verifies: {read}")
 
-    return Target("commit-proof", (seeds(folder)["proof"],), use, json=True)
+    return Target("commit-proof", (seeds(folder, linked)["proof"],), use, json=True)
 
 
 def ceremony_record(folder: Path) -> Target:
     """Follow the chains that a verifying key records: they must lead to its deltas."""
-    good = CommitVerifyingKey.from_json(json.loads(seeds(folder)["claimed"]))
+    good = CommitVerifyingKey.from_json(json.loads(seeds(folder, False)["claimed"]))
     assert good.ceremony is not None
     ends = [entry.delta_after for entry in good.ceremony.transcript.contributions]
 
@@ -148,13 +165,15 @@ def ceremony_record(folder: Path) -> Target:
         if read.digest != good.digest:
             raise VerificationError("another key, whose record holds")
 
-    return Target("ceremony-record", (seeds(folder)["claimed"],), use, json=True)
+    return Target("ceremony-record", (seeds(folder, False)["claimed"],), use, json=True)
 
 
-COMMIT_TARGETS = {
-    "zkck": zkck,
+COMMIT_TARGETS: dict[str, Callable[[Path], Target]] = {
     "zkck-ceremony": zkck_ceremony,
-    "commit-verifying-key": verifying_key,
-    "commit-proof": proof,
     "ceremony-record": ceremony_record,
+    **{
+        f"{'linked' if linked else 'commit'}-{name}": partial(make, linked=linked)
+        for linked in (False, True)
+        for name, make in (("zkck", zkck), ("verifying-key", verifying_key), ("proof", proof))
+    },
 }
