@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 from test_dataset_step import case
+from test_evaluation import case as evaluation_case
 from test_skip_step import example as skip_example
 
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import Format, Statement
 from zkai.circuit.statements.dataset import DatasetShape
+from zkai.circuit.statements.evaluation import Evaluation
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
 from zkai.circuit.statements.skip_step import SkipStep
@@ -110,6 +112,27 @@ def update(head: Head) -> Shape:
     return make
 
 
+def evaluation(head: Head, samples: int) -> Shape:
+    """Certificates of improvement."""
+
+    def make(form: Format) -> tuple[Statement, Values]:
+        statement = Evaluation(head, samples, DatasetShape(3), form)
+        return statement, evaluation_case(statement).values
+
+    return make
+
+
+def linked(shape: Shape) -> Shape:
+    """The same with linked states, which only a commitment round can have."""
+
+    def make(form: Format) -> tuple[Statement, Values]:
+        statement, values = shape(form)
+        statement = replace(statement, weights_commitment="kzg")
+        return statement, values | {name: 31 + i for i, name in enumerate(statement.links)}
+
+    return make
+
+
 def inference(head: Head, rows: int, weights: str, output: str) -> Shape:
     """Answers to a committed input."""
 
@@ -164,4 +187,17 @@ SHAPES: list[tuple[str, str, Shape]] = [
     ("inference", "3-3 of a state, class", inference(HEAD, 2, "state", "argmax")),
     ("inference", "3-3, committed weights", inference(HEAD, 2, "committed", "public")),
     ("inference", "4-2, constant weights", inference(WIDER, 1, "constant", "public")),
+    ("evaluation", "3-3", evaluation(HEAD, 2)),
+    ("evaluation", "3-3, momentum", evaluation(MOMENTUM, 1)),
+    ("evaluation", "MLP 3-2-3", evaluation(MLP, 1)),
 ]
+"""In both formats."""
+
+LINKED: list[tuple[str, str, Shape]] = [
+    ("training_step", "3-3, linked", linked(step(MOMENTUM, 2))),
+    ("training_step", "MLP 3-2-3, linked", linked(step(MLP, 1))),
+    ("training_step", "LoRA 3-2-3, linked", linked(step(LORA, 1))),
+    ("genesis", "3-3, linked", linked(genesis(MOMENTUM))),
+    ("apply_aggregate", "3-3, linked", linked(update(MOMENTUM))),
+]
+"""With a commitment round alone."""

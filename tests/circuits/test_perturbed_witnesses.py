@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from circuit_forgery import challenges_of
 from perturbation import Perturber, at_random, kept_rows, pairs, private_wires, singles
-from small_shapes import SHAPES, Shape
+from small_shapes import LINKED, SHAPES, Shape
 
 from zkai import native
 from zkai.circuit.r1cs import Circuit, Partial, Witness
 from zkai.circuit.statements.base import COMMIT, PLAIN, Format
+from zkai.circuit.statements.registry import STATEMENTS
 from zkai.encoding import from_limbs
 from zkai.errors import VerificationError
 
@@ -29,15 +30,17 @@ def solved(make: Shape, form: Format) -> tuple[Circuit, Witness]:
 
 CASES = [
     pytest.param(make, form, id=f"{name}: {shape} ({form})")
-    for name, shape, make in SHAPES
-    for form in (PLAIN, COMMIT)
+    for form, shapes in ((PLAIN, SHAPES), (COMMIT, SHAPES + LINKED))
+    for name, shape, make in shapes
 ]
 
 
 def test_three_shapes_of_each_statement_are_tried() -> None:
     names = [name for name, _, _ in SHAPES]
-    assert all(names.count(name) >= 3 for name in set(names))
-    assert len({shape[:2] for shape in SHAPES}) == len(SHAPES)
+    assert {f"{name}/1" for name in names} == set(STATEMENTS)
+    assert all(names.count(name) >= 3 for name in names)
+    shapes = SHAPES + LINKED
+    assert len({shape[:2] for shape in shapes}) == len(shapes)
 
 
 @pytest.mark.parametrize(("make", "form"), CASES)
