@@ -270,8 +270,10 @@ class Circuit:
         return Partial(fields)
 
     def round_one(self, partial: Partial) -> Witness:
-        """Return every wire's value after round 1; those of round 2 are zero."""
-        return partial.witness.copy()
+        """Return every wire's value after round 1, read-only; those of round 2 are zero."""
+        values = partial.witness.view()
+        values.flags.writeable = False
+        return values
 
     def finish(
         self, partial: Partial, challenges: Sequence[int], tamper: Tamper | None = None
@@ -362,8 +364,7 @@ def _coefficient_table(coefs: Ints) -> tuple[Limbs, npt.NDArray[np.uint32]]:
     low, high = int(coefs.min()), int(coefs.max())
     if high - low < SMALL_COEFFICIENTS:
         return native.fr_from_int64(np.arange(low, high + 1)), (coefs - low).astype(np.uint32)
-    distinct, which = np.unique(coefs, return_inverse=True)
-    return native.fr_from_int64(distinct), which.ravel().astype(np.uint32)
+    return native.fr_from_int64(coefs), np.arange(len(coefs), dtype=np.uint32)
 
 
 def _field_value(source: Source, fields: Limbs) -> Limbs:

@@ -68,6 +68,7 @@ def prove(
     polynomials, commitments = _linked(circuit, proving_key, committed, values)
     seed = verifying.seed(values, d, commitments)
     public = verifying.public_wires(values, d, commitments)
+    report("prove: second round", 0.04)
     witness = circuit.finish(partial, public[1:])
     _check_rounds(circuit, committed, witness, public)
     a, b, c = _points(circuit, proving_key, witness, second, t, scalars, report)
