@@ -15,6 +15,7 @@ from zkai.circuit.statements.fork_terms import ForkTerms
 from zkai.cli import main
 from zkai.demo import forgeries
 from zkai.demo.forgeries import Forgery
+from zkai.demo.rounds import LOGGED_AT
 from zkai.encoding import canonical_json
 from zkai.errors import VerificationError
 
@@ -114,6 +115,22 @@ def test_the_steps_take_the_samples_that_the_beacon_draws(
         others = {**beacon.rounds, terms.first_round: bytes(32)}
         with pytest.raises(VerificationError, match="the beacon's value of round 1 is another"):
             zkai.verify_chain(proofs, keys, terms=terms, beacon=replace(beacon, rounds=others))
+
+
+def test_the_examinations_certify_what_they_say(out: Path, summary: dict[str, Any]) -> None:
+    beacon = zkai.BeaconFile.from_path(out / "beacon.json")
+    assert len(summary["certificates"]) == summary["users"]
+    for certificate in summary["certificates"]:
+        proof = zkai.Proof.from_path(out / certificate["proof"])
+        last = zkai.Proof.from_path(out / f"proofs/{certificate['user']}-step-8.json")
+        zkai.verify(proof, zkai.VerifyingKey.from_path(out / "keys" / "evaluation.json"))
+        assert proof.public["new_state"] == last.public["new_state"]
+        assert proof.public["improved"] == (int(certificate["improved"]),)
+        exam = zkai.EvaluationSet.from_path(out / certificate["set"])
+        if certificate["improved"]:
+            zkai.verify_improvement(proof, exam, beacon, logged_at=LOGGED_AT)
+        with pytest.raises(VerificationError, match="first after the state was logged"):
+            zkai.verify_improvement(proof, exam, beacon, logged_at=LOGGED_AT + 1)
 
 
 def test_the_report_is_self_contained(out: Path) -> None:

@@ -14,10 +14,10 @@ from zkai.errors import VerificationError
 
 _HELP = """
 Three users fine-tune private heads on handwritten digits that they committed
-to; a beacon draws the samples of each step. Every step is proven and verified,
-here and on an embedded EVM, and one also in the other proof format, to compare;
-then forgeries are tried, and each must be refused. Needs no network, GPU,
-server or Node.
+to; a beacon draws the samples of each step, and an examiner's at the end. Every
+step and examination is proven and verified, here and on an embedded EVM, and
+one step also in the other proof format, to compare; then forgeries are tried,
+and each must be refused. Needs no network, GPU, server or Node.
 """
 
 
@@ -79,10 +79,11 @@ def _show(summary: Mapping[str, Any], console: Console) -> None:
             str(summary["rounds"]),
             f"{100 * fork['accuracies'][0]:.1f} %",
             f"{100 * fork['accuracies'][-1]:.1f} %",
+            "certified" if certificate["outcome"] == "certified" else "not certified",
         ]
-        for fork in summary["forks"]
+        for fork, certificate in zip(summary["forks"], summary["certificates"], strict=True)
     ]
-    columns = ["user", "digits", "proven steps", "before", "after"]
+    columns = ["user", "digits", "proven steps", "before", "after", "no worse than before"]
     console.table("Accuracy on each user's held-out samples", columns, users)
     attempts = [
         [entry["name"], "refused" if entry["refused"] else "NOT REFUSED"]

@@ -12,13 +12,11 @@ from typing import Any
 from zkai.chain.verifier import deploy, verify_on_chain
 from zkai.circuit.statements.base import COMMIT, PLAIN, Format
 from zkai.circuit.statements.training_step import TrainingStep
+from zkai.demo.proving import PROOF_BYTES
 from zkai.demo.stage import Stage
 from zkai.pipeline import prove, setup, verify
 
 RUNS = 3
-PROOF_BYTES = {PLAIN: 256, COMMIT: 320}
-"""Bytes of a proof's points as a contract takes them."""
-
 FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "constraints": ("constraints", "{:,.0f}".format),
     "proving_key_bytes": ("proving key", lambda v: f"{v / 1e6:.1f} MB"),

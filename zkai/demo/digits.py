@@ -20,6 +20,8 @@ FEATURES, CLASSES = 32, 10
 SAMPLES, BATCH, STEPS, LEARNING_RATE = 128, 32, 8, 0.25
 ROWS_PER_LEAF = 8
 """A batch is four leaves of a user's dataset: larger leaves make proving membership cheaper."""
+EXAM_ROWS, EXAM_SAMPLES = 128, 64
+"""An examiner's samples for each user, and how many of them an examination takes."""
 USERS = {
     "ada": (0, 1, 2, 3, 8),
     "ben": (3, 4, 5, 6, 9),

@@ -68,6 +68,7 @@ class Cheat:
         self, stage: Stage, histories: list[History], inferences: list[OpenedProof]
     ) -> None:
         self.stage = stage
+        self.histories = histories
         self.first, self.second = histories[:2]
         self.inference = inferences[0]
         self.keys = {version: pair.verifying for version, pair in stage.keys.items()}

@@ -60,6 +60,12 @@ def write(path: Path, summary: Mapping[str, Any]) -> None:
 from this folder: <code>zkai verify {escape(example["file"])} --key
 {escape(example["key"])}</code></p>
 {_proof_table(summary["proofs"])}
+<h2>Examinations</h2>
+<p>An examiner committed to other samples before the training. Once each user's last state was on
+the chain, a new round of the beacon drew {summary["certificates"][0]["samples"]} of them, and the
+user proved one bit: whether the trained head answers at least as many of them correctly as the base
+model does. How many is not shown.</p>
+{_certificate_table(summary["certificates"])}
 <h2>Two proof formats</h2>
 <p>{_saving(summary["comparison"])}</p>
 {_comparison_table(summary["comparison"])}
@@ -72,7 +78,7 @@ has not been audited. The proofs bind integers: the weights, the samples that a 
 the beacon drew them from the dataset that the fork's number names. They say nothing about where the
 samples come from, nor about the public backbone. The beacon's rounds were drawn on this machine
 after the forks had been opened; in earnest they would be a public beacon's. The accuracies are
-measured here in the open; they are not proven.</p>
+measured here in the open; of them only the examinations' bits are proven.</p>
 </main></body></html>
 """
     write_atomic(path, page.encode())
@@ -147,6 +153,21 @@ def _proof_table(proofs: Sequence[Mapping[str, Any]]) -> str:
         for p in proofs
     ]
     return _table(head, rows, numbers_from=2)
+
+
+def _certificate_table(certificates: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        (
+            escape(c["user"]),
+            f"<code>{escape(c['proof'])}</code>",
+            f"<code>{escape(c['set'])}</code>",
+            '<span class="ok">certified</span>'
+            if c["outcome"] == "certified"
+            else escape(c["outcome"]),
+        )
+        for c in certificates
+    ]
+    return _table(("User", "Proof", "Examiner's commitment", "Outcome"), rows, numbers_from=4)
 
 
 def _forgery_table(outcomes: Sequence[Mapping[str, Any]]) -> str:

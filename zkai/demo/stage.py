@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zkai.assignment import Destination
 from zkai.beacon import BeaconFile
@@ -20,6 +20,9 @@ from zkai.opening import UserState
 from zkai.pipeline import OpenedProof, verify_chain
 from zkai.proof.formats import Keys, Proof, VerifyingKey
 from zkai.proof.scalars import Progress
+
+if TYPE_CHECKING:
+    from zkai.demo.examination import Exam
 
 
 @dataclass
@@ -65,11 +68,13 @@ class Stage:
 
 @dataclass
 class History:
-    """One user's fork: its dataset and terms, its proofs so far and the accuracy after each."""
+    """One user's fork: dataset, terms, examination, the proofs so far, the accuracy after each."""
 
     user: User
     dataset: Dataset = field(repr=False)
     terms: ForkTerms
+    exam: Exam
+    examined: Proof | None = None
     proofs: list[OpenedProof] = field(default_factory=list)
     accuracies: list[float] = field(default_factory=list)
 

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import json
-import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from zkai import beacon as beacon_module
-from zkai.beacon import BeaconFile
 from zkai.chain.recorder import ForkRecorder
-from zkai.chain.verifier import deploy, verify_on_chain
+from zkai.chain.verifier import deploy
 from zkai.circuit.statements.base import COMMIT, Statement
 from zkai.circuit.statements.bound_head import attach_head
 from zkai.circuit.statements.commitments import new_salt
 from zkai.circuit.statements.dataset import Dataset, DatasetShape
+from zkai.circuit.statements.evaluation import Evaluation
 from zkai.circuit.statements.fork_terms import ForkTerms
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.demo import forgeries, report
-from zkai.demo.comparison import PROOF_BYTES, compare
+from zkai.demo.comparison import compare
 from zkai.demo.digits import (
     BATCH,
+    EXAM_ROWS,
+    EXAM_SAMPLES,
     LEARNING_RATE,
     ROWS_PER_LEAF,
     SAMPLES,
@@ -34,15 +33,19 @@ from zkai.demo.digits import (
     User,
     load_setting,
 )
+from zkai.demo.examination import Exam, examine, prepare
+from zkai.demo.forged_exams import on_exams
 from zkai.demo.forged_forks import on_chain, on_histories
 from zkai.demo.forged_proofs import on_proofs
 from zkai.demo.forged_witnesses import on_witness
+from zkai.demo.proving import prove_and_check
+from zkai.demo.rounds import BEACON, EXAM_ROUND, FIRST_ROUND, TRAINING_ROUNDS, draw
 from zkai.demo.stage import History, Stage, step_values
 from zkai.encoding import hex32, write_atomic
 from zkai.errors import InvalidInput, VerificationError
 from zkai.model.quantize import quantize_inputs
 from zkai.model.training import accuracy
-from zkai.pipeline import OpenedProof, prove, setup, verify
+from zkai.pipeline import OpenedProof, setup
 from zkai.proof.scalars import Progress, no_progress
 
 
@@ -61,15 +64,14 @@ def run(out: Path, progress: Progress | None = None) -> dict[str, Any]:
     stage.seconds["backbone"] = time.perf_counter() - started
     _make_keys(stage)
     _deploy(stage)
-    histories = [_open_fork(stage, user) for user in setting.users]
-    stage.beacon = _drawn_rounds(out)
-    for history in histories:
-        _fine_tune(stage, history)
+    histories = _train(stage)
     inferences = [_infer(stage, history) for history in histories]
     _check_histories(stage, histories)
+    certificates = [examine(stage, history) for history in histories]
     compared = compare(stage, step_values(stage, histories[0]))
     tried = _try_forgeries(forgeries.Cheat(stage, histories, inferences))
-    summary = _summary(stage, histories, tried) | {"comparison": compared}
+    summary = _summary(stage, histories, tried)
+    summary |= {"certificates": certificates, "comparison": compared}
     summary["seconds"] = {"total": round(time.perf_counter() - started, 3), **_rounded(stage)}
     write_atomic(out / "summary.json", json.dumps(summary, indent=1).encode() + b"\n")
     report.write(out / "report.html", summary)
@@ -77,7 +79,7 @@ def run(out: Path, progress: Progress | None = None) -> dict[str, Any]:
 
 
 def _make_folders(out: Path) -> None:
-    for folder in (out / "proofs", out / "keys", out / "forks"):
+    for folder in (out / name for name in ("proofs", "keys", "forks", "exams")):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -102,30 +104,14 @@ def _statements(setting: Setting) -> dict[str, Statement]:
             dataset=DatasetShape.for_rows(SAMPLES, ROWS_PER_LEAF),
         ),
         Inference(personal, seen, setting.head, format=COMMIT),
+        Evaluation(
+            setting.head,
+            EXAM_SAMPLES,
+            DatasetShape.for_rows(EXAM_ROWS, ROWS_PER_LEAF),
+            format=COMMIT,
+        ),
     )
     return {statement.version: statement for statement in statements}
-
-
-FIRST_ROUND = 1
-BEACON = BeaconFile(
-    "zkai demo: drawn on this machine, not a public beacon",
-    "00",
-    genesis_time=0,
-    period=1,
-    rounds={},
-)
-"""The beacon that orders the users' batches. In earnest it would be a public one."""
-
-
-def _drawn_rounds(out: Path) -> BeaconFile:
-    """Return the beacon with its rounds, drawn now that every fork's terms are on the chain."""
-    rounds = {FIRST_ROUND + i: secrets.token_bytes(32) for i in range(STEPS + 1)}
-    beacon = replace(BEACON, rounds=rounds)
-    listed = [{"round": n, "randomness": value.hex()} for n, value in rounds.items()]
-    described = {name: getattr(beacon, name) for name in ("name", "key", "genesis_time", "period")}
-    document = {"format": beacon_module.FORMAT, **described, "rounds": listed}
-    write_atomic(out / "beacon.json", json.dumps(document, indent=1).encode() + b"\n")
-    return beacon
 
 
 def _make_keys(stage: Stage) -> None:
@@ -147,7 +133,7 @@ def _deploy(stage: Stage) -> None:
     )
 
 
-def _open_fork(stage: Stage, user: User) -> History:
+def _open_fork(stage: Stage, user: User, exam: Exam) -> History:
     """Commit to the user's samples, fix the fork's terms and open it from the base model.
 
     The fork's number names samples and beacon: from here on nobody, the user included, can choose
@@ -160,10 +146,27 @@ def _open_fork(stage: Stage, user: User) -> History:
     dataset = Dataset(schema, user.features, user.labels, new_salt())
     terms = ForkTerms(dataset.root, dataset.size, schema.digest, stage.beacon.id, FIRST_ROUND)
     terms.write(stage.out / "forks" / f"{user.name}.json")
-    history = History(user, dataset, terms)
+    history = History(user, dataset, terms, exam)
     values = {"weights_integers": stage.setting.base.weights, "terms": terms}
     _add(stage, history, Genesis.version, values, "genesis")
     return history
+
+
+def _train(stage: Stage) -> list[History]:
+    """Open every user's fork, then draw the beacon's rounds and move the forks on.
+
+    The examiner commits to what the users will be examined on before any of it.
+    """
+    examiner = new_salt()
+    histories = []
+    for user in stage.setting.users:
+        exam = prepare(stage, user, examiner)
+        histories.append(_open_fork(stage, user, exam))
+    stage.beacon = draw(stage.beacon, TRAINING_ROUNDS, stage.out / "beacon.json")
+    for history in histories:
+        _fine_tune(stage, history)
+    stage.beacon = draw(stage.beacon, [EXAM_ROUND], stage.out / "beacon.json")
+    return histories
 
 
 def _fine_tune(stage: Stage, history: History) -> None:
@@ -180,7 +183,7 @@ def _add(
     stage: Stage, history: History, version: str, values: Mapping[str, Any], name: str
 ) -> None:
     """Prove, verify here, let the contract move the fork on, and note what it took."""
-    proof = _prove(stage, history.user, version, values, name)
+    proof = prove_and_check(stage, history.user.name, version, values, name)
     recorder, key = stage.followed_by, stage.verifying(version)
     move = recorder.open if version == Genesis.version else recorder.record
     stage.proofs[-1]["record_gas"] = move(proof, key).gas_used
@@ -190,37 +193,6 @@ def _add(
     history.accuracies.append(accuracy(head, state, user.held_out, user.held_out_labels))
 
 
-def _prove(
-    stage: Stage, user: User, version: str, values: Mapping[str, Any], name: str
-) -> OpenedProof:
-    statement, key = stage.statements[version], stage.verifying(version)
-    clock = [time.perf_counter()]
-    proof = prove(statement, stage.keys[version].proving, values, destination=stage.destination)
-    clock.append(time.perf_counter())
-    verify(proof, key, destination=stage.destination)
-    clock.append(time.perf_counter())
-    gas = verify_on_chain(stage.chain, stage.verifiers[version], proof, key)
-    path = stage.out / "proofs" / f"{user.name}-{name}.json"
-    proof.write(path)
-    stage.proofs.append(
-        {
-            "user": user.name,
-            "name": name,
-            "file": f"proofs/{path.name}",
-            "key": f"keys/{version.split('/')[0]}.json",
-            "statement": version.split("/")[0],
-            "format": COMMIT,
-            "constraints": statement.build().n_constraints,
-            "prove_s": round(clock[1] - clock[0], 4),
-            "verify_s": round(clock[2] - clock[1], 5),
-            "proof_bytes": PROOF_BYTES[COMMIT],
-            "gas": gas,
-            "verified_onchain": True,
-        }
-    )
-    return proof
-
-
 def _infer(stage: Stage, history: History) -> OpenedProof:
     """Prove what the personalised model says of a sample that nobody else sees."""
     user, backbone = history.user, stage.setting.backbone
@@ -228,7 +200,7 @@ def _infer(stage: Stage, history: History) -> OpenedProof:
     stage.report("prove inferences", place / len(stage.setting.users))
     pixels = quantize_inputs(backbone, user.held_out_pixels[:1, None, :])["pixels"][0]
     values = {"input_integers": pixels, "state": history.state}
-    proof = _prove(stage, user, Inference.version, values, "inference")
+    proof = prove_and_check(stage, user.name, Inference.version, values, "inference")
     stage.report("prove inferences", (place + 1) / len(stage.setting.users))
     return proof
 
@@ -245,7 +217,8 @@ def _check_histories(stage: Stage, histories: list[History]) -> None:
 def _try_forgeries(cheat: forgeries.Cheat) -> list[forgeries.Outcome]:
     """Try every forgery and its honest twin."""
     stage, everything = cheat.stage, [
-        *on_proofs(cheat), *on_histories(cheat), *on_chain(cheat), *on_witness(cheat),
+        *on_proofs(cheat), *on_histories(cheat), *on_exams(cheat), *on_chain(cheat),
+        *on_witness(cheat),
     ]  # fmt: skip
     outcomes = []
     for number, forgery in enumerate(everything):
