@@ -51,6 +51,8 @@ SMALL_DECAY = replace(SMALL, decay=4096)
 SMALL_CLIPPED = SMALL.clipped(0.5)
 MLP = MlpHead((64, 32, 10))
 LORA = LoraHead((64, 32, 10), rank=4)
+SMALL_MLP = MlpHead((5, 4, 3), input_width=6, rate_shift=9, rate_bits=4)
+SMALL_LORA = LoraHead((5, 4, 3), rank=2, input_width=6, rate_shift=9, rate_bits=4, momentum=230)
 
 
 def linear(name: str, x: str, out: str, shift: int, sx: int) -> q.QuantNode:
@@ -175,6 +177,12 @@ SHAPES: dict[str, dict[str, Callable[[], Statement]]] = {
         "64x10, batch 32, clipped, commitment round": lambda: TrainingStep(
             WIDE.clipped(1.0), 32, format=COMMIT
         ),
+        "MLP 5-4-3, batch 4": lambda: TrainingStep(SMALL_MLP, 4),
+        "MLP 5-4-3, batch 4, commitment round": lambda: TrainingStep(SMALL_MLP, 4, format=COMMIT),
+        "LoRA 5-4-3, batch 4, momentum": lambda: TrainingStep(SMALL_LORA, 4),
+        "LoRA 5-4-3, batch 4, momentum, commitment round": lambda: TrainingStep(
+            SMALL_LORA, 4, format=COMMIT
+        ),
         "MLP 64-32-10, batch 32, commitment round": lambda: TrainingStep(MLP, 32, format=COMMIT),
         "LoRA 64-32-10 of rank 4, batch 32, commitment round": lambda: TrainingStep(
             LORA, 32, format=COMMIT
@@ -210,6 +218,8 @@ SHAPES: dict[str, dict[str, Callable[[], Statement]]] = {
         "32x10": lambda: Genesis(USER),
         "5x3, commitment round": lambda: Genesis(SMALL, COMMIT),
         "64x10, commitment round": lambda: Genesis(WIDE, COMMIT),
+        "MLP 5-4-3": lambda: Genesis(SMALL_MLP),
+        "LoRA 5-4-3, momentum": lambda: Genesis(SMALL_LORA),
     },
     "apply_aggregate": {
         "5x3": lambda: ApplyAggregate(SMALL),
@@ -218,6 +228,8 @@ SHAPES: dict[str, dict[str, Callable[[], Statement]]] = {
         "32x10": lambda: ApplyAggregate(USER),
         "5x3, commitment round": lambda: ApplyAggregate(SMALL, COMMIT),
         "64x10, commitment round": lambda: ApplyAggregate(WIDE, COMMIT),
+        "MLP 5-4-3": lambda: ApplyAggregate(SMALL_MLP),
+        "LoRA 5-4-3, momentum": lambda: ApplyAggregate(SMALL_LORA),
     },
     "inference": {
         "head 5x3 of a state, class": lambda: head_inference(

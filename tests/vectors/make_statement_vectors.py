@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from canonical_shapes import SHAPES, element, integers, shape, state_of, weights_of
+from network_steps import honest_step, step_attempts
 
 from zkai.circuit.gadgets.range import OVERFLOW
 from zkai.circuit.r1cs import Circuit
@@ -236,6 +237,9 @@ def training_vectors(statement: TrainingStep) -> list[Vector]:
     """Steps, honest and not."""
     if statement.dataset is not None:
         return ordered_vectors(statement)
+    if len(statement.head.layers) > 1:
+        values = honest_step(statement)
+        return vectors(statement, values, [Forgery(**a) for a in step_attempts(statement, values)])
     head, rows = statement.head, statement.batch * statement.steps
     state = state_of(head)
     honest: dict[str, Any] = {
@@ -427,6 +431,10 @@ VECTORS: dict[str, tuple[Callable[[Any], list[Vector]], tuple[str, ...]]] = {
             "5x3, batch 4, momentum, commitment round",
             "5x3, batch 4, clipped, commitment round",
             "5x3, batch 4, dataset, commitment round",
+            "MLP 5-4-3, batch 4",
+            "MLP 5-4-3, batch 4, commitment round",
+            "LoRA 5-4-3, batch 4, momentum",
+            "LoRA 5-4-3, batch 4, momentum, commitment round",
         ),
     ),
     "evaluation": (
