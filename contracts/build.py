@@ -47,6 +47,9 @@ COMMIT = Verifier(
     "Groth16CommitVerifier",
     ("IGroth16CommitVerifier.sol", "Groth16CommitKey.sol", "Groth16CommitBase.sol"),
 )
+LINK = Verifier(
+    "Groth16LinkVerifier", ("IGroth16LinkVerifier.sol", "Groth16LinkKey.sol", "Groth16LinkBase.sol")
+)
 
 
 def sources_of(verifier: Verifier) -> dict[str, str]:
@@ -111,7 +114,7 @@ def flatten(verifier: Verifier, sources: dict[str, str]) -> str:
 
 def artifacts() -> dict[str, str]:
     """The shipped files' contents by name."""
-    return {**_verifier(PLAIN), **_verifier(COMMIT), **_recorder()}
+    return {**_verifier(PLAIN), **_verifier(COMMIT), **_verifier(LINK), **_recorder()}
 
 
 def _verifier(verifier: Verifier) -> dict[str, str]:

@@ -14,8 +14,8 @@ from zkai.errors import InvalidInput
 
 Abi = Sequence[Mapping[str, Any]]
 
-PROOF_WORDS = (8, 10)
-"""How many words a proof has: Groth16's, and with a commitment round."""
+PROOF_WORDS = (8, 10, 18)
+"""How many words a proof has: Groth16's, with a commitment round, with two links too."""
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _ERROR_STRING = keccak256(b"Error(string)")[:4]
@@ -48,10 +48,10 @@ def verify_calldata(
     proof: A.x, A.y, B.x1, B.x0, B.y1, B.y0, C.x, C.y, and with a commitment round D.x, D.y. Values
     are encoded as they are, in range or not: refusing them is the contract's part.
 
-    Raises InvalidInput unless the proof has 8 or 10 words and every value fits a word.
+    Raises InvalidInput unless the proof has 8, 10 or 18 words and every value fits a word.
     """
     if len(proof) not in PROOF_WORDS:
-        raise InvalidInput(f"a proof has 8 or 10 words in the EVM's encoding, got {len(proof)}")
+        raise InvalidInput(f"a proof has 8, 10 or 18 words in the EVM's encoding, got {len(proof)}")
     head = selector(f"{function}(uint256[{len(proof)}],uint256[])") + words(proof)
     return head + words([32 * (len(proof) + 1), len(publics), *publics])
 

@@ -14,7 +14,7 @@ from typing import Any
 from zkai.encoding import load_json
 from zkai.errors import InvalidInput
 
-NAMES = ("ForkRecorder", "Groth16CommitVerifier", "Groth16Verifier")
+NAMES = ("ForkRecorder", "Groth16CommitVerifier", "Groth16LinkVerifier", "Groth16Verifier")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def load_artifact(contract: str) -> Artifact:
 def verifier_source(base: str = "Groth16Base") -> str:
     """Return the Solidity source, without a key, from which verifiers are rendered.
 
-    It ends with the abstract contract `base`: Groth16Base or Groth16CommitBase.
+    It ends with the abstract contract `base`: Groth16Base, Groth16CommitBase or Groth16LinkBase.
     """
     return _shipped(f"{base}.sol")
 

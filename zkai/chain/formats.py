@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zkai.encoding import keccak256
+from zkai.errors import InvalidInput
+from zkai.proof.commit.challenges import LINKED_FORMAT
 from zkai.proof.commit.keys import CommitVerifyingKey
 from zkai.proof.keys import KeyDocument, VerifyingKey
 
@@ -20,11 +22,16 @@ class ContractFormat:
     """The name of the shipped contract."""
     family: str
     """What the names of its source's parts start with."""
-    key: type[KeyDocument]
+    proofs: str
+    """The format whose hash is a key's first word."""
+    in_g2: tuple[str, ...]
+    """The points of G2."""
     header: tuple[str, ...]
     """What the words before alpha are."""
+    count_at: int
+    """The index of the header's word that tells how many ic points there are."""
     count_name: str
-    """What the source calls the header's last word, which tells how many ic points there are."""
+    """What the source calls it."""
     fixed_ic: int
     """How many ic points there are besides."""
     free_words: int
@@ -33,43 +40,66 @@ class ContractFormat:
     @property
     def domain(self) -> int:
         """The key's first word."""
-        return int.from_bytes(keccak256(self.key.PROOFS.encode()), "big")
-
-    @property
-    def count_at(self) -> int:
-        """The index of the word that tells how many ic points there are."""
-        return len(self.header) - 1
+        return int.from_bytes(keccak256(self.proofs.encode()), "big")
 
     @property
     def fixed_words(self) -> int:
         """How many words a key has besides two for each point counted."""
-        return len(self.header) + 2 + 4 * len(self.key.G2_POINTS) + 2 * self.fixed_ic
+        return len(self.header) + 2 + 4 * len(self.in_g2) + 2 * self.fixed_ic
 
     def word_names(self, key: Sequence[int]) -> list[str]:
         """Return what each word of a key is."""
         names = [*self.header, "alpha.x", "alpha.y"]
-        names += [f"{p}.{part}" for p in self.key.G2_POINTS for part in ("x1", "x0", "y1", "y0")]
+        names += [f"{p}.{part}" for p in self.in_g2 for part in ("x1", "x0", "y1", "y0")]
         points = range(self.fixed_ic + key[self.count_at])
         return names + [f"ic[{i}].{part}" for i in points for part in ("x", "y")]
 
 
-PLAIN = ContractFormat("Groth16Verifier", "Groth16", VerifyingKey, _HEADER, "n", 1, 2)
+PLAIN = ContractFormat(
+    "Groth16Verifier", "Groth16", VerifyingKey.PROOFS, VerifyingKey.G2_POINTS, _HEADER, 3, "n", 1, 2
+)
 COMMIT = ContractFormat(
     "Groth16CommitVerifier",
     "Groth16Commit",
-    CommitVerifyingKey,
+    CommitVerifyingKey.PROOFS,
+    CommitVerifyingKey.G2_POINTS,
     (*_HEADER, "challenges"),
+    4,
     "c",
     2,
     1,
 )
+LINK = ContractFormat(
+    "Groth16LinkVerifier",
+    "Groth16Link",
+    LINKED_FORMAT,
+    (*CommitVerifyingKey.G2_POINTS, "tau"),
+    (*_HEADER, "challenges", "linked polynomials"),
+    4,
+    "c",
+    4,
+    0,
+)
+FORMATS = (PLAIN, COMMIT, LINK)
+
+LINKS = 2
+"""How many linked polynomials a contract's keys have: a state before and one after."""
 
 
 def format_of(vk: KeyDocument) -> ContractFormat:
-    """Return the contract that verifies proofs under keys like `vk`."""
-    return COMMIT if isinstance(vk, CommitVerifyingKey) else PLAIN
+    """Return the contract that verifies proofs under keys like `vk`.
+
+    Raises InvalidInput for a key with another number of linked polynomials than two.
+    """
+    if not isinstance(vk, CommitVerifyingKey):
+        return PLAIN
+    if vk.links and len(vk.links) != LINKS:
+        raise InvalidInput(
+            f"the key links {len(vk.links)} polynomials; a contract takes {LINKS}, or none"
+        )
+    return LINK if vk.links else COMMIT
 
 
 def format_of_words(key: Sequence[int]) -> ContractFormat:
     """Return the contract for a key's words."""
-    return COMMIT if key[0] == COMMIT.domain else PLAIN
+    return next((form for form in FORMATS if key[0] == form.domain), PLAIN)

@@ -1,8 +1,9 @@
 """Verifiers on a chain: deploy one for a key, check whose key one has, verify proofs.
 
 The contracts are contracts/src/Groth16Verifier.sol and, for keys with a commitment round,
-Groth16CommitVerifier.sol. Their code ends with the key, so deploying one needs no compiler, and
-comparing its code with the shipped artifact's shows exactly what it does.
+Groth16CommitVerifier.sol, or Groth16LinkVerifier.sol where two states are linked. Their code ends
+with the key, so deploying one needs no compiler, and comparing its code with the shipped artifact's
+shows exactly what it does.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from zkai.chain.abi import (
 )
 from zkai.chain.artifact import load_artifact
 from zkai.chain.chain import Chain, Deployment, Outcome
-from zkai.chain.formats import COMMIT, PLAIN, format_of
+from zkai.chain.formats import FORMATS, PLAIN, format_of
 from zkai.circuit.statements.context import Context, address_word
 from zkai.encoding import hex32, keccak256, word
 from zkai.errors import InvalidInput, VerificationError
@@ -38,7 +39,8 @@ def key_words(vk: VerifyingKey) -> list[int]:
     """Return the words of a key, whose keccak256 is its digest.
 
     contracts/src/Groth16Base.sol lists the 20 + 2n of a key of n public inputs, and
-    Groth16CommitBase.sol the 23 + 2c of one of c challenges.
+    Groth16CommitBase.sol the 23 + 2c of one of c challenges, Groth16LinkBase.sol the 32 + 2c of one
+    that links two polynomials besides.
 
     Raises InvalidInput if the key is too large for a contract.
     """
@@ -47,9 +49,9 @@ def key_words(vk: VerifyingKey) -> list[int]:
         raise InvalidInput(
             f"the key has {vk.n_public} public inputs; a contract's code holds {most} at most"
         )
-    data = keccak256(vk.PROOFS.encode()) + word(int(vk.key_status == CEREMONY)) + vk.circuit_digest
+    data = vk.digest_tag() + word(int(vk.key_status == CEREMONY)) + vk.circuit_digest
     data += vk.digest_sizes() + g1_uncompressed(vk.alpha)
-    data += b"".join(g2_uncompressed(getattr(vk, name)) for name in vk.G2_POINTS)
+    data += b"".join(g2_uncompressed(getattr(vk, name)) for name in vk.digest_g2())
     data += b"".join(g1_uncompressed(point) for point in vk.ic)
     return from_words(data)
 
@@ -155,7 +157,7 @@ def send_proof(
     outcome = run(address, data)
     if not outcome.success:
         # A verifier's errors pass through the contract that calls it.
-        names = (contract, PLAIN.contract, COMMIT.contract)
+        names = (contract, *(form.contract for form in FORMATS))
         abi = [entry for name in names for entry in load_artifact(name).abi]
         raise VerificationError(
             f"the contract at {address} refused the proof: {decode_revert(outcome.output, abi)}"
@@ -166,11 +168,15 @@ def send_proof(
 def proof_words(proof: Proof) -> list[int]:
     """Return a proof's words in the EVM's order: A.x, A.y, B.x1, B.x0, B.y1, B.y0, C.x, C.y.
 
-    With a commitment round D.x, D.y follow.
+    With a commitment round D.x, D.y follow; with linked polynomials then the opening, the
+    commitments and the evaluations.
     """
     points = [g1_uncompressed(proof.a), g2_uncompressed(proof.b), g1_uncompressed(proof.c)]
     if isinstance(proof, CommitProof):
         points.append(g1_uncompressed(proof.d))
+        if (link := proof.link) is not None:
+            points += [g1_uncompressed(point) for point in (link.opening, *link.commitments)]
+            points += [word(value) for value in link.evaluations]
     return from_words(b"".join(points))
 
 
