@@ -23,8 +23,9 @@ from typing import TypeVar
 
 from bench import harness
 from bench._anvil import BINARY, running_anvil
-from contracts.build import COMMIT, SETTINGS, compile_sources
+from contracts.build import COMMIT, LINK, SETTINGS, compile_sources
 from contracts.make_commit_vectors import CommitKey
+from contracts.make_link_vectors import LinkKey, Secret
 from contracts.make_vectors import Key, scalar
 from zkai.chain.abi import selector, verify_calldata, words
 from zkai.chain.account import AccountKey
@@ -44,6 +45,8 @@ COMMIT_SHAPES = {
     **{f"{STEP_INPUTS}_{c}": (STEP_INPUTS, c) for c in (1, 3)},
 }
 """Public inputs and challenges by what figures are called."""
+LINK_STEP_INPUTS = COMMIT_STEP_INPUTS + 2
+"""Of a step with linked states: the names of both are signals too."""
 Sample = dict[str, float | int]
 
 
@@ -72,9 +75,22 @@ def commit_proof_of(shape: str, index: int) -> tuple[list[int], list[int]]:
     return commit_key_of(shape).prove(publics, f"bench/gas/commit/{shape}/{index}"), publics
 
 
-def prebuilt_code(key: Key | CommitKey) -> bytes:
+@cache
+def link_key() -> LinkKey:
+    return LinkKey("bench/gas/link", LINK_STEP_INPUTS, len(CHALLENGES), "development")
+
+
+def link_proof(index: int) -> tuple[list[int], list[int]]:
+    """`proof_of` of a step with linked states."""
+    secret = Secret.of(f"bench/gas/link/{index}")
+    inputs = [scalar(f"bench/gas/link/{index}/{i}") for i in range(LINK_STEP_INPUTS - 2)]
+    return link_key().prove([*inputs, *secret.names], secret), [*inputs, *secret.names]
+
+
+def prebuilt_code(key: Key | CommitKey | LinkKey) -> bytes:
     key_words = key.words()
     contract = "Groth16Verifier" if isinstance(key, Key) else COMMIT.name
+    contract = LINK.name if isinstance(key, LinkKey) else contract
     creation = load_artifact(contract).creation_code
     return creation + words([32, len(key_words), *key_words])
 
@@ -121,11 +137,15 @@ def our_run(chain: EmbeddedChain) -> Callable[[], Sample]:
         else {}
     )
     commit, commit_rendered = deployed_commit(chain, has_node, fixed)
+    codes = {LINK_STEP_INPUTS: prebuilt_code(link_key())}
+    linked = deployed(chain, codes, "groth16_link_verifier", fixed)[LINK_STEP_INPUTS]
     index = iter(range(sys.maxsize))
 
     def run() -> Sample:
         at = next(index)
         figures = dict(fixed)
+        data = verify_calldata(*link_proof(at))
+        figures[f"groth16_link_verify_{LINK_STEP_INPUTS}"] = transaction(chain, linked, data)
         for name, named in (
             ("groth16_commit_verify", commit),
             ("groth16_commit_rendered", commit_rendered),
