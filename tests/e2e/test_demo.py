@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -41,8 +43,9 @@ def summary(out: Path) -> dict[str, Any]:
 def test_the_summary_has_the_agreed_keys(summary: dict[str, Any]) -> None:
     assert summary.keys() >= SUMMARY_KEYS | {"ledger"}
     assert all(proof.keys() >= PROOF_KEYS for proof in summary["proofs"])
-    assert summary["receipts"] is None
-    assert summary["ledger"] is None
+    receipts, ledger = summary["receipts"], summary["ledger"]
+    assert receipts["signed"] == receipts["verified"] == len(summary["proofs"])
+    assert ledger["entries"] == receipts["signed"] + 2  # the rules and a block
     assert summary["accuracy"]["personalised"] > summary["accuracy"]["base"]
     steps = [p for p in summary["proofs"] if p["statement"] == "training_step"]
     assert len(steps) == summary["users"] * summary["rounds"] == 24
@@ -144,10 +147,12 @@ def test_the_report_is_self_contained(out: Path) -> None:
 
 
 def test_no_secret_is_written(out: Path) -> None:
-    written = {path.suffix for path in out.rglob("*") if path.is_file()}
-    assert written == {".json", ".html"}
-    for path in (out / "proofs").iterdir():
-        assert b"salt" not in path.read_bytes()
+    written = {path.suffix for path in out.iterdir() if path.is_file()}
+    assert written == {".json", ".html", ".py", ".db", ".lock"}
+    for path in [*(out / "proofs").iterdir(), *(out / "receipts").iterdir(), out / "ledger.db"]:
+        data = path.read_bytes()
+        assert b"salt" not in data
+        assert b"secret" not in data
 
 
 def accept() -> None:
@@ -176,3 +181,22 @@ def test_a_forgery_counts_only_for_the_right_reason(forgery: Forgery, message: s
 def test_a_folder_that_cannot_be_made_is_unusable_input(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     assert main(["demo", "--out", str(tmp_path / "file")]) == 2
+
+
+def test_every_receipt_can_be_checked_again(out: Path, summary: dict[str, Any]) -> None:
+    keys = {proof["file"]: proof["key"] for proof in summary["proofs"]}
+    trust, policy = f"--trust={out}/trust.json", f"--policy={out}/policy.json"
+    for row in summary["receipts"]["list"][:3]:
+        receipt, proof = f"{out}/receipts/{row['name']}.receipt", f"proofs/{row['name']}.json"
+        found = ["--proof", str(out / proof), "--key", str(out / keys[proof])]
+        assert main(["receipt", "verify", receipt, trust, *found]) == 0
+        inclusion = f"--inclusion={out}/receipts/{row['name']}.tlog-proof"
+        assert main(["ledger", "verify", receipt, inclusion, policy, trust]) == 0
+        command = [sys.executable, "verify_receipt.py", receipt, trust, inclusion, policy]
+        subprocess.run([*command, "--proof", proof], cwd=out, check=True, capture_output=True)
+    assert main(["ledger", "verify", str(out / "ledger"), policy]) == 0
+    parents = {row["id"] for row in summary["receipts"]["list"]} | {None}
+    assert all(row["parent"] in parents for row in summary["receipts"]["list"])
+    page = (out / "report.html").read_text()
+    assert summary["ledger"]["root"] in page
+    assert page.count("<details>") == summary["users"]

@@ -11,6 +11,7 @@ from typing import Any
 from tests.fuzz.harness import Target
 from zkai.encoding import load_json
 from zkai.errors import VerificationError
+from zkai.ledger import export as exports
 from zkai.ledger.checkpoint import Checkpoint, InclusionProof, LogPolicy
 from zkai.ledger.export import read_entries, tile_name
 from zkai.ledger.ledger import Ledger, Submission
@@ -209,6 +210,30 @@ def bundle(folder: Path) -> Target:
     return Target("entry-bundle", (made(folder)["bundle"],), use, slow=True)
 
 
+def export(folder: Path) -> Target:
+    """An export's rules: none but the true ones let its entries in."""
+    ledger = Ledger.open(made_ledger(folder))
+    (folder / "export").mkdir()
+    exports.export(ledger, folder / "export")
+    ledger.close()
+    seed = (folder / "export/ledger.json").read_bytes()
+    policy: LogPolicy = made(folder)["policy"]
+
+    def use(scratch: Path, data: bytes) -> None:
+        (folder / "export/ledger.json").write_bytes(data)
+        exports.verify_export(folder / "export", policy)
+        if load_json(data, "input") != load_json(seed, "seed"):
+            raise AssertionError("an export verifies under changed rules")
+
+    return Target("ledger-rules", (json.dumps(json.loads(seed)).encode(),), use, True, True)
+
+
+def made_ledger(folder: Path) -> Path:
+    """The ledger's file of `made`."""
+    made(folder)
+    return folder / "l.db"
+
+
 def canonical(folder: Path) -> Target:
     """Canonical JSON and base64: one byte form each."""
 
@@ -230,5 +255,6 @@ RECEIPT_TARGETS = {
     "log-policy": log_policy,
     "key-file": key_file,
     "entry-bundle": bundle,
+    "ledger-rules": export,
     "canonical-json": canonical,
 }

@@ -16,8 +16,9 @@ _HELP = """
 Three users fine-tune private heads on handwritten digits that they committed
 to; a beacon draws the samples of each step, and an examiner's at the end. Every
 step and examination is proven and verified, here and on an embedded EVM, and
-one step also in the other proof format, to compare; then forgeries are tried,
-and each must be refused. Needs no network, GPU, server or Node.
+one step also in the other proof format, to compare; a receipt of each proof is
+signed and logged; then forgeries are tried, and each must be refused. Needs no
+network, GPU, server or Node.
 """
 
 
@@ -85,6 +86,11 @@ def _show(summary: Mapping[str, Any], console: Console) -> None:
     ]
     columns = ["user", "digits", "proven steps", "before", "after", "no worse than before"]
     console.table("Accuracy on each user's held-out samples", columns, users)
+    receipts, ledger = summary["receipts"], summary["ledger"]
+    console.say(
+        f"{receipts['signed']} receipts signed, logged and verified; the ledger has"
+        f" {ledger['entries']} entries, root {ledger['root']}"
+    )
     attempts = [
         [entry["name"], "refused" if entry["refused"] else "NOT REFUSED"]
         for entry in summary["tampered"]["forgeries"]

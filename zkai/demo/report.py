@@ -69,6 +69,12 @@ model does. How many is not shown.</p>
 <h2>Two proof formats</h2>
 <p>{_saving(summary["comparison"])}</p>
 {_comparison_table(summary["comparison"])}
+<h2>Receipts and the ledger</h2>
+<p>{_logbook(summary)}</p>
+{_fork_tree(summary)}
+<p>Check one again, without zkai: <code>python verify_receipt.py receipts/ada-step-1.receipt
+--trust trust.json --proof proofs/ada-step-1.json --inclusion receipts/ada-step-1.tlog-proof
+--policy policy.json</code></p>
 <h2>Forgeries</h2>
 <p>Each attempt was made beside its honest twin, which was accepted.</p>
 {_forgery_table(summary["tampered"]["forgeries"])}
@@ -111,6 +117,40 @@ def _comparison_table(comparison: Mapping[str, Any]) -> str:
     return _table(head, cells, numbers_from=1)
 
 
+def _logbook(summary: Mapping[str, Any]) -> str:
+    receipts, ledger = summary["receipts"], summary["ledger"]
+    anchored = "anchored on the chain" if ledger["anchored"] else "not anchored on the chain"
+    return (
+        f"{receipts['signed']} receipts, one for each proof, were signed with ML-DSA-65 and"
+        f" Ed25519 and logged; {receipts['verified']} were verified by zkai and by a verifier that"
+        f" shares no code with it. The log has {ledger['entries']} entries, the rules and a"
+        f" training block among them, and the root <code>{escape(ledger['root'])}</code>. A"
+        f" witness cosigned it, and it is {anchored}; every entry was then admitted anew from its"
+        " exported files. The signer, the log and the witness are all this machine."
+    )
+
+
+def _fork_tree(summary: Mapping[str, Any]) -> str:
+    """Each user's history, from the base model on, by entry of the log."""
+    forks: dict[str, list[Mapping[str, Any]]] = {}
+    for row in summary["receipts"]["list"]:
+        forks.setdefault(row["name"].partition("-")[0], []).append(row)
+    branches = []
+    for user, listed in forks.items():
+        leaves = "".join(
+            f"<li>entry {row['entry']}: {escape(row['kind'].replace('_', ' '))}"
+            f"{'' if row['step'] is None else ', from step ' + str(row['step'])}"
+            f" <code>{escape(row['id'][:18])}…</code>, {escape(row['grade'])}</li>"
+            for row in listed
+        )
+        fork = next(row["fork"] for row in listed if row["fork"] is not None)
+        branches.append(
+            f"<li><details><summary>{escape(user)}: fork {escape(fork[:12])}…, {len(listed)}"
+            f" receipts</summary><ol>{leaves}</ol></details></li>"
+        )
+    return f"<ul><li>base model<ul>{''.join(branches)}</ul></li></ul>"
+
+
 def _cards(summary: Mapping[str, Any]) -> str:
     proofs, accuracy, forged = summary["proofs"], summary["accuracy"], summary["tampered"]
     steps = [p for p in proofs if p["statement"] == "training_step"]
@@ -123,6 +163,7 @@ def _cards(summary: Mapping[str, Any]) -> str:
             f"{100 * accuracy['base']:.0f} → {100 * accuracy['personalised']:.0f} %",
             "accuracy on held-out samples",
         ),
+        (f"{summary['receipts']['verified']}", "receipts signed, logged, checked again"),
         (f"{forged['rejected']} of {forged['tried']}", "forgeries refused"),
         (
             f"{summary['comparison']['ratios']['constraints']:.1f} ×",

@@ -38,6 +38,7 @@ from zkai.demo.forged_exams import on_exams
 from zkai.demo.forged_forks import on_chain, on_histories
 from zkai.demo.forged_proofs import on_proofs
 from zkai.demo.forged_witnesses import on_witness
+from zkai.demo.logbook import write_logbook
 from zkai.demo.proving import prove_and_check
 from zkai.demo.rounds import BEACON, EXAM_ROUND, FIRST_ROUND, TRAINING_ROUNDS, draw
 from zkai.demo.stage import History, Stage, step_values
@@ -68,10 +69,11 @@ def run(out: Path, progress: Progress | None = None) -> dict[str, Any]:
     inferences = [_infer(stage, history) for history in histories]
     _check_histories(stage, histories)
     certificates = [examine(stage, history) for history in histories]
+    logbook = write_logbook(stage)
     compared = compare(stage, step_values(stage, histories[0]))
     tried = _try_forgeries(forgeries.Cheat(stage, histories, inferences))
     summary = _summary(stage, histories, tried)
-    summary |= {"certificates": certificates, "comparison": compared}
+    summary |= {"certificates": certificates, "comparison": compared, **logbook}
     summary["seconds"] = {"total": round(time.perf_counter() - started, 3), **_rounded(stage)}
     write_atomic(out / "summary.json", json.dumps(summary, indent=1).encode() + b"\n")
     report.write(out / "report.html", summary)
@@ -237,7 +239,6 @@ def _summary(
         "users": len(histories),
         "rounds": STEPS,
         "proofs": stage.proofs,
-        "receipts": None,
         "aggregate": None,
         "accuracy": {
             "base": round(sum(base) / len(base), 4),
@@ -249,7 +250,6 @@ def _summary(
             "rejected": sum(outcome.refused for outcome in tried),
             "forgeries": [outcome.to_json() for outcome in tried],
         },
-        "ledger": None,
         "forks": [_fork(history) for history in histories],
         "key_status": "development",
         "chain": {

@@ -302,5 +302,5 @@ def _members(receipt: Receipt) -> list[tuple[str, str]]:
 
 
 def _verifying_key(value: Any) -> KeyDocument:
-    commit = value.get("format") == CommitVerifyingKey.FORMAT
+    commit = isinstance(value, dict) and value.get("format") == CommitVerifyingKey.FORMAT
     return (CommitVerifyingKey if commit else VerifyingKey).from_json(value, "ledger's key")

@@ -31,6 +31,7 @@ from zkai.receipt.trust import TrustStore
 
 FORMAT = "zkai.ledger/1"
 MAX_RULES = 256 << 20
+MAX_KEYS = 256
 MAX_BUNDLE = TILE * (2 + 65535)
 
 
@@ -168,6 +169,9 @@ def replay(
     trust = TrustStore.from_json(value["trust"], "ledger.json: trust")
     rules = value["rules"]
     expect_fields(rules, ("origin", "operator", "verifying_keys", "place"), "ledger.json: rules")
+    keys = rules["verifying_keys"]
+    if not isinstance(keys, list) or len(keys) > MAX_KEYS:
+        raise InvalidInput(f"ledger.json: rules.verifying_keys: expected at most {MAX_KEYS} keys")
     if (rules["origin"], rules["operator"]) != (policy.origin, policy.key.jwk):
         raise VerificationError("ledger: its rules name another log or operator than the policy")
     first = parse_entry(next(entries, b""), "entry 0")

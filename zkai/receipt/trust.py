@@ -129,6 +129,8 @@ class TrustStore:
                 isinstance(k, str) and KEYID.fullmatch(k) for k in group
             ):
                 raise InvalidInput(f"{where}.required: expected lists of key ids")
+            if len(set(group)) != len(group):
+                raise InvalidInput(f"{where}.required: a group names a key twice")
         keys = tuple(_key(item, f"{where}.keys[{i}]") for i, item in enumerate(listed))
         return TrustStore(keys, tuple(frozenset(group) for group in groups))
 
