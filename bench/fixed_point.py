@@ -222,6 +222,14 @@ def mlp(torch: Any, data: Data) -> Trial:
     return Trial(head, network(torch, data.seed), data, 2**-2)
 
 
+def narrow_mlp(torch: Any, data: Data) -> Trial:
+    """A network 64-32-10 with weights of 16 bits at scale 13, lr 2**-2."""
+    head = MlpHead(
+        sizes=(64, HIDDEN, CLASSES), input_width=6, weight_scale_bits=13, weight_width=16
+    )
+    return Trial(head, network(torch, data.seed), data, 2**-2)
+
+
 def deep_mlp(torch: Any, data: Data) -> Trial:
     """A network 64-32-16-10, lr 2**-3: at 2**-2 torch itself scatters by points."""
     head = MlpHead(sizes=(64, HIDDEN, 16, CLASSES), input_width=6)
@@ -281,6 +289,7 @@ MODELS: dict[str, Make] = {
     "mlp64x32x10": mlp,
     "mlp64x32x10_decay": decayed(mlp),
     "mlp64x32x10_clip": clipped(mlp),
+    "mlp64x32x10_16bit": narrow_mlp,
     "mlp64x32x16x10": deep_mlp,
     "lora64x32r4": lora,
     "lora64x32r4_clip": clipped(lora),
