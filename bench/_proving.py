@@ -29,7 +29,7 @@ from zkai.circuit.statements.base import COMMIT, PLAIN, Statement
 from zkai.errors import ToolError, VerificationError
 from zkai.proof.costs import proof_bytes
 from zkai.proof.formats import Keys, Proof
-from zkai.proof.sizes import sizes_of
+from zkai.proof.sizes import COMMITS, sizes_of
 
 Sample = dict[str, float | int]
 EZKL_SCALE = {"input_scale": 13, "param_scale": 13, "decomp_base": 1024, "decomp_legs": 3}
@@ -75,7 +75,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 _PARTS = (
     ("membership", re.compile(r"^batch/(membership|order|terms)|^evaluation set")),
     ("packing", re.compile(r": pack$")),
-    ("commitments", re.compile(r": poseidon$")),
+    ("commitments", COMMITS),
     ("products", re.compile(r": (freivalds|matmul)")),
     ("tables", re.compile(r"^lookup tables: (?!tag|lookups)")),
     ("softmax", re.compile(r"/(softmax|logits): ")),

@@ -37,6 +37,9 @@ EZKL = {
     "param_visibility": "fixed",
     "ignore_range_check_inputs_outputs": True,
 }
+EZKL_PRODUCTS = 1 << 19
+"""Multiplications of a forward pass up to which EZKL has a turn. It takes about two rows for each
+in a whole step; at 2**19 rows it ends 24 GB."""
 QUICK_BATCH = 8
 
 
@@ -58,7 +61,8 @@ def case(options: argparse.Namespace) -> _proving.Case:
         trained.append(rng.normal(size=(head.rank, head.sizes[1])) * 0.1)
         values |= {"weights": [tuple(factor.T for factor in trained)], "base": layers}
         base = Base(weights, biases, head.rank)
-    graph = step_graph(head.sizes, batch, rate, base)
+    products = batch * sum(k * m for k, m in pairwise(head.sizes))
+    graph = step_graph(head.sizes, batch, rate, base) if products <= EZKL_PRODUCTS else None
     return _proving.Case(
         TrainingStep(
             head,
@@ -68,7 +72,7 @@ def case(options: argparse.Namespace) -> _proving.Case:
             weights_commitment=options.commitment,
         ),
         values,
-        _proving.onnx_model(graph),
+        None if graph is None else _proving.onnx_model(graph),
         [np.ravel(value).tolist() for value in (x, np.eye(head.classes)[labels], *trained)],
         EZKL,
     )

@@ -87,6 +87,8 @@ def test_every_model_s_step_has_values(model: str) -> None:
     case = training_step.case(argparse.Namespace(model=model, batch=2, commitment="poseidon"))
     values = complete(case.statement, case.values, Destination(), bytes(32)).values
     case.statement.assign(values)
+    assert case.model is not None
+    assert case.onnx_inputs is not None
     (_, labels), graph = _digits.batch(2, 64), case.model.graph
     assert len(case.onnx_inputs) == len(graph.input)
     assert case.onnx_inputs[1] == np.eye(10)[labels].ravel().tolist()

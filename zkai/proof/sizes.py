@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -13,6 +14,9 @@ from zkai.encoding import hex32
 from zkai.errors import InvalidInput
 from zkai.proof.speed import Scalars
 from zkai.proof.zkey import MAX_LOG_DOMAIN
+
+COMMITS = re.compile(r": (poseidon|pack|link)$|\bstate: freivalds$")
+"""The places of rows that commit: hashes, packing, and linked states' polynomials."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,8 @@ class Sizes:
 
     @property
     def commitment_rows(self) -> int:
-        """The rows that hash or pack what is committed to."""
-        rules = (": poseidon", ": pack")
-        return sum(n for place, n in self.by_place.items() if place.endswith(rules))
+        """The rows that hash, pack or evaluate what is committed to."""
+        return sum(n for place, n in self.by_place.items() if COMMITS.search(place))
 
 
 def sizes_of(circuit: Circuit) -> Sizes:
