@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from circuit_forgery import challenges_of
+from circuit_forgery import challenges_of, forger
 from perturbation import Perturber, at_random, kept_rows, pairs, private_wires, singles
 from small_shapes import LINKED, SHAPES, Shape
 
@@ -69,6 +69,13 @@ def without(circuit: Circuit, dropped: np.ndarray) -> Circuit:
     return replace(circuit, a=a, b=b, c=c, definitions=definitions, origins=origins)
 
 
+def rules_of(circuit: Circuit) -> np.ndarray:
+    """Where each row comes from, as text."""
+    starts = [origin.first_row for origin in circuit.origins]
+    names = [str(origin) for origin in circuit.origins]
+    return np.repeat(names, np.diff([*starts, circuit.n_constraints]))
+
+
 def accepted_one_by_one(
     circuit: Circuit, witness: Witness, wires: np.ndarray, changes: np.ndarray, follow: bool
 ) -> list[bool]:
@@ -108,11 +115,28 @@ def test_rows_taken_out_let_witnesses_through(form: Format) -> None:
     """Without the range checks, packed weights can be shifted from one to the next."""
     whole, witness = solved(SHAPES[3][2], form)
     follow = form == COMMIT
-    starts = [o.first_row for o in whole.origins]
-    rules = np.repeat([o.rule for o in whole.origins], np.diff([*starts, whole.n_constraints]))
-    checks = np.array(["range" in rule or "lookup" in rule for rule in rules])
+    checks = np.array(["range" in rule or "balance" in rule for rule in rules_of(whole)])
     circuit = without(whole, checks)
     wires, changes = pairs(circuit, PAIRS, follow)
     found = Perturber(circuit, witness).accepted(wires, changes, follow)
     assert found[2 * PAIRS :].sum() > 10  # the balanced ones
     assert not Perturber(whole, witness).accepted(wires, changes, follow).any()
+
+
+@pytest.mark.parametrize("form", [PLAIN, COMMIT])
+def test_a_label_spread_over_classes_is_refused_by_the_booleans_alone(form: Format) -> None:
+    """Class 1 twice more and class 2 once less is the same label."""
+    statement, values = SHAPES[0][2](form)
+    circuit = statement.build()
+    challenge = challenges_of if circuit.challenges else None
+
+    def spread(out: np.ndarray) -> np.ndarray:
+        forged = np.array(out).ravel()
+        forged[:2] += (2, -1)  # class 0 is what is left
+        return forged
+
+    tamper = {"labels/one-hot": spread}
+    witness = forger(circuit).solve(statement.assign(values), tamper, challenge)
+    with pytest.raises(VerificationError, match="labels: one-hot"):
+        circuit.check(witness)
+    without(circuit, rules_of(circuit) == "labels: one-hot").check(witness)
