@@ -20,7 +20,7 @@ from zkai import native
 from zkai.circuit.formats import write_r1cs, write_wtns
 from zkai.proof import groth16
 from zkai.proof.foreign import verifying_key_to_snarkjs
-from zkai.proof.keys import PlainKeys
+from zkai.proof.proving_keys import PlainKeys
 from zkai.proof.setup import setup
 
 STATEMENT = "chain/1"

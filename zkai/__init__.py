@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from zkai.pipeline import estimate, prove, setup, verify, verify_chain
     from zkai.proof.estimate import Estimate, Recommendation
     from zkai.proof.formats import Keys, Proof, VerifyingKey
-    from zkai.proof.keys import ProvingKey
+    from zkai.proof.proving_keys import ProvingKey
 
 _HOMES = {
     "ApplyAggregate": "zkai.circuit.statements.apply_aggregate",
@@ -51,7 +51,7 @@ _HOMES = {
     "MlpHead": "zkai.model.heads",
     "Opening": "zkai.opening",
     "Proof": "zkai.proof.formats",
-    "ProvingKey": "zkai.proof.keys",
+    "ProvingKey": "zkai.proof.proving_keys",
     "QuantConfig": "zkai.model.calibrate",
     "Recommendation": "zkai.proof.estimate",
     "Samples": "zkai.circuit.statements.evaluation_set",

@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +213,27 @@ def write_atomic(path: Path | str, data: bytes, mode: int = 0o644) -> None:
             raise
     except OSError as error:
         raise InvalidInput(f"{target}: cannot be written ({error.strerror})") from error
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Yield a folder to fill, which becomes `target` when the block ends without an exception.
+
+    Raises InvalidInput if `target` holds anything already or cannot be made.
+    """
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise InvalidInput(f"{target}: exists and is not a folder")
+    try:
+        if target.is_dir() and any(target.iterdir()):
+            raise InvalidInput(f"{target}: holds files already; name a new folder, or empty it")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    except OSError as error:
+        raise InvalidInput(f"{target}: cannot be made ({error.strerror})") from error
+    try:
+        yield partial
+        partial.chmod(0o755)
+        os.replace(partial, target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise

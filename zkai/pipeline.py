@@ -11,12 +11,10 @@ verify(proof, keys.verifying)                       None, or VerificationError
 from __future__ import annotations
 
 import atexit
-import os
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -26,26 +24,23 @@ from zkai.assignment import Destination, complete
 from zkai.beacon import Beacon
 from zkai.calibrated import Inference
 from zkai.circuit.r1cs import Circuit
-from zkai.circuit.statements import inference
 from zkai.circuit.statements.base import COMMIT, PLAIN, Statement
 from zkai.circuit.statements.fork_terms import ForkTerms
-from zkai.circuit.statements.training_step import TrainingStep
-from zkai.encoding import as_path
+from zkai.encoding import as_path, new_folder
 from zkai.errors import InvalidInput, VerificationError
 from zkai.history import History
 from zkai.model.error_bound import quantization_report
-from zkai.model.heads import Head
 from zkai.opening import Opening
 from zkai.proof import formats
 from zkai.proof.commit.keys import CommitProof
-from zkai.proof.estimate import Estimate, TensorFacts
+from zkai.proof.estimate import Estimate
 from zkai.proof.estimate import estimate as estimate_sizes
 from zkai.proof.foreign import import_zkey
 from zkai.proof.formats import Ceremony, Keys, Proof, ProvingKey, VerifyingKey
-from zkai.proof.keys import VERIFYING_FILE
+from zkai.proof.proving_keys import VERIFYING_FILE
 from zkai.proof.ptau import Ptau, prepare
 from zkai.proof.scalars import Progress, no_progress
-from zkai.sizing import estimated_sizes, rough_sizes
+from zkai.sizing import estimated_sizes, rough_sizes, tensor_facts
 
 ProgressCallback = Progress
 
@@ -79,7 +74,7 @@ def estimate(
         sizes,
         statement.version,
         build_s=build_s,
-        tensors=_tensor_facts(statement),
+        tensors=tensor_facts(statement),
         quantization=quantization,
     )
     return _compared(statement, found) if compare else found
@@ -124,25 +119,6 @@ def _build(statement: Statement, report: Progress) -> Circuit:
     circuit = statement.build()
     report("build the circuit", 1.0)
     return circuit
-
-
-def _tensor_facts(statement: Statement) -> list[TensorFacts]:
-    if isinstance(statement, inference.Inference):
-        tensors = statement.graph.tensors.values()
-        return [TensorFacts(t.name, t.shape, t.scale_bits, t.width) for t in tensors]
-    head: Head | None = getattr(statement, "head", None)
-    if head is None:
-        return []
-    rows = getattr(statement, "batch", 1)
-    widths = head.widths(rows)
-    facts = [
-        TensorFacts("weights", head.shape, head.weight_scale_bits, head.weight_width),
-        TensorFacts("x", (rows, head.features), head.input_scale_bits, head.input_width),
-        TensorFacts("logits", (rows, head.classes), head.logit_scale_bits, widths["u"]),
-        TensorFacts("error", (rows, head.classes), head.error_scale_bits, widths["E"]),
-        TensorFacts("gradient", head.shape, head.gradient_scale_bits, widths["G"]),
-    ]
-    return facts if isinstance(statement, TrainingStep) else facts[:1]
 
 
 @dataclass(frozen=True)
@@ -238,30 +214,6 @@ def import_key(
         circuit = _build(statement, reporter(progress))
         import_zkey(circuit, statement.version, zkey, partial, progress)
     return Keys.from_path(folder)
-
-
-@contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
-    """Yield a folder to fill, which becomes `target` when the block ends without an exception.
-
-    Raises InvalidInput if `target` holds anything already or cannot be made.
-    """
-    if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise InvalidInput(f"{target}: exists and is not a folder")
-    try:
-        if target.is_dir() and any(target.iterdir()):
-            raise InvalidInput(f"{target}: holds files already; name a new folder, or empty it")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    except OSError as error:
-        raise InvalidInput(f"{target}: cannot be made ({error.strerror})") from error
-    try:
-        yield partial
-        partial.chmod(0o755)
-        os.replace(partial, target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def prove(

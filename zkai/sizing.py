@@ -22,7 +22,9 @@ from zkai.circuit.gadgets.logup import choose_widths, range_rows
 from zkai.circuit.statements.base import PLAIN, Statement
 from zkai.circuit.statements.inference import STATE_SIGNALS, Inference
 from zkai.circuit.statements.training_step import TrainingStep
+from zkai.model.heads import Head
 from zkai.model.quant_graph import Conv, MatMul, QuantNode, Relu, Sigmoid, Softmax
+from zkai.proof.estimate import TensorFacts
 from zkai.proof.sizes import Sizes, sizes_of
 from zkai.proof.speed import Scalars
 
@@ -323,3 +325,23 @@ def _freivalds_rows(statement: Inference, node: QuantNode) -> int:
     m = weight.shape[0] if isinstance(node.op, Conv) else weight.shape[1]
     k, b = weight.size // m, out.size // m
     return k * (m - 1) + b * k + b * (m - 1)
+
+
+def tensor_facts(statement: Statement) -> list[TensorFacts]:
+    """Return the scale and width of each tensor of a statement, for people."""
+    if isinstance(statement, Inference):
+        tensors = statement.graph.tensors.values()
+        return [TensorFacts(t.name, t.shape, t.scale_bits, t.width) for t in tensors]
+    head: Head | None = getattr(statement, "head", None)
+    if head is None:
+        return []
+    rows = getattr(statement, "batch", 1)
+    widths = head.widths(rows)
+    facts = [
+        TensorFacts("weights", head.shape, head.weight_scale_bits, head.weight_width),
+        TensorFacts("x", (rows, head.features), head.input_scale_bits, head.input_width),
+        TensorFacts("logits", (rows, head.classes), head.logit_scale_bits, widths["u"]),
+        TensorFacts("error", (rows, head.classes), head.error_scale_bits, widths["E"]),
+        TensorFacts("gradient", head.shape, head.gradient_scale_bits, widths["G"]),
+    ]
+    return facts if isinstance(statement, TrainingStep) else facts[:1]

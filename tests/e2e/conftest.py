@@ -24,7 +24,7 @@ from zkai.model.export import load
 from zkai.model.graph import Graph
 from zkai.model.training import SoftmaxHead
 from zkai.pipeline import OpenedProof
-from zkai.proof.keys import Keys
+from zkai.proof.proving_keys import Keys
 
 HEAD = SoftmaxHead(features=3, classes=2)
 BATCH = 4

@@ -18,8 +18,9 @@ from zkai.assignment import Destination
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.errors import InvalidInput, VerificationError
 from zkai.proof.commit.keys import CommitKeys, CommitProof, CommitVerifyingKey
-from zkai.proof.keys import Keys, PlainKeys, Proof
+from zkai.proof.keys import Proof
 from zkai.proof.powers import write_development_ptau
+from zkai.proof.proving_keys import Keys, PlainKeys
 
 
 def all_proofs(world: World) -> list[tuple[Proof, str]]:

@@ -16,7 +16,7 @@ from zkai.errors import VerificationError
 from zkai.model.heads import Head, MlpHead, SoftmaxHead
 from zkai.model.training import HeadState, predict, sgd_step
 from zkai.pipeline import OpenedProof
-from zkai.proof.keys import Keys
+from zkai.proof.proving_keys import Keys
 
 STEPS, BATCH, RATE = 200, 1, 3
 # Small scales, so that the tables of the exponential stay small.

@@ -27,7 +27,8 @@ from zkai.errors import InvalidInput, VerificationError
 from zkai.model.quantize import head_graph, predict, quantize_inputs
 from zkai.model.training import SoftmaxHead, sgd_step
 from zkai.opening import read_state
-from zkai.proof.keys import Keys, Proof
+from zkai.proof.keys import Proof
+from zkai.proof.proving_keys import Keys
 from zkai.proof.sizes import sizes_of
 
 # Inference ------------------------------------------------------------------------------------

@@ -24,7 +24,8 @@ from zkai.model.export import load
 from zkai.model.training import SoftmaxHead
 from zkai.opening import read_state
 from zkai.proof import groth16
-from zkai.proof.keys import Keys, Proof, ProvingKey, VerifyingKey
+from zkai.proof.keys import Proof, VerifyingKey
+from zkai.proof.proving_keys import Keys, ProvingKey
 from zkai.proof.setup import setup
 
 STATEMENT = "inference/1"

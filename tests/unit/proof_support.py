@@ -14,9 +14,10 @@ from zkai.circuit.builder import Builder
 from zkai.circuit.r1cs import Circuit, Witness
 from zkai.encoding import FIELD_MODULUS, Limbs, from_limbs, to_limbs
 from zkai.proof import ceremony, groth16
-from zkai.proof.keys import Keys, Proof
+from zkai.proof.keys import Proof
 from zkai.proof.phase1 import beacon_keys
 from zkai.proof.powers import write_powers
+from zkai.proof.proving_keys import Keys
 from zkai.proof.ptau import prepare
 from zkai.proof.setup import setup
 

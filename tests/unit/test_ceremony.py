@@ -26,9 +26,10 @@ from zkai.encoding import FIELD_MODULUS, to_limbs
 from zkai.errors import InvalidInput, VerificationError
 from zkai.proof import ceremony
 from zkai.proof.foreign import import_zkey
-from zkai.proof.keys import Keys, ProvingKey, VerifyingKey, key_mark
+from zkai.proof.keys import VerifyingKey
 from zkai.proof.points import G1_GENERATOR, G2_GENERATOR
 from zkai.proof.powers import write_development_ptau
+from zkai.proof.proving_keys import Keys, ProvingKey, key_mark
 from zkai.proof.ptau import prepare
 from zkai.proof.randompoint import contribution_key, hash_to_g2
 from zkai.proof.ratio import g1_multiply, g2_multiply

@@ -25,8 +25,9 @@ from zkai.circuit.r1cs import PublicSignal
 from zkai.encoding import BASE_MODULUS, FIELD_MODULUS, hex32, to_limbs
 from zkai.errors import InvalidInput, VerificationError
 from zkai.proof.groth16 import VERIFIERS, prove, verify
-from zkai.proof.keys import Keys, Proof, ProvingKey, VerifyingKey
+from zkai.proof.keys import Proof, VerifyingKey
 from zkai.proof.points import G1, G1_GENERATOR, G2, G2_GENERATOR, g2_words
+from zkai.proof.proving_keys import Keys, ProvingKey
 from zkai.proof.randompoint import SeedStream
 from zkai.proof.ratio import g1_multiply
 from zkai.proof.zkey import HEADER, H

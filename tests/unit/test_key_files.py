@@ -28,7 +28,8 @@ from zkai.encoding import BASE_MODULUS, FIELD_MODULUS
 from zkai.errors import InvalidInput
 from zkai.proof.foreign import import_zkey
 from zkai.proof.groth16 import verify
-from zkai.proof.keys import Proof, ProvingKey, VerifyingKey
+from zkai.proof.keys import Proof, VerifyingKey
+from zkai.proof.proving_keys import ProvingKey
 from zkai.proof.zkey import (
     B1,
     B2,

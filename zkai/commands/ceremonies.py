@@ -9,14 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from zkai import pipeline, statement_file
+from zkai import statement_file
 from zkai.commands.console import Console
 from zkai.commands.files import check_target
-from zkai.encoding import hex32
+from zkai.encoding import hex32, new_folder
 from zkai.errors import InvalidInput
 from zkai.proof import formats
 from zkai.proof.formats import Ceremony
-from zkai.proof.keys import VERIFYING_FILE, KeyDocument
+from zkai.proof.keys import KeyDocument
+from zkai.proof.proving_keys import VERIFYING_FILE
 from zkai.proof.ptau import prepare
 from zkai.proof.transcript import Contribution
 
@@ -213,7 +214,7 @@ def _folder(out: Path | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="zkai-ceremony-") as folder:
             yield Path(folder)
     else:
-        with pipeline.new_folder(out) as partial:
+        with new_folder(out) as partial:
             yield partial
 
 

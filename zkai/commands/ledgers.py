@@ -21,7 +21,7 @@ from zkai.commands.receipts import (
     read_receipt,
     read_verifying_key,
 )
-from zkai.encoding import hex32, load_json, read_capped, sha256, write_atomic
+from zkai.encoding import hex32, load_json, new_folder, read_capped, sha256, write_atomic
 from zkai.errors import InvalidInput
 from zkai.ledger.checkpoint import Checkpoint, InclusionProof, LogPolicy
 from zkai.ledger.export import export, proof_digest, verify_export
@@ -30,7 +30,6 @@ from zkai.ledger.note import MAX_NOTE, Note
 from zkai.ledger.records import parse_entry
 from zkai.ledger.statusmap import MapProof
 from zkai.ledger.witness import Witness
-from zkai.pipeline import new_folder
 from zkai.proof.jsonform import expect_fields
 from zkai.proof.keys import MAX_PROOF_BYTES
 from zkai.receipt.envelope import MAX_ENVELOPE

@@ -23,18 +23,10 @@ from zkai.circuit.r1cs import Circuit
 from zkai.encoding import to_limbs
 from zkai.errors import InvalidInput, VerificationError
 from zkai.proof.initial import write_initial
-from zkai.proof.keys import (
-    CEREMONY,
-    DEVELOPMENT,
-    PROVING_FILE,
-    VERIFYING_FILE,
-    PlainKeys,
-    ProvingKey,
-    key_mark,
-    with_ceremony,
-)
+from zkai.proof.keys import CEREMONY, DEVELOPMENT, with_ceremony
 from zkai.proof.phase1 import independent, verify_phase1
 from zkai.proof.points import G1, G1_GENERATOR, G2, G2_GENERATOR
+from zkai.proof.proving_keys import PROVING_FILE, VERIFYING_FILE, PlainKeys, ProvingKey, key_mark
 from zkai.proof.ptau import Ptau, check_powers, combine, random_coefficients, same_ratio_g1
 from zkai.proof.randompoint import beacon_seed, contribution_key, hash_to_g2, slot_seed
 from zkai.proof.ratio import g1_multiply, g2_multiply, same_ratio

@@ -19,17 +19,9 @@ from zkai.proof.jsonform import (
     g2_from_json,
     g2_to_json,
 )
-from zkai.proof.keys import (
-    DEVELOPMENT,
-    PROVING_FILE,
-    VERIFYING_FILE,
-    PlainKeys,
-    Proof,
-    ProvingKey,
-    VerifyingKey,
-    key_mark,
-)
+from zkai.proof.keys import DEVELOPMENT, Proof, VerifyingKey
 from zkai.proof.points import G1, G1_GENERATOR, G2, G2_GENERATOR
+from zkai.proof.proving_keys import PROVING_FILE, VERIFYING_FILE, PlainKeys, ProvingKey, key_mark
 from zkai.proof.ratio import same_ratio
 from zkai.proof.scalars import Progress, no_progress
 from zkai.proof.setup import circuit_coefs, domain_log, make_folder

@@ -24,10 +24,11 @@ from zkai.proof.commit.keys import CommitProof, CommitProvingKey, CommitVerifyin
 from zkai.proof.commit.link import link_value
 from zkai.proof.commit.setup import setup as commit_setup
 from zkai.proof.keys import KeyDocument as VerifyingKey
-from zkai.proof.keys import Keys, Proof
-from zkai.proof.keys import MarkedKey as ProvingKey
-from zkai.proof.keys import ProvingKey as PlainProvingKey
+from zkai.proof.keys import Proof
 from zkai.proof.keys import VerifyingKey as PlainVerifyingKey
+from zkai.proof.proving_keys import Keys
+from zkai.proof.proving_keys import MarkedKey as ProvingKey
+from zkai.proof.proving_keys import ProvingKey as PlainProvingKey
 from zkai.proof.scalars import Progress, no_progress
 from zkai.proof.setup import setup as plain_setup
 from zkai.proof.transcript import Contribution

@@ -16,7 +16,7 @@ from zkai.circuit.r1cs import Circuit, Witness
 from zkai.encoding import BASE_MODULUS, FIELD_MODULUS, Limbs, to_limbs
 from zkai.errors import InvalidInput, VerificationError
 from zkai.proof import refusals
-from zkai.proof.keys import CEREMONY, KeyDocument, Proof, ProvingKey, VerifyingKey
+from zkai.proof.keys import CEREMONY, KeyDocument, Proof, VerifyingKey
 from zkai.proof.points import (
     G1,
     G1_GENERATOR,
@@ -27,6 +27,7 @@ from zkai.proof.points import (
     g2_on_curve,
     g2_words,
 )
+from zkai.proof.proving_keys import ProvingKey
 from zkai.proof.py_ecc_verifier import verify_with_py_ecc
 from zkai.proof.ratio import g1_from_words, g2_from_words, same_ratio
 from zkai.proof.scalars import Progress, ScalarSource, no_progress, random_scalar

@@ -21,15 +21,9 @@ from zkai.circuit.r1cs import Circuit
 from zkai.encoding import Limbs, to_limbs
 from zkai.errors import InvalidInput
 from zkai.native import Int64s
-from zkai.proof.keys import (
-    DEVELOPMENT,
-    PROVING_FILE,
-    VERIFYING_FILE,
-    PlainKeys,
-    ProvingKey,
-    key_mark,
-)
+from zkai.proof.keys import DEVELOPMENT
 from zkai.proof.points import G1, G2
+from zkai.proof.proving_keys import PROVING_FILE, VERIFYING_FILE, PlainKeys, ProvingKey, key_mark
 from zkai.proof.ratio import g1_from_words, g2_from_words
 from zkai.proof.scalars import Progress, ScalarSource, no_progress, random_scalar
 from zkai.proof.transcript import Transcript

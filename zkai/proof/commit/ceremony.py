@@ -48,9 +48,10 @@ from zkai.proof.commit.keys import (
     CommitProvingKey,
 )
 from zkai.proof.initial import hash_points, ptau_log, write_points
-from zkai.proof.keys import CEREMONY, DEVELOPMENT, VERIFYING_FILE, key_mark, with_ceremony
+from zkai.proof.keys import CEREMONY, DEVELOPMENT, with_ceremony
 from zkai.proof.phase1 import independent, verify_phase1
 from zkai.proof.points import G1_GENERATOR, G2_GENERATOR
+from zkai.proof.proving_keys import VERIFYING_FILE, key_mark
 from zkai.proof.ptau import (
     ALPHA_G1,
     BETA_G1,

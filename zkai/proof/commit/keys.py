@@ -20,8 +20,9 @@ from zkai.proof.commit.challenges import (
 from zkai.proof.commit.keyfile import POWERS, CommitKeyFile
 from zkai.proof.commit.link import MAX_LINKS, Link, commit
 from zkai.proof.jsonform import expect_text, g2_from_json, g2_to_json
-from zkai.proof.keys import VERIFYING_FILE, KeyDocument, Keys, MarkedKey, Proof, points_ic
+from zkai.proof.keys import KeyDocument, Proof
 from zkai.proof.points import G1, G2
+from zkai.proof.proving_keys import VERIFYING_FILE, Keys, MarkedKey, points_ic
 from zkai.proof.ratio import check_g2
 from zkai.proof.transcript import known_deltas
 from zkai.proof.zkey import IC

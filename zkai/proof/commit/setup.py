@@ -34,7 +34,8 @@ from zkai.proof.commit.keyfile import (
     partition,
 )
 from zkai.proof.commit.keys import PROVING_FILE, CommitKeys, CommitProvingKey
-from zkai.proof.keys import DEVELOPMENT, VERIFYING_FILE, key_mark
+from zkai.proof.keys import DEVELOPMENT
+from zkai.proof.proving_keys import VERIFYING_FILE, key_mark
 from zkai.proof.scalars import Progress, ScalarSource, no_progress, random_scalar
 from zkai.proof.setup import (
     Bucket,
