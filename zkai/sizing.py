@@ -177,17 +177,26 @@ def _shrunk(statement: TrainingStep, features: int, batch: int, steps: int) -> T
         head = replace(head, features=features)
     else:
         head = replace(head, sizes=(features, *head.sizes[1:]))
-    return replace(statement, head=head, batch=batch, steps=steps)
+    if (shape := statement.dataset) is not None:
+        # Leaves must divide the small batch too; beside a circuit that is too large to be built,
+        # what membership then costs more is nothing.
+        shape = replace(shape, rows_per_leaf=math.gcd(shape.rows_per_leaf, batch))
+    return replace(statement, head=head, batch=batch, steps=steps, dataset=shape)
 
 
-_STEP = re.compile(r"^step \d+(?=/|:)")
+_STEP = re.compile(r"^(?:step|batch/order) \d+(?=/|:)")
+
+
+def _any_step(place: str) -> str:
+    """Return a place without the number of its step."""
+    return _STEP.sub(lambda found: found[0].rsplit(" ", 1)[0], place)
 
 
 def _by_rule(by_place: Mapping[str, int]) -> dict[str, int]:
     """Return rows by place, those of all steps together."""
     found = Counter[str]()
     for place, n in by_place.items():
-        found[_STEP.sub("step", place)] += n
+        found[_any_step(place)] += n
     return dict(found)
 
 
@@ -200,6 +209,8 @@ def _hash_rows(by_place: Mapping[str, float], largest: Mapping[str, int]) -> dic
     found = {}
     for place, rows in largest.items():
         node, _, rule = place.rpartition(": ")
+        if node.endswith("membership"):
+            continue  # as many hashes of one size as there are leaves: those are on a line
         if rule == "poseidon" and (packed := f"{node}: pack") in largest:
             more = by_place[packed] - largest[packed]
             found[place] = rows + HASH_ROWS_PER_ELEMENT * more
@@ -224,7 +235,7 @@ def _ranges_by_request(sizes: Sizes) -> dict[_Key, tuple[int, int]]:
     """Return (bits, values) by (place, number among the place's, loose), all steps together."""
     numbers, found = Counter[str](), dict[_Key, tuple[int, int]]()
     for place, bits, loose, n in sizes.ranges:
-        key = _STEP.sub("step", place), numbers[place], loose
+        key = _any_step(place), numbers[place], loose
         numbers[place] += 1
         found[key] = bits, found.get(key, (0, 0))[1] + n
     return found

@@ -118,6 +118,20 @@ def test_an_index_beside_the_drawn_one(change: int) -> None:
     assert "index remainder" in assert_refused(circuit, {"seed": SEED, "n": 13}, {"index": forge})
 
 
+def test_bits_that_are_no_booleans() -> None:
+    """(2, 0) has the index of (0, 1), and would mix two children of a tree's node."""
+    circuit, _ = circuit_of(1, 4, False)
+    seed = next([11, 22, k] for k in range(99) if draw([11, 22, k], 1, 13)[0] & 3 == 2)
+    bits = (int(draw(seed, 1, 13)[0]) >> np.arange(4)) & 1
+    forged = bits + np.array([2, -1, 0, 0])
+
+    def forge(_: object) -> np.ndarray:
+        return forged
+
+    message = assert_refused(circuit, {"seed": seed, "n": 13}, {"index": forge})
+    assert message.endswith("(circuit: index)")
+
+
 def test_a_carry_beside_the_right_one() -> None:
     circuit, _ = circuit_of(1, 4, False)
     label = next(s.label for s in circuit.steps if s.label == "carry")

@@ -16,7 +16,7 @@ from circuit_forgery import (
 )
 
 from zkai.circuit.builder import Builder
-from zkai.circuit.gadgets.correct import correct_rows
+from zkai.circuit.gadgets.correct import correct_rows, is_zero
 from zkai.circuit.gadgets.freivalds import products
 from zkai.circuit.gadgets.range import check_range
 from zkai.circuit.statements.commitments import state_commitment, user_commitment
@@ -413,11 +413,27 @@ def test_ties_and_roundings_take_the_lowest_index(commit: bool) -> None:
         whole = [v - FIELD_MODULUS if v > FIELD_MODULUS // 2 else v for v in from_limbs(witness)]
         small = np.array([v if abs(v) < 1 << 62 else 0 for v in whole], np.int64)
         assert bits.evaluate(small).tolist() == (expected == label).tolist()
-        for other in range(3):  # any other index is refused, a tie's higher one too
-            tie = {"selected": lambda _, other=other: np.arange(1, 3) == np.full((7, 1), other)}
-            forged = forger(circuit).solve(inputs, tie, challenge)
-            with pytest.raises(VerificationError):
-                circuit.check(forged)
+        for row in range(7):  # any other index is refused, a tie's higher one too
+            for other in {0, 1, 2} - {int(expected[row])}:
+                chosen = expected.copy()
+                chosen[row] = other
+                tie = {"selected": lambda _, c=chosen: np.arange(1, 3) == c[:, None]}
+                forged = forger(circuit).solve(inputs, tie, challenge)
+                with pytest.raises(VerificationError):
+                    circuit.check(forged)
+
+
+def test_a_difference_that_is_not_zero() -> None:
+    """Of the three rows each stops what the other two allow."""
+    builder = Builder("zero")
+    value = check_range(builder, builder.private_int("v"), -3, 3)
+    is_zero(builder, value, "zero")
+    circuit = builder.build()
+    for v, flag, inverse in ((2, 1, 0), (0, 0, 0), (0, 1, 7), (2, 0, 0), (0, 0, 1), (2, 1, 1)):
+        forged = {"zero": lambda _, f=flag: np.array(f)}
+        forged["zero inverse"] = lambda _, i=inverse: to_limbs([i])
+        message = assert_refused(circuit, {"v": v}, forged)
+        assert "zero" in message
 
 
 def test_shifts_that_cannot_be_compared() -> None:

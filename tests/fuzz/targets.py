@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.fuzz.commit_targets import COMMIT_TARGETS
+from tests.fuzz.dataset_targets import DATASET_TARGETS
 from tests.fuzz.harness import Target
 from tests.fuzz.receipt_targets import RECEIPT_TARGETS
 from zkai.circuit.builder import Builder
@@ -328,6 +329,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "values": values,
     "opening": opening,
     **COMMIT_TARGETS,
+    **DATASET_TARGETS,
     **RECEIPT_TARGETS,
 }
 

@@ -87,6 +87,18 @@ def test_what_is_too_large_to_build_is_extrapolated(monkeypatch: pytest.MonkeyPa
     assert zkai.estimate(STEP).exact
 
 
+@pytest.mark.parametrize("shape", [zkai.DatasetShape(6, 8), zkai.DatasetShape(5)])
+def test_a_step_on_a_dataset_is_extrapolated(
+    shape: zkai.DatasetShape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leaves shrink with the sample where they must: a few per cent, of a small circuit."""
+    monkeypatch.setattr(sizing, "_SAMPLE_LIMIT", 40_000)
+    head = SoftmaxHead(16, 4)
+    statement = TrainingStep(head, 64, 2, format="groth16-commit", dataset=shape)
+    found, true = sizing._extrapolated(statement), sizes_of(statement.build())
+    assert abs(found.constraints / true.constraints - 1) < 0.03
+
+
 def test_models_grow_with_what_they_count() -> None:
     speed = Speed(1e-7, 2e-7, 1e-8)
     sizes = sizes_of(STEP.build())

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from zkai.circuit.builder import Builder
 from zkai.circuit.gadgets.draw import draw
@@ -33,7 +34,13 @@ from zkai.circuit.gadgets.merkle import (
 from zkai.circuit.gadgets.packing import integers_per_element, pack, pack_gadget
 from zkai.circuit.gadgets.poseidon import hash_many
 from zkai.circuit.gadgets.range import signed_bound
-from zkai.circuit.statements.base import check_names, digest_of, int_tensor, integer
+from zkai.circuit.statements.base import (
+    check_names,
+    digest_of,
+    field_element,
+    int_tensor,
+    integer,
+)
 from zkai.circuit.statements.commitments import LABEL_BITS, new_salt
 from zkai.circuit.tensor import Field, Ints, Tensor, as_tensor, concat
 from zkai.encoding import (
@@ -184,18 +191,18 @@ class Dataset:
         schema, where = self.schema, "dataset"
         for name, (low, high) in _SCHEMA_RANGES.items():
             integer(where, name, getattr(schema, name), low, high)
-        if np.size(self.x) > MAX_VALUES:
+        x, labels = _array(where, "x", self.x), _array(where, "labels", self.labels)
+        if x.size > MAX_VALUES:
             raise InvalidInput(f"{where}: more than {MAX_VALUES} values")
-        rows = len(self.labels)
+        rows = labels.shape[0] if labels.ndim == 1 else 0
         _check_rows(rows, schema.rows_per_leaf)
         if rows // schema.rows_per_leaf > 1 << schema.depth:
             raise InvalidInput(f"{where}: {rows} rows do not fit a tree of depth {schema.depth}")
         bound, top = signed_bound(schema.input_width), schema.classes - 1
-        x = int_tensor(where, "x", self.x, (rows, schema.features), *bound)
+        x = int_tensor(where, "x", x, (rows, schema.features), *bound)
         object.__setattr__(self, "x", x)
-        object.__setattr__(
-            self, "labels", int_tensor(where, "labels", self.labels, (rows,), 0, top)
-        )
+        object.__setattr__(self, "labels", int_tensor(where, "labels", labels, (rows,), 0, top))
+        field_element(where, "salt", self.salt)
 
     @property
     def size(self) -> int:
@@ -292,6 +299,13 @@ _SCHEMA_RANGES = {
     "rows_per_leaf": (1, MAX_ROWS_PER_LEAF),
     "depth": (1, MAX_DEPTH),
 }
+
+
+def _array(where: str, name: str, value: Any) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InvalidInput(f"{where}: tensor {name!r} is no array ({error})") from error
 
 
 def _padding(n: int, bits: int) -> int:
