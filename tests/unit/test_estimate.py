@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 import zkai
-from bench.gas import commit_key_of, commit_proof_of, prebuilt_code, transaction
+from bench.gas import (
+    LINK_STEP_INPUTS,
+    commit_key_of,
+    commit_proof_of,
+    link_key,
+    link_proof,
+    prebuilt_code,
+    transaction,
+)
 from zkai import advice, sizing
 from zkai.chain.abi import verify_calldata
 from zkai.chain.embedded import EmbeddedChain
@@ -171,3 +179,13 @@ def test_the_gas_formula_holds_on_chain(shape: str) -> None:
     measured = transaction(chain, address, verify_calldata(*commit_proof_of(shape, 0)))
     sizes = replace(sizes_of(STEP.build()), public=int(shape), challenges=len(CHALLENGES))
     assert measured <= costs.gas(sizes) < measured + 4000
+
+
+def test_the_gas_formula_holds_for_linked_states() -> None:
+    chain = EmbeddedChain()
+    address = chain.deploy(prebuilt_code(link_key())).address
+    measured = transaction(chain, address, verify_calldata(*link_proof(0)))
+    sizes = replace(
+        sizes_of(replace(STEP, weights_commitment="kzg").build()), public=LINK_STEP_INPUTS
+    )
+    assert measured <= costs.gas(sizes) < measured + 6000

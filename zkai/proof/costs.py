@@ -22,8 +22,8 @@ COMMIT_GAS_BASE, COMMIT_GAS_PER_SIGNAL, GAS_PER_CHALLENGE = 250_400, 630, 6_620
 """The same with a commitment round, where the signals are folded into one value."""
 
 # In butterflies for each entry of the matrices and each wire of round 2; in additions for setups.
-_PER_ENTRY, _PER_SECOND_WIRE = 1.9, 30
-_SETUP_PER_ADDITION, _SETUP_PER_ENTRY, _SCALAR_BITS = 1.2, 10, 254
+_PER_ENTRY, _PER_SECOND_WIRE = 3.5, 40
+_SETUP_PER_ADDITION, _SETUP_PER_ENTRY, _SCALAR_BITS = 1.4, 15, 254
 _FIXED_PROVE_S, _FIXED_SETUP_S, _THREAD_EFFICIENCY = 0.02, 0.01, 0.8
 _VERIFY_ADDITIONS, _VERIFY_PER_INPUT = 30_000, 150
 
