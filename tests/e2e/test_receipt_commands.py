@@ -14,7 +14,9 @@ from tests.unit.receipt_support import PLACE, fork_proofs, verifying_keys
 from zkai import cli
 from zkai.encoding import hex32
 from zkai.receipt import keyfile
+from zkai.receipt.exports import open_cose
 from zkai.receipt.statement import Receipt
+from zkai.receipt.trust import TrustStore
 
 WHERE = f"--chain-id {PLACE.chain_id} --ledger {hex32(PLACE.ledger)}"
 PLACE_OPTIONS = f"{WHERE} --recipient {hex32(PLACE.recipient)}"
@@ -84,6 +86,25 @@ def test_from_a_key_to_a_verified_receipt(run: Any, capsys: pytest.CaptureFixtur
     run("receipt verify 1.receipt --trust trust.json --proof 1.json", 2)
     run(f"receipt revoke trust.json {key['keyid']} --reason stolen")
     assert "stolen" in run("receipt verify 1.receipt --trust trust.json", 1)["message"]
+
+
+def test_exports(run: Any) -> None:
+    run("receipt keygen -o a.json")
+    run("receipt keygen -o b.json --alg Ed25519")
+    run(f"receipt sign 0.json --signer a.json {PLACE_OPTIONS} -o one.receipt")
+    run(f"receipt sign 0.json --signer a.json --signer b.json {PLACE_OPTIONS} -o two.receipt")
+    run("receipt export two.receipt --format jws --signer a.json --signer b.json -o two.jws")
+    run("receipt export one.receipt --format cose --signer a.json -o one.cose")
+    names = "--issuer https://example.org --subject fork"
+    run(f"receipt export one.receipt --format cose --signer a.json {names} -o one.scitt")
+    run("receipt trust a.json -o trust.json")
+    store = TrustStore.from_path("trust.json")
+    for name in ("one.cose", "one.scitt"):
+        assert open_cose(Path(name).read_bytes(), store)["predicate"]["kind"] == "genesis"
+    run("receipt export two.receipt --format jws --signer a.json -o x", 2)
+    run(f"receipt export one.receipt --format jws --signer a.json {names} -o x", 2)
+    run("receipt export two.receipt --format cose --signer a.json --signer b.json -o x", 2)
+    assert not Path("x").exists()
 
 
 def test_rotation(run: Any) -> None:

@@ -20,6 +20,7 @@ from zkai.ledger.records import KEY_STATUS, parse_entry, sign_record
 from zkai.ledger.statusmap import MapProof
 from zkai.receipt import jcs, standalone
 from zkai.receipt.envelope import Envelope
+from zkai.receipt.exports import open_cose, open_jws, to_cose, to_jws
 from zkai.receipt.keyfile import read_key, write_key
 from zkai.receipt.signer import ED25519, ML_DSA_65, PrivateKey
 from zkai.receipt.statement import Receipt, issue, parse_statement
@@ -234,6 +235,31 @@ def made_ledger(folder: Path) -> Path:
     return folder / "l.db"
 
 
+def cose(folder: Path) -> Target:
+    """A COSE_Sign1: only the signed bytes verify."""
+    good = to_cose(made(folder)["receipt"], keys()["issuer"])
+    store = made(folder)["store"]
+
+    def use(scratch: Path, data: bytes) -> None:
+        open_cose(data, store, at=NOW)
+        if data != good:
+            raise AssertionError("a changed COSE_Sign1 verifies")
+
+    return Target("cose", (good,), use)
+
+
+def jws(folder: Path) -> Target:
+    """A JWS: what verifies says what was signed."""
+    good = made(folder)["receipt"]
+    store = made(folder)["store"]
+
+    def use(scratch: Path, data: bytes) -> None:
+        if open_jws(data, store, at=NOW) != good.statement:
+            raise AssertionError("a changed JWS verifies")
+
+    return Target("jws", (to_jws(good, [keys()["issuer"]]),), use, json=True)
+
+
 def canonical(folder: Path) -> Target:
     """Canonical JSON and base64: one byte form each."""
 
@@ -256,5 +282,7 @@ RECEIPT_TARGETS = {
     "key-file": key_file,
     "entry-bundle": bundle,
     "ledger-rules": export,
+    "cose": cose,
+    "jws": jws,
     "canonical-json": canonical,
 }

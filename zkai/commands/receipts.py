@@ -20,6 +20,7 @@ from zkai.errors import InvalidInput
 from zkai.proof.commit.keys import CommitVerifyingKey
 from zkai.proof.keys import MAX_PROOF_BYTES, MAX_VK_BYTES, KeyDocument, VerifyingKey
 from zkai.receipt.envelope import MAX_ENVELOPE
+from zkai.receipt.exports import to_cose, to_jws
 from zkai.receipt.keyfile import read_key, read_public, write_key
 from zkai.receipt.signer import ED25519, IMPLEMENTATIONS, ML_DSA_65, PYCA, PrivateKey, generate
 from zkai.receipt.statement import Facts, Place, Receipt, issue
@@ -48,8 +49,15 @@ its signers' word. --production refuses development keys, as `zkai verify` does.
 """
 
 
+_EXPORT_HELP = """
+jws is JSON that any JOSE library with ML-DSA verifies; cose is a COSE_Sign1, and
+with --issuer and --subject a SCITT signed statement. Each is a new signature
+over the same statement. cose needs a receipt with one signer.
+"""
+
+
 def add_commands(commands: Commands) -> None:
-    """Add `receipt keygen`, `trust`, `rotate`, `revoke`, `sign`, `verify` and `show`."""
+    """Add `receipt keygen`, `trust`, `rotate`, `revoke`, `sign`, `verify`, `export`, `show`."""
     summary = "sign what a proof is about, and check who signed"
     receipt = commands.add_parser(
         "receipt",
@@ -93,6 +101,17 @@ def add_commands(commands: Commands) -> None:
         help="digest of a key that you trust; may be repeated",
     )  # fmt: skip
     add_place(verify)
+    out = add_command(actions, "export", run_export, "sign a receipt in another form", _EXPORT_HELP)
+    out.add_argument("receipt", metavar="RECEIPT", type=Path)
+    out.add_argument("--format", choices=("jws", "cose"), required=True, dest="form")
+    out.add_argument(
+        "--signer", metavar="KEY.json", type=Path, action="append", required=True, dest="signers",
+        help="the receipt's signers, in their order",
+    )  # fmt: skip
+    out.add_argument("--issuer", metavar="TEXT", help="of a SCITT statement (cose)")
+    out.add_argument("--subject", metavar="TEXT", help="of a SCITT statement (cose)")
+    out.add_argument("-o", "--out", metavar="FILE", type=Path, required=True)
+    add_passphrase(out)
     show = add_command(actions, "show", run_show, "show a receipt without checking anything")
     show.add_argument("receipt", metavar="RECEIPT", type=Path)
 
@@ -282,6 +301,23 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
     console.say(f"{options.receipt}: verified; {grade}")
     _say(receipt, console)
     return {"id": hex32(receipt.id), "grade": grade, "statement": receipt.statement}
+
+
+def run_export(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    """Sign a receipt's statement as a JWS or a COSE_Sign1."""
+    check_target(options.out)
+    receipt, keys = read_receipt(options.receipt), _signers(options)
+    if options.form == "jws":
+        if options.issuer is not None or options.subject is not None:
+            raise InvalidInput("receipt export: --issuer and --subject are for cose")
+        data = to_jws(receipt, keys)
+    elif len(keys) != 1:
+        raise InvalidInput("receipt export: cose has one signer")
+    else:
+        data = to_cose(receipt, keys[0], issuer=options.issuer, subject=options.subject)
+    write_atomic(options.out, data)
+    console.say(f"{options.out}: {options.form} of {hex32(receipt.id)}")
+    return {"export": str(options.out), "format": options.form, "id": hex32(receipt.id)}
 
 
 def run_show(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:

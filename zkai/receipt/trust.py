@@ -225,6 +225,25 @@ def verify_signers(
     Raises VerificationError: signatures missing, added, reordered, of unknown keys, of another
     algorithm than listed or forged; keys expired or revoked; a required key not among the signers.
     """
+    messages = [envelope.signed_bytes] * len(envelope.signatures)
+    check_signers(
+        store, envelope, signers, messages, signed=signed, at=at, logged_at=logged_at,
+        implementation=implementation,
+    )  # fmt: skip
+
+
+def check_signers(
+    store: TrustStore,
+    envelope: Envelope,
+    signers: Sequence[Mapping[str, str]],
+    messages: Sequence[bytes],
+    *,
+    signed: int,
+    at: int,
+    logged_at: int | None = None,
+    implementation: str = PYCA,
+) -> None:
+    """Do what `verify_signers` does for signatures over `messages`, one for each."""
     if [k for k, _ in envelope.signatures] != [s["keyid"] for s in signers]:
         raise VerificationError("the signatures are not those of the signed list of signers")
     known = store.by_keyid
@@ -235,8 +254,9 @@ def verify_signers(
     reference = at if logged_at is None else logged_at
     if signed > reference + SKEW_S:
         raise VerificationError("the receipt says that it was signed later than it was seen")
-    message = envelope.signed_bytes
-    for signer, (keyid, signature) in zip(signers, envelope.signatures, strict=True):
+    for signer, (keyid, signature), message in zip(
+        signers, envelope.signatures, messages, strict=True
+    ):
         key = known.get(keyid)
         if key is None:
             raise VerificationError(f"signer {keyid} is not in the trust store")
