@@ -195,6 +195,7 @@ def step_widths(head: Head, batch: int) -> dict[str, int]:
         if width > MAX_WIDTH + 1:
             raise InvalidInput(
                 f"head {sizes}, batch {batch}: {name} would need"
-                f" {width} bits of {MAX_WIDTH}; use smaller widths, scales or batches"
+                f" {width} bits of {MAX_WIDTH}; use smaller widths, scales, rates or"
+                " batches"
             )
     return widths
