@@ -44,7 +44,7 @@ ZERO = bytes(32)
 Linker = Callable[[LinkedState], int]
 """The link of a state's polynomial."""
 
-LINKING = (TrainingStep, Genesis, ApplyAggregate)
+LINKING = (TrainingStep, Genesis, ApplyAggregate, Inference, Evaluation)
 """The statements that can link their states."""
 
 MIN_SECRET = 1 << 128
@@ -152,7 +152,7 @@ def _links(
     link: Linker | None,
     given: bool,
 ) -> dict[str, int]:
-    """Return the links of a statement's linked states; `given` says that an old state was.
+    """Return the links of a statement's linked states; `given` says that `state` was no new one.
 
     Raises InvalidInput for a state whose commitment is of the other kind than the statement's, or
     was made under another tau than the key's.
@@ -167,7 +167,9 @@ def _links(
     if states and link is None:
         raise InvalidInput(f"{statement.version}: linked states need the proving key")
     found = {} if link is None else {name: link(linked) for name, linked in states.items()}
-    if known is not None and found.get("old_link", known) != known:
+    own = {Inference.version: "state_link", Evaluation.version: "new_link"}
+    name = own.get(statement.version, "old_link")
+    if known is not None and found.get(name, known) != known:
         raise InvalidInput(
             f"{statement.version}: state: its link is not that of its values: this key has another"
             " tau (all keys of a history must come from one .ptau), or the state was changed"

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from zkai.circuit.statements import inference
 from zkai.circuit.statements.base import PLAIN, Format
 from zkai.circuit.statements.bound_head import attach_head
+from zkai.circuit.statements.linked import POSEIDON, WeightsCommitment
 from zkai.encoding import FIELD_MODULUS
 from zkai.errors import InvalidInput
 from zkai.model.calibrate import QuantConfig
@@ -29,8 +30,8 @@ class Inference(inference.Inference):
     """Prove y = f(x) for a model: `zkai.circuit.statements.inference.Inference` after quantising.
 
     `graph` is a model in real numbers with `calibration` samples (an array, or a mapping by input
-    name) that fix scales and widths, or an integer model without any. `visibility`, `head`
-    and `format` are that class's; `config` says how precise the integers are.
+    name) that fix scales and widths, or an integer model without any. `visibility`, `head`,
+    `format` and `weights_commitment` are that class's; `config` says how precise the integers are.
 
     Raises InvalidInput for unusable samples, an accumulator that does not fit, and whatever that
     class refuses.
@@ -45,6 +46,7 @@ class Inference(inference.Inference):
         config: QuantConfig | None = None,
         head: Head | None = None,
         format: Format = PLAIN,
+        weights_commitment: WeightsCommitment = POSEIDON,
     ) -> None:
         if config is not None and not isinstance(config, QuantConfig):
             raise InvalidInput(f"config: expected a QuantConfig, got {type(config).__name__}")
@@ -58,7 +60,8 @@ class Inference(inference.Inference):
             integers, source = quantize(graph, calibration, config), graph
         else:
             raise InvalidInput(f"graph: expected a Graph of zkai.load, got {type(graph).__name__}")
-        super().__init__(integers, {} if visibility is None else visibility, head, format)
+        seen = {} if visibility is None else visibility
+        super().__init__(integers, seen, head, format, weights_commitment)
         object.__setattr__(self, "source", source)
         object.__setattr__(self, "calibration", calibration)
 
@@ -107,6 +110,7 @@ def attached_head(
     visibility: Mapping[str, str],
     config: QuantConfig | None = None,
     format: Format = PLAIN,
+    weights_commitment: WeightsCommitment = POSEIDON,
 ) -> Inference:
     """Return the inference of a backbone, quantised for a head, that the head follows.
 
@@ -127,7 +131,13 @@ def attached_head(
     names = [name for layer in head.layers for name in head_parameters(head, layer)]
     bound = {f"head.{name}": "state" for name in names}
     seen = {**bound, **visibility}
-    return Inference(personal, visibility=seen, head=head, format=format)
+    return Inference(
+        personal,
+        visibility=seen,
+        head=head,
+        format=format,
+        weights_commitment=weights_commitment,
+    )
 
 
 _KEEP_SCALE = (AveragePool, Relu, Reshape, Transpose)

@@ -57,6 +57,11 @@ def _state(statement: Evaluation, reader: Reader, name: str) -> UserState:
         value = UserState.from_json(value, statement.head, f"{reader.where}: {name}")
     if value.head != statement.head:
         raise InvalidInput(f"{reader.where}: {name}: of another head than the statement's")
+    if (value.link is not None) != bool(statement.links):
+        raise InvalidInput(
+            f"{reader.where}: {name}: its commitment is of another kind than the statement's"
+            f" weights_commitment {statement.weights_commitment!r}"
+        )
     return value
 
 

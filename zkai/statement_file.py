@@ -108,7 +108,7 @@ def _format(top: _Table) -> Format:
 
 def _inference(top: _Table, folder: Path) -> Statement:
     known = ("statement", "format", "model", "calibration", "visibility")
-    top.only(*known, "head", *_HEAD_OPTIONS, *_PRECISION)
+    top.only(*known, "head", *_HEAD_OPTIONS, _LINKING, *_PRECISION)
     sizes = {name: top.integer(name) for name in _PRECISION if name in top.content}
     config = QuantConfig(**sizes)
     visibility = top.visibility() if "visibility" in top.content else {}
@@ -120,7 +120,8 @@ def _inference(top: _Table, folder: Path) -> Statement:
     try:
         if "head" in top.content:
             head = _attached(top)
-            return attached_head(graph, head, calibration, visibility, config, _format(top))
+            kind = _weights_commitment(top)
+            return attached_head(graph, head, calibration, visibility, config, _format(top), kind)
         top.only(*known, *_PRECISION)
         return Inference(
             graph,
@@ -191,8 +192,9 @@ def _skip_step(top: _Table, folder: Path) -> Statement:
 
 
 def _evaluation(top: _Table, folder: Path) -> Statement:
-    top.only(*_HEAD_KEYS, "samples", "dataset")
-    return Evaluation(_head(top), top.integer("samples"), _dataset(top), _format(top))
+    top.only(*_HEAD_KEYS, "samples", "dataset", _LINKING)
+    kind = _weights_commitment(top)
+    return Evaluation(_head(top), top.integer("samples"), _dataset(top), _format(top), kind)
 
 
 def _genesis(top: _Table, folder: Path) -> Statement:

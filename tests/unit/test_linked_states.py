@@ -15,16 +15,21 @@ import zkai
 from zkai.circuit.gadgets.link import BLINDERS
 from zkai.circuit.statements import commitments, linked
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
+from zkai.circuit.statements.dataset import Dataset, DatasetShape
+from zkai.circuit.statements.evaluation import Evaluation
+from zkai.circuit.statements.evaluation_set import EvaluationSet, Samples
 from zkai.circuit.statements.genesis import Genesis
+from zkai.circuit.statements.inference import Inference
 from zkai.circuit.statements.linked import LinkedState
 from zkai.circuit.statements.registry import from_description
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import FIELD_MODULUS, canonical_json, from_limbs
 from zkai.errors import InvalidInput, VerificationError
 from zkai.model.heads import Head, LoraHead, MlpHead, SoftmaxHead
+from zkai.model.quantize import head_graph
 from zkai.opening import UserState, read_state
 from zkai.proof import formats
-from zkai.proof.commit import setup
+from zkai.proof.commit import argument, setup
 from zkai.proof.commit.keys import CommitKeys, CommitProof
 from zkai.statement_file import parse
 
@@ -227,13 +232,79 @@ def test_other_weights_have_another_value() -> None:
         assert [a != b for a, b in zip(honest, found, strict=True)] == [place == 0, place == 1]
 
 
+@pytest.mark.parametrize("kind", ["softmax", "mlp"])
+def test_a_linked_state_answers(kind: str, tmp_path: Path) -> None:
+    head = HEADS[kind]
+    genesis = statements(head)["genesis"]
+    zeros = np.zeros(head.shape, np.int64)
+    empty = commitments.HeadState(zeros, zeros if head.has_velocity else None)
+    graph = head_graph(head, empty, 2)
+    seen = dict.fromkeys(graph.parameters, "state")
+    statement = Inference(graph, seen, head, COMMIT, KZG)
+    keys = make_keys(tmp_path, {"genesis": genesis, "inference": statement})
+    first = zkai.prove(genesis, keys["genesis"].proving, base(head))
+    state = first.opening.state
+    x = np.array([[1, -2, 3], [4, 5, -6]])
+    proof: Any = zkai.prove(
+        statement, keys["inference"].proving, {"input_integers": x, "state": state}
+    )
+    zkai.verify(proof, keys["inference"].verifying)
+    assert proof.public["state"] == first.public["new_state"]
+    assert proof.public["state_link"] == first.public["new_link"]
+    assert len(proof.link.commitments) == 1
+    assert state is not None
+    unlinked = {"input_integers": x, "state": replace(state, link=None)}
+    with pytest.raises(InvalidInput, match="'poseidon', the statement's"):
+        zkai.prove(statement, keys["inference"].proving, unlinked)
+    with pytest.raises(InvalidInput, match="of a head's state"):
+        Inference(graph, {}, None, COMMIT, KZG)
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_linked_states_are_evaluated(kind: str, tmp_path: Path) -> None:
+    head, shape = HEADS[kind], DatasetShape(3)
+    statement = Evaluation(head, 2, shape, COMMIT, KZG)
+    rng = np.random.default_rng(8)
+    x, labels = rng.integers(-9, 9, (6, head.features)), rng.integers(0, head.classes, 6)
+    dataset = Dataset(shape.schema(head), x, labels, 99)
+    values = Samples.drawn(dataset, EvaluationSet.of(dataset, owner=42), 777, 12, 2).values()
+    for side in ("old", "new"):
+        values[f"{side}_weights"] = rng.integers(-99, 99, head.shape)
+        if head.has_velocity:
+            values[f"{side}_velocity"] = rng.integers(-99, 99, head.shape)
+    if head.frozen_size:
+        values["frozen"] = rng.integers(-99, 99, head.frozen_size)
+    values |= {"old_step": 3, "step": 7, "margin": 0, "beacon": 777, "beacon_round": 12}
+    values |= {"owner": 42, "model": 1, "fork": 2, "context": 3, "secret": 4}
+    values |= {"old_salt": 5, "new_salt": 6}
+    values |= {"root": dataset.root, "size": dataset.size}
+    (keys,) = make_keys(tmp_path, {"evaluation": statement}).values()
+    link = formats.linker(keys.proving)
+    assert link is not None
+    values |= {name: link(state) for name, state in statement.linked_states(values).items()}
+    circuit = statement.build()
+    proof = argument.prove(
+        circuit, keys.proving, circuit.begin(statement.assign(values)), statement.version
+    )
+    argument.verify(proof, keys.verifying)
+    public = statement.public_values(values)
+    assert {name: value for name, (value,) in proof.public.items()} == public
+    user = commitments.user_commitment(4)
+    names = {"model": 1, "fork": 2, "step": 7, "user": user, "salt": 6}
+    expected = linked.state_commitment(
+        head, values["new_link"], frozen=values.get("frozen"), **names
+    )
+    assert public["new_state"] == expected
+
+
 def test_options_and_descriptions() -> None:
     head = HEADS["mlp"]
     with pytest.raises(InvalidInput, match="needs the format"):
         Genesis(head, weights_commitment=KZG)
     with pytest.raises(InvalidInput, match="weights_commitment must be"):
         ApplyAggregate(head, COMMIT, "pedersen")  # type: ignore[arg-type]
-    for statement in statements(head).values():
+    evaluation = Evaluation(head, 2, DatasetShape(3), COMMIT, KZG)
+    for statement in (*statements(head).values(), evaluation):
         text = canonical_json(statement.describe())
         assert from_description(json.loads(text)) == statement
         assert b'"weights_commitment":"kzg"' in text

@@ -205,5 +205,7 @@ def _build(head: Head, proof_format: Format, links: tuple[str, ...]) -> Circuit:
     ):
         with builder.at(f"{which} state"):
             state = tensor, velocity, frozen
-            hold_state(builder, head, which, signal, link_signals, state, number, names, carried)
+            hold_state(
+                builder, head, which, signal, link_signals, state, number, names, lambda: carried
+            )
     return builder.build()

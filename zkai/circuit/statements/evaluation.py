@@ -5,9 +5,9 @@ Specified in circuits/evaluation/README.md. Answers are zkai.model.training.pred
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 from typing import Any, ClassVar
 
@@ -21,7 +21,7 @@ from zkai.circuit.gadgets.freivalds import products
 from zkai.circuit.gadgets.packing import pack, packed_length
 from zkai.circuit.gadgets.range import check_range, check_signed, signed_bound
 from zkai.circuit.r1cs import Circuit
-from zkai.circuit.statements import commitments
+from zkai.circuit.statements import commitments, linked
 from zkai.circuit.statements.base import (
     COMMIT,
     PLAIN,
@@ -41,6 +41,14 @@ from zkai.circuit.statements.batch_order import elements
 from zkai.circuit.statements.dataset import DatasetShape, check_shape, leaves_gadget
 from zkai.circuit.statements.evaluation_set import PARTS, check_part, set_commitment, set_gadget
 from zkai.circuit.statements.fork_terms import ROUND_BITS
+from zkai.circuit.statements.linked import (
+    KZG,
+    POSEIDON,
+    LinkedState,
+    WeightsCommitment,
+    declare_links,
+    hold_state,
+)
 from zkai.circuit.statements.network import forward, network_of
 from zkai.circuit.tensor import Field, Tensor, concat, concat_fields
 from zkai.encoding import from_limbs
@@ -54,6 +62,7 @@ VERSION = "evaluation/1"
 MAX_SAMPLES = 1 << 16
 
 SIDES = ("old", "new")
+LINKS = ("old_link", "new_link")
 GIVEN_PARTS = ("root", "size", "owner")
 FIELD_INPUTS = ("model", "fork", "context", "secret", "old_salt", "new_salt", "beacon")
 
@@ -65,6 +74,8 @@ class Evaluation:
     The samples are drawn by a beacon's round from an evaluation set that somebody else has
     committed to. One bit is public, and nothing else about answers.
 
+    With weights_commitment "kzg" both states are linked polynomials (linked.py).
+
     Raises InvalidInput for sizes out of range, or samples that leaves do not divide.
     """
 
@@ -72,11 +83,13 @@ class Evaluation:
     samples: int
     dataset: DatasetShape
     format: Format = PLAIN
+    weights_commitment: WeightsCommitment = POSEIDON
     version: ClassVar[str] = VERSION
     salts: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         check_format(VERSION, self.format)
+        linked.check_weights_commitment(VERSION, self.weights_commitment, self.format)
         check_head(VERSION, self.head)
         integer(VERSION, "samples", self.samples, 1, MAX_SAMPLES)
         check_shape(VERSION, self.dataset)
@@ -84,7 +97,12 @@ class Evaluation:
 
     def build(self) -> Circuit:
         """Return the statement's circuit; equal statements share one."""
-        return _build(self.head, self.samples, self.dataset, self.format)
+        return _build(self.head, self.samples, self.dataset, self.format, self.links)
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """The signals that name linked states."""
+        return LINKS if self.weights_commitment == KZG else ()
 
     def describe(self) -> dict[str, Any]:
         """Return every static choice, for canonical JSON."""
@@ -94,6 +112,7 @@ class Evaluation:
             "samples": self.samples,
             "dataset": asdict(self.dataset),
         }
+        description |= linked.describe_weights(self.weights_commitment)
         return description | describe_format(self.format)
 
     def assign(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,21 +122,38 @@ class Evaluation:
         frozen where the head has such weights; old_step and step; the samples' x (samples,
         features), labels, leaf_salts and paths; the set's root, size and owner; margin and
         beacon_round; and the field elements beacon, model, fork, context, secret, old_salt,
-        new_salt.
+        new_salt. With linked states also old_link and new_link, the links of `linked_states`.
 
         Raises InvalidInput, naming the tensor or value, for anything missing, unknown, of another
         shape or type, or out of range.
         """
+        inputs = self._given(values, self.links)
+        inputs |= {name: field_element(VERSION, name, values[name]) for name in self.links}
+        for name, state in self.linked_states(values).items():
+            inputs[linked.blinders_name(name)] = state.blinders
+        return inputs
+
+    def linked_states(self, values: Mapping[str, Any]) -> dict[str, LinkedState]:
+        """Return both states where they are linked; `values` may lack the links."""
+        if not self.links:
+            return {}
+        salts = [self._given(values)[f"{side}_salt"] for side in SIDES]
+        states = zip(self.states(values).values(), salts, strict=True)
+        return {n: LinkedState.of(*state) for n, state in zip(LINKS, states, strict=True)}
+
+    def _given(self, values: Mapping[str, Any], required: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the circuit's inputs but links and blinders."""
         head, shape = self.head, self.dataset
         numbers = ("old_step", "step", "margin", "beacon_round")
         lists = {"leaf_salts": shape.leaves(VERSION, self.samples)}
         lists["paths"] = lists["leaf_salts"] * shape.path_length
         limits = self._limits()
-        check_names(VERSION, values, [*limits, *numbers, *lists, *GIVEN_PARTS, *FIELD_INPUTS])
+        known = [*required, *limits, *numbers, *lists, *GIVEN_PARTS, *FIELD_INPUTS]
+        check_names(VERSION, values, known, self.links)
         inputs: dict[str, Any] = {
             name: int_tensor(VERSION, name, values[name], *limit) for name, limit in limits.items()
         }
-        for side in SIDES if head.has_velocity else ():
+        for side in SIDES if head.has_velocity and not self.links else ():
             velocity = inputs[f"{side}_velocity"]
             inputs[f"{side}_velocity"] = from_limbs(pack(velocity, commitments.VELOCITY_BITS))
         last = (1 << STEP_BITS) - 1
@@ -149,7 +185,7 @@ class Evaluation:
 
     def states(self, values: Mapping[str, Any]) -> dict[str, HeadState]:
         """Return the old and the new state."""
-        self.assign(values)
+        self._given(values)
 
         def tensor(name: str) -> Any:
             return None if name not in values else np.asarray(values[name], np.int64)
@@ -176,8 +212,8 @@ class Evaluation:
         parts = {name: values[name] for name in GIVEN_PARTS}
         schema = self.dataset.schema(self.head).digest
         signals: PublicValues = {
-            f"{side}_state": commitments.state_commitment(
-                self.head, state, step=steps[side], salt=given[f"{side}_salt"], **names
+            f"{side}_state": linked.bound_commitment(
+                self.head, given, names, state, side, steps[side]
             )
             for side, state in self.states(values).items()
         }
@@ -193,19 +229,27 @@ class Evaluation:
             "old_step": given["old_step"],
             "step": given["step"],
             "context": given["context"],
+            **{name: given[name] for name in self.links},
         }
 
 
 @lru_cache(maxsize=4)
-def _build(head: Head, samples: int, shape: DatasetShape, proof_format: Format) -> Circuit:
-    builder = Builder(VERSION, commit=proof_format == COMMIT)
+def _build(
+    head: Head,
+    samples: int,
+    shape: DatasetShape,
+    proof_format: Format,
+    links: tuple[str, ...],
+) -> Circuit:
+    builder = Builder(VERSION, commit=proof_format == COMMIT, links=len(links))
     states = {side: builder.public_field(f"{side}_state") for side in SIDES}
     set_signal, beacon = builder.public_field("evaluation_set"), builder.public_field("beacon")
     round_number, improved = builder.public_int("beacon_round"), builder.public_int("improved")
     margin, user_signal = builder.public_int("margin"), builder.public_field("user")
     model, fork = builder.public_field("model"), builder.public_field("fork")
     steps = {"old": builder.public_int("old_step"), "new": builder.public_int("step")}
-    bind_context(builder, builder.public_field("context"))
+    context, link_signals = builder.public_field("context"), declare_links(builder, links)
+    bind_context(builder, context)
 
     user = commitments.user_gadget(builder, builder.private_field("secret"))
     builder.bind_public(user_signal, user)
@@ -215,7 +259,9 @@ def _build(head: Head, samples: int, shape: DatasetShape, proof_format: Format) 
         later = steps["new"] - steps["old"]
         check_range(builder, Tensor((), later.rows, None), 1, 1 << STEP_BITS, rule="later step")
         margin = check_range(builder, margin, 0, (1 << samples.bit_length()) - 1)
-    weights, frozen = _bind_states(builder, head, states, steps, model, fork, user)
+    weights, frozen = _bind_states(
+        builder, head, states, link_signals, steps, {"model": model, "fork": fork, "user": user}
+    )
     with builder.at("samples"):
         x = builder.private_int("x", (samples, head.features))
         x = check_signed(builder, x, head.input_width, "x")
@@ -236,14 +282,17 @@ def _build(head: Head, samples: int, shape: DatasetShape, proof_format: Format) 
     return builder.build()
 
 
+def _carried(builder: Builder, name: str, n: int) -> list[Field]:
+    return [builder.private_field(name, n)] if n else []
+
+
 def _bind_states(
     builder: Builder,
     head: Head,
     signals: Mapping[str, Field],
+    links: Mapping[str, Field],
     steps: Mapping[str, Tensor],
-    model: Field,
-    fork: Field,
-    user: Field,
+    names: Mapping[str, Field],
 ) -> tuple[dict[str, Tensor], Tensor | None]:
     """Open both states; return their weights, and the frozen ones that they share."""
     frozen, digest = None, None
@@ -258,20 +307,14 @@ def _bind_states(
         with builder.at(f"{side} state"):
             weights = builder.private_int(f"{side}_weights", head.shape)
             weights = check_signed(builder, weights, head.weight_width, f"{side}_weights")
-            packed = commitments.pack_state(builder, head, weights, None, digest)
-            if n:  # whatever velocity the state holds: it has no part in answers
-                packed = concat_fields([packed, builder.private_field(f"{side}_velocity", n)])
-            names = {"model": model, "fork": fork, "user": user}
-            salt = f"{side}_salt"
-            commitments.bind_state(
-                builder,
-                head,
-                signals[side],
-                packed,
-                step=steps[side],
-                salt=salt,
-                label=commitments.STATE,
-                **names,
+            # Whatever velocity the state holds: it has no part in answers.
+            velocity = None
+            if n and links:
+                velocity = builder.private_int(f"{side}_velocity", head.shape)
+            carried = partial(_carried, builder, f"{side}_velocity", n)
+            state = weights, velocity, digest
+            hold_state(
+                builder, head, side, signals[side], links, state, steps[side], names, carried
             )
             found[side] = weights
     return found, frozen

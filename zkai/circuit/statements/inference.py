@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ from zkai.circuit.gadgets.compare import maximum
 from zkai.circuit.gadgets.packing import pack, packed_length
 from zkai.circuit.gadgets.range import check_range, check_signed, signed_bound
 from zkai.circuit.r1cs import Circuit
-from zkai.circuit.statements import commitments
+from zkai.circuit.statements import commitments, linked
 from zkai.circuit.statements.base import (
     COMMIT,
     PLAIN,
@@ -35,8 +36,16 @@ from zkai.circuit.statements.base import (
 )
 from zkai.circuit.statements.bound_head import BoundHead, find_head
 from zkai.circuit.statements.integer_graph import constrain_graph
+from zkai.circuit.statements.linked import (
+    KZG,
+    POSEIDON,
+    LinkedState,
+    WeightsCommitment,
+    declare_links,
+    held_elements,
+)
 from zkai.circuit.statements.visibility import resolve, signal_name
-from zkai.circuit.tensor import Field, Ints, Tensor, as_tensor, concat_fields
+from zkai.circuit.tensor import Field, Ints, Tensor, as_tensor
 from zkai.encoding import FIELD_MODULUS, from_limbs, hex32, keccak256
 from zkai.errors import InvalidInput
 from zkai.model import quantize
@@ -48,6 +57,8 @@ VERSION = "inference/1"
 
 WEIGHTS = "weights"
 """The signal that commits to all committed parameters, in the graph's order."""
+
+LINKS = ("state_link",)
 
 STATE_SIGNALS = ("state", "user", "model", "fork", "step")
 
@@ -66,6 +77,8 @@ class Inference:
       of them), public, or state: the weight and bias of the linear layer that is `head`, opened
       from a training state's commitment.
 
+    With weights_commitment "kzg" that state is a linked polynomial (linked.py).
+
     Raises InvalidInput for an unknown name or choice, or a graph that does not hold the head.
     """
 
@@ -73,10 +86,14 @@ class Inference:
     visibility: Mapping[str, str] = field(default_factory=dict)
     head: Head | None = None
     format: Format = PLAIN
+    weights_commitment: WeightsCommitment = POSEIDON
     version: ClassVar[str] = VERSION
 
     def __post_init__(self) -> None:
         check_format(VERSION, self.format)
+        linked.check_weights_commitment(VERSION, self.weights_commitment, self.format)
+        if self.weights_commitment == KZG and self.head is None:
+            raise InvalidInput(f"{VERSION}: weights_commitment {KZG!r} is of a head's state")
         if self.head is not None:
             check_head(VERSION, self.head)
         chosen = resolve(self.graph, self.visibility)
@@ -84,6 +101,11 @@ class Inference:
         if bool(self.parameters("state")) != (self.head is not None):
             raise InvalidInput(f"{VERSION}: a head and visibility 'state' come together")
         _ = self.bound_head
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """The signal that names the linked state."""
+        return LINKS if self.weights_commitment == KZG else ()
 
     def parameters(self, choice: str) -> list[str]:
         """Return the names of the parameters of one visibility, in the graph's order."""
@@ -132,6 +154,7 @@ class Inference:
             "constants": hex32(keccak256(constants)),
             "head": None if self.head is None else self.head.describe(),
         }
+        description |= linked.describe_weights(self.weights_commitment)
         return description | describe_format(self.format)
 
     def assign(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,13 +163,13 @@ class Inference:
         `values`: each graph input's integers under its signal's name ("input" if there is one);
         the field elements context and `salts`. With a head also its state: user, model, fork,
         step, velocity where it has momentum, and weights (features + 1, classes), by default the
-        graph's.
+        graph's; where the state is linked, state_link, the link of `linked_states`.
 
         Raises InvalidInput, naming the tensor or value, for anything missing, unknown, of another
         shape or type, or out of range.
         """
         graph = self.graph
-        state = [] if self.head is None else ["user", "model", "fork", "step"]
+        state = [] if self.head is None else ["user", "model", "fork", "step", *self.links]
         if self.head is not None and self.head.momentum:
             state.append("velocity")
         signals = {name: signal_name(graph, name) for name in graph.inputs}
@@ -164,7 +187,17 @@ class Inference:
             result[signal_name(graph, name)] = graph.values[name]
         for name in (*self.salts, "context"):
             result[name] = field_element(VERSION, name, values[name])
-        return result | self._assign_state(values)
+        result |= self._assign_state(values)
+        for name, polynomial in self.linked_states(values).items():
+            result[linked.blinders_name(name)] = polynomial.blinders
+        return result
+
+    def linked_states(self, values: Mapping[str, Any]) -> dict[str, LinkedState]:
+        """Return the state where it is linked; `values` may lack the link."""
+        if not self.links:
+            return {}
+        salt = field_element(VERSION, "state_salt", values["state_salt"])
+        return {LINKS[0]: LinkedState.of(self._state(values), salt)}
 
     def _assign_state(self, values: Mapping[str, Any]) -> dict[str, Any]:
         if self.head is None:
@@ -172,9 +205,10 @@ class Inference:
         state = self._state(values)
         result: dict[str, Any] = {"head_weights": state.weights}
         if state.velocity is not None:
-            result["head_velocity"] = from_limbs(pack(state.velocity, commitments.VELOCITY_BITS))
+            packed = from_limbs(pack(state.velocity, commitments.VELOCITY_BITS))
+            result["head_velocity"] = state.velocity if self.links else packed
         result["step"] = integer(VERSION, "step", values["step"], 0, (1 << STEP_BITS) - 1)
-        names = ("user", "model", "fork")
+        names = ("user", "model", "fork", *self.links)
         return result | {name: field_element(VERSION, name, values[name]) for name in names}
 
     def _state(self, values: Mapping[str, Any]) -> HeadState:
@@ -223,13 +257,12 @@ class Inference:
         for name in self.parameters("public"):
             result[signal_name(graph, name)] = _elements(graph.values[name])
         if self.head is not None:
-            names = {n: given[n] for n in ("user", "model", "fork", "step")}
-            state = self._state(values)
-            result["state"] = commitments.state_commitment(
-                self.head, state, salt=given["state_salt"], **names
-            )
-            result |= names
-        return {**result, "context": given["context"]}
+            names = {n: given[n] for n in ("user", "model", "fork")}
+            state, step = self._state(values), given["step"]
+            commitment = linked.bound_commitment(self.head, given, names, state, "state", step)
+            result |= {"state": commitment, **names, "step": step}
+        links = {name: given[name] for name in self.links}
+        return {**result, "context": given["context"], **links}
 
 
 def _elements(values: Ints) -> int | list[int]:
@@ -241,7 +274,8 @@ def _elements(values: Ints) -> int | list[int]:
 
 
 def _build(statement: Inference) -> Circuit:
-    builder = Builder(VERSION, commit=statement.format == COMMIT)
+    links = len(statement.links)
+    builder = Builder(VERSION, commit=statement.format == COMMIT, links=links)
     graph = statement.graph
     public = _declare_public(builder, statement)
     bind_context(builder, public["context"])
@@ -277,7 +311,7 @@ def _declare_public(builder: Builder, statement: Inference) -> dict[str, Any]:
         public |= {name: builder.public_field(name) for name in STATE_SIGNALS[:-1]}
         public["step"] = builder.public_int("step")
     public["context"] = builder.public_field("context")
-    return public
+    return public | declare_links(builder, statement.links)
 
 
 def _input(builder: Builder, statement: Inference, name: str, signal: Any) -> Tensor:
@@ -315,6 +349,13 @@ def _parameters(
     return tensors
 
 
+def _carried_velocity(builder: Builder, head: Head) -> list[Field]:
+    if not head.has_velocity:
+        return []
+    n = packed_length(prod(head.shape), commitments.VELOCITY_BITS)
+    return [builder.private_field("head_velocity", n)]
+
+
 def _open_state(
     builder: Builder, statement: Inference, head: Head, public: Mapping[str, Any]
 ) -> dict[str, Tensor]:
@@ -324,14 +365,25 @@ def _open_state(
     with builder.at("state"):
         weights = builder.private_int("head_weights", head.shape)
         weights = check_signed(builder, weights, head.weight_width, "weights")
-        packed = commitments.pack_state(builder, head, weights, None)
-        if head.has_velocity:
-            n = packed_length(weights.size, commitments.VELOCITY_BITS)
-            packed = concat_fields([packed, builder.private_field("head_velocity", n)])
+        velocity = None
+        if head.has_velocity and statement.links:
+            velocity = builder.private_int("head_velocity", head.shape)
+        links = {name: public[name] for name in statement.links}
+        state = weights, velocity, None
+        held, label = held_elements(
+            builder, head, "state", links, state, lambda: _carried_velocity(builder, head)
+        )
         step = check_range(builder, public["step"], 0, (1 << STEP_BITS) - 1)
         names = {name: public[name] for name in ("model", "fork", "user")}
         commitments.bind_state(
-            builder, head, public["state"], packed, step=step, salt="state_salt", **names
+            builder,
+            head,
+            public["state"],
+            held,
+            step=step,
+            salt="state_salt",
+            label=label,
+            **names,
         )
     return bound.tensors(weights)
 

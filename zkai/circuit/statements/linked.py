@@ -11,7 +11,7 @@ twelve packed weights are one field element too, and could be chosen to be a lin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -127,32 +127,46 @@ def blinders_name(link: str) -> str:
     return link.replace("_link", "_blinders")
 
 
+State = tuple[Tensor, Tensor | None, Field | None]
+"""In a circuit: weights, velocity and the digest of frozen weights, in proven ranges."""
+
+
 def hold_state(
     builder: Builder,
     head: Head,
     which: str,
     signal: Field,
     link_signals: Mapping[str, Field],
-    state: tuple[Tensor, Tensor | None, Field | None],
+    state: State,
     step: Tensor | Field,
     names: Mapping[str, Field],
-    carried: Sequence[Field] = (),
+    carried: Callable[[], Sequence[Field]] = tuple,
 ) -> None:
-    """Constrain a signal to the commitment to the "old" or "new" state, packed or linked.
-
-    `state` is weights, velocity and the digest of frozen weights, in proven ranges; `carried` is
-    what stands behind packed ones.
-    """
-    weights, velocity, digest = state
-    link, label = f"{which}_link", commitments.STATE
-    if link in link_signals:
-        tensors, label = [weights, *([] if velocity is None else [velocity])], STATE
-        held = link_state(builder, head, link, link_signals[link], tensors, digest)
-    else:
-        packed = commitments.pack_state(builder, head, weights, velocity, digest)
-        held = concat_fields([packed, *carried])
+    """Constrain a signal to the commitment to the "old" or "new" state, packed or linked."""
+    held, label = held_elements(builder, head, which, link_signals, state, carried)
     salt = f"{which}_salt"
     commitments.bind_state(builder, head, signal, held, step=step, salt=salt, label=label, **names)
+
+
+def held_elements(
+    builder: Builder,
+    head: Head,
+    which: str,
+    link_signals: Mapping[str, Field],
+    state: State,
+    carried: Callable[[], Sequence[Field]] = tuple,
+) -> tuple[Field, str]:
+    """Return what a state's hash holds of its tensors, and the hash's label.
+
+    `carried` makes what stands behind packed tensors.
+    """
+    weights, velocity, digest = state
+    link = f"{which}_link"
+    if link in link_signals:
+        tensors = [weights, *([] if velocity is None else [velocity])]
+        return link_state(builder, head, link, link_signals[link], tensors, digest), STATE
+    packed = commitments.pack_state(builder, head, weights, velocity, digest)
+    return concat_fields([packed, *carried()]), commitments.STATE
 
 
 def link_state(

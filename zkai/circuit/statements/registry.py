@@ -42,8 +42,7 @@ def from_description(description: Mapping[str, Any]) -> Statement:
     if version not in keys:
         raise InvalidInput(f"unknown statement {version!r}; known: {', '.join(STATEMENTS)}")
     optional = ["format", *(["dataset"] if version == TrainingStep.version else [])]
-    linking = (TrainingStep.version, SkipStep.version, Genesis.version, ApplyAggregate.version)
-    optional += ["weights_commitment"] if version in linking else []
+    optional.append("weights_commitment")
     check_names(version, description, ["statement", "head", *keys[version]], optional)
     head, proof_format = _head(version, description["head"]), description.get("format", PLAIN)
     kind = description.get("weights_commitment", POSEIDON)
@@ -51,7 +50,7 @@ def from_description(description: Mapping[str, Any]) -> Statement:
         return Genesis(head, proof_format, kind)
     if version == Evaluation.version:
         shape = _dataset(description["dataset"])
-        return Evaluation(head, description["samples"], shape, proof_format)
+        return Evaluation(head, description["samples"], shape, proof_format, kind)
     if version == SkipStep.version:
         return SkipStep(head, proof_format, kind)
     if version == ApplyAggregate.version:
