@@ -17,8 +17,7 @@ from zkai.commands.files import check_target
 from zkai.commands.options import Commands, HelpFormatter, add_command
 from zkai.encoding import hex32, load_json, read_capped, write_atomic
 from zkai.errors import InvalidInput
-from zkai.proof.commit.keys import CommitVerifyingKey
-from zkai.proof.keys import MAX_PROOF_BYTES, MAX_VK_BYTES, KeyDocument, VerifyingKey
+from zkai.proof.keys import MAX_PROOF_BYTES, KeyDocument
 from zkai.receipt.envelope import MAX_ENVELOPE
 from zkai.receipt.exports import to_cose, to_jws
 from zkai.receipt.keyfile import read_key, read_public, write_key
@@ -188,9 +187,7 @@ def passphrase(options: argparse.Namespace, *, new: bool = False) -> str:
 
 def read_verifying_key(path: Path) -> KeyDocument:
     """Return the verifying key of either format. Raises InvalidInput."""
-    value = load_json(read_capped(path, MAX_VK_BYTES), str(path))
-    commit = isinstance(value, dict) and value.get("format") == CommitVerifyingKey.FORMAT
-    return (CommitVerifyingKey if commit else VerifyingKey).from_json(value, str(path))
+    return KeyDocument.from_path(path)
 
 
 def read_receipt(path: Path) -> Receipt:

@@ -17,8 +17,7 @@ from zkai.ledger.checkpoint import LogPolicy
 from zkai.ledger.merkle import leaf_hash, range_hash
 from zkai.ledger.records import BLOCK, KEY_STATUS, LEDGER, NODE, Record, parse_entry
 from zkai.ledger.store import Store
-from zkai.proof.commit.keys import CommitVerifyingKey
-from zkai.proof.keys import KeyDocument, Proof, VerifyingKey
+from zkai.proof.keys import KeyDocument, Proof
 from zkai.receipt.jcs import encode
 from zkai.receipt.signer import PublicKey
 from zkai.receipt.statement import Receipt
@@ -302,5 +301,4 @@ def _members(receipt: Receipt) -> list[tuple[str, str]]:
 
 
 def _verifying_key(value: Any) -> KeyDocument:
-    commit = isinstance(value, dict) and value.get("format") == CommitVerifyingKey.FORMAT
-    return (CommitVerifyingKey if commit else VerifyingKey).from_json(value, "ledger's key")
+    return KeyDocument.from_json(value, "ledger's key")

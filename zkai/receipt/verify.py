@@ -7,10 +7,8 @@ from collections.abc import Collection
 
 from zkai.encoding import hex32, load_json, sha256
 from zkai.errors import InvalidInput, VerificationError
-from zkai.proof import groth16
-from zkai.proof.commit import argument
-from zkai.proof.commit.keys import CommitProof, CommitVerifyingKey
-from zkai.proof.keys import CEREMONY, MAX_PROOF_BYTES, KeyDocument, Proof, VerifyingKey
+from zkai.proof import formats
+from zkai.proof.keys import CEREMONY, MAX_PROOF_BYTES, KeyDocument, Proof
 from zkai.receipt.signer import PYCA
 from zkai.receipt.statement import (
     Place,
@@ -56,9 +54,7 @@ def parse_proof(data: bytes, where: str = "proof") -> Proof:
     """Return the proof of either format. Raises InvalidInput, naming the field."""
     if len(data) > MAX_PROOF_BYTES:
         raise InvalidInput(f"{where}: larger than {MAX_PROOF_BYTES} bytes")
-    value = load_json(data, where)
-    commit = isinstance(value, dict) and value.get("format") == CommitProof.FORMAT
-    return (CommitProof if commit else Proof).from_json(value, where)
+    return Proof.from_json(load_json(data, where), where)
 
 
 def check_proof_digest(receipt: Receipt, data: bytes) -> None:
@@ -91,14 +87,7 @@ def verify_proof_of(
     check_proof_digest(receipt, data)
     proof = parse_proof(data)
     check_against_proof(receipt.statement, proof)
-    if isinstance(proof, CommitProof):
-        if not isinstance(key, CommitVerifyingKey):
-            raise VerificationError("the key is of another proof format than the proof")
-        argument.verify(proof, key, production=production, trusted_digests=trusted_digests)
-    else:
-        if not isinstance(key, VerifyingKey):
-            raise VerificationError("the key is of another proof format than the proof")
-        groth16.verify(proof, key, production=production, trusted_digests=trusted_digests)
+    formats.verify(proof, key, production=production, trusted_digests=trusted_digests)
     said = receipt.predicate["proof"]["key"]
     transcript = hex32(transcript_digest(key)) if key.key_status == CEREMONY else None
     if said != {"status": key.key_status, "transcript": transcript}:
