@@ -97,7 +97,7 @@ def test_a_proof_without_context_and_one_of_the_commitment_round(tmp_path: Path)
     receipt = issue(commit, [signer()], kind="query", signed=NOW)
     commit_key = commit_support.keys().verifying
     verify_proof_of(receipt, commit.file_bytes(), commit_key)
-    with pytest.raises(VerificationError, match="another proof format"):
+    with pytest.raises(VerificationError, match="the proof has the format"):
         verify_proof_of(receipt, commit.file_bytes(), key)
 
 
