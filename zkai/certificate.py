@@ -7,6 +7,7 @@ before the samples existed, and the round is the first one after that.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from zkai.beacon import BeaconFile, beacon_element
@@ -84,21 +85,28 @@ def verify_improvement(
     evaluation_set: EvaluationSet,
     beacon: BeaconFile,
     *,
+    history: Iterable[Proof],
     logged_at: int,
     margin: int = 0,
 ) -> None:
     """Return None if an evaluation, which the caller has verified, certifies an improvement.
 
-    `logged_at` is when the log, the chain or a timestamp authority saw the new state's proof, in
-    seconds since 1970; the set's commitment was public before the training, which only the caller
-    can know. The samples are those of the first round after that time, the set's owner is not the
-    user, and the new state is right on `margin` samples more than the old one, or a larger number.
+    `history` has the fork's proofs as far as the new state, which `verify_chain` has accepted: an
+    evaluation opens any state that has the fork's number, reached by training or not. `logged_at`
+    is when the log, the chain or a timestamp authority saw the new state's proof, in seconds since
+    1970; the set's commitment was public before the training, which only the caller can know. The
+    samples are those of the first round after that time, the set's owner is not the user, and the
+    new state is right on `margin` samples more than the old one, or a larger number.
 
     Raises VerificationError, saying why, otherwise.
     """
     if proof.statement != VERSION:
         raise VerificationError(f"a certificate of improvement is a proof of {VERSION}")
     public = {name: values[0] for name, values in proof.public.items()}
+    reached = [p.public["new_state"][0] for p in history if "new_state" in p.public]
+    for side in SIDES:
+        if public[f"{side}_state"] not in reached:
+            raise VerificationError(f"the {side} state is not one of the history's")
     if public["evaluation_set"] != evaluation_set.commitment:
         raise VerificationError("the proof is about another evaluation set")
     if public["user"] == evaluation_set.owner:

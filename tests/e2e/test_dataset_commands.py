@@ -122,6 +122,9 @@ def test_from_rows_to_a_certificate(folder: Path, capsys: pytest.CaptureFixture[
     certificate = ("verify", folder / "certificate.json")
     certificate += ("--key", folder / "evaluation" / "verifying.json", *beacon)
     certificate += ("--set", folder / "set.json")
+    assert "--history" in run(capsys, *certificate, "--logged-at", 1079, status=2)
+    for number in range(4):
+        certificate += ("--history", folder / f"p{number}.json")
     improved = made["public"]["improved"] == "1"
     status = 0 if improved else 1
     run(capsys, *certificate, "--logged-at", 1079, status=status)

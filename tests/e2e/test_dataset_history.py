@@ -176,29 +176,35 @@ def test_a_certificate_of_improvement(story: Story) -> None:
     assert counts[1] > counts[0]
     assert proof.public["improved"] == (1,)
     assert proof.public["new_state"] == story.proofs[3].public["new_state"]
-    zkai.verify_improvement(proof, chosen, story.beacon, logged_at=1079, margin=1)
+    known: dict[str, Any] = {"history": story.proofs}
+    zkai.verify_improvement(proof, chosen, story.beacon, logged_at=1079, margin=1, **known)
+    for cut, side in ((slice(0, 3), "new"), (slice(1, 4), "old")):
+        with pytest.raises(zkai.VerificationError, match=f"the {side} state is not one"):
+            zkai.verify_improvement(
+                proof, chosen, story.beacon, logged_at=1079, history=story.proofs[cut]
+            )
     for arguments, message in (
         ({"logged_at": 1080}, "the first after the state was logged is 10"),
         ({"logged_at": 1060}, "the first after the state was logged is 8"),
         ({"logged_at": 1079, "margin": 2}, "the margin is 1, below 2"),
     ):
         with pytest.raises(zkai.VerificationError, match=message):
-            zkai.verify_improvement(proof, chosen, story.beacon, **arguments)
+            zkai.verify_improvement(proof, chosen, story.beacon, **arguments, **known)
     own = replace(chosen, owner=user_commitment(USER))
     with pytest.raises(zkai.VerificationError, match="another evaluation set"):
-        zkai.verify_improvement(proof, own, story.beacon, logged_at=1079)
+        zkai.verify_improvement(proof, own, story.beacon, logged_at=1079, **known)
     with pytest.raises(zkai.VerificationError, match="is a proof of evaluation/1"):
-        zkai.verify_improvement(story.proofs[1], chosen, story.beacon, logged_at=1079)
+        zkai.verify_improvement(story.proofs[1], chosen, story.beacon, logged_at=1079, **known)
     other = replace(story.beacon, rounds=dict(story.beacon.rounds) | {9: bytes(32)})
     with pytest.raises(zkai.VerificationError, match="round 9 is another"):
-        zkai.verify_improvement(proof, chosen, other, logged_at=1079)
+        zkai.verify_improvement(proof, chosen, other, logged_at=1079, **known)
 
 
 def test_no_improvement_is_no_certificate(story: Story) -> None:
     proof, chosen, _ = evaluated(story, 8)
     assert proof.public["improved"] == (0,)
     with pytest.raises(zkai.VerificationError, match="not improved by 8 samples"):
-        zkai.verify_improvement(proof, chosen, story.beacon, logged_at=1079)
+        zkai.verify_improvement(proof, chosen, story.beacon, logged_at=1079, history=story.proofs)
 
 
 def test_an_evaluation_set_of_ones_own(story: Story) -> None:
@@ -209,7 +215,7 @@ def test_an_evaluation_set_of_ones_own(story: Story) -> None:
     samples = zkai.Samples.drawn(dataset, own, beacon, 9, 8)
     proof, _, _ = evaluated(story, 0, evaluation_set=own, samples=samples)
     with pytest.raises(zkai.VerificationError, match="the user's own"):
-        zkai.verify_improvement(proof, own, story.beacon, logged_at=1079)
+        zkai.verify_improvement(proof, own, story.beacon, logged_at=1079, history=story.proofs)
 
 
 def test_values_that_an_evaluation_cannot_take(story: Story) -> None:

@@ -67,7 +67,7 @@ which round drew its samples. With --terms or --set, and --beacon, both are
 checked against the beacon. --logged-at is when the log, the chain or a
 timestamp showed a fork's genesis (with --terms) or the measured state (with
 --set), in seconds since 1970: the round must not have been public by then, and
-an evaluation's is the first one after.
+an evaluation's is the first one after. Its states must be reached by --history.
 
 --production refuses development keys and needs --vk-digest. A key file's own
 record proves that its delta has the recorded contributions; it cannot prove
@@ -149,6 +149,10 @@ def add_commands(commands: Commands) -> None:
     )
     for name in ("terms", "beacon", "set"):
         verify.add_argument(f"--{name}", metavar="FILE", type=Path, help=_VERIFY_FILES[name])
+    verify.add_argument(
+        "--history", metavar="PROOF.json", type=Path, action="append", default=[],
+        help="a proof of the fork that you have verified; repeated, for --set",
+    )  # fmt: skip
     verify.add_argument(
         "--logged-at", metavar="TIME", type=int, help="when the state was logged, since 1970"
     )
@@ -326,10 +330,14 @@ def _check_draws(proof: Proof, options: argparse.Namespace) -> bool:
         if options.logged_at is not None:
             verify_pinned(terms, beacon, options.logged_at)
     if options.set is not None:
-        if options.logged_at is None:
-            raise InvalidInput("verify: --set needs --logged-at, when the new state was logged")
+        if options.logged_at is None or not options.history:
+            raise InvalidInput(
+                "verify: --set needs --logged-at, when the new state was logged, and --history, the"
+                " proofs that reach the states"
+            )
         chosen = EvaluationSet.from_path(options.set)
-        verify_improvement(proof, chosen, beacon, logged_at=options.logged_at)
+        history = [Proof.from_path(path) for path in options.history]
+        verify_improvement(proof, chosen, beacon, history=history, logged_at=options.logged_at)
     return True
 
 
