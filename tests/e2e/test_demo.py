@@ -125,15 +125,18 @@ def test_the_examinations_certify_what_they_say(out: Path, summary: dict[str, An
     assert len(summary["certificates"]) == summary["users"]
     for certificate in summary["certificates"]:
         proof = zkai.Proof.from_path(out / certificate["proof"])
-        last = zkai.Proof.from_path(out / f"proofs/{certificate['user']}-step-8.json")
+        user = certificate["user"]
+        names = ["genesis", *(f"step-{i + 1}" for i in range(summary["rounds"]))]
+        history = [zkai.Proof.from_path(out / f"proofs/{user}-{name}.json") for name in names]
+        last, known = history[-1], {"history": history}
         zkai.verify(proof, zkai.VerifyingKey.from_path(out / "keys" / "evaluation.json"))
         assert proof.public["new_state"] == last.public["new_state"]
         assert proof.public["improved"] == (int(certificate["improved"]),)
         exam = zkai.EvaluationSet.from_path(out / certificate["set"])
         if certificate["improved"]:
-            zkai.verify_improvement(proof, exam, beacon, logged_at=LOGGED_AT)
+            zkai.verify_improvement(proof, exam, beacon, logged_at=LOGGED_AT, **known)
         with pytest.raises(VerificationError, match="first after the state was logged"):
-            zkai.verify_improvement(proof, exam, beacon, logged_at=LOGGED_AT + 1)
+            zkai.verify_improvement(proof, exam, beacon, logged_at=LOGGED_AT + 1, **known)
 
 
 def test_the_report_is_self_contained(out: Path) -> None:

@@ -46,12 +46,14 @@ class Exam:
             "margin": MARGIN,
         }
 
-    def verify(self, proof: Proof, beacon: BeaconFile) -> None:
-        """Return None if a proof, which has been verified, is a certificate of improvement.
+    def verify(self, proof: Proof, history: History, beacon: BeaconFile) -> None:
+        """Return None if a proof, which has been verified, certifies an improvement of a fork.
 
         Raises VerificationError otherwise.
         """
-        verify_improvement(proof, self.public, beacon, logged_at=LOGGED_AT, margin=MARGIN)
+        verify_improvement(
+            proof, self.public, beacon, history=history.proofs, logged_at=LOGGED_AT, margin=MARGIN
+        )
 
 
 def prepare(stage: Stage, user: User, examiner: int) -> Exam:
@@ -73,7 +75,7 @@ def examine(stage: Stage, history: History) -> dict[str, Any]:
     proof = prove_and_check(stage, name, Evaluation.version, values, "evaluation")
     history.examined = proof
     try:
-        exam.verify(proof, stage.beacon)
+        exam.verify(proof, history, stage.beacon)
     except VerificationError as error:
         outcome = str(error)
     else:

@@ -28,19 +28,21 @@ def _forgeries(cheat: Cheat, history: History, proof: Proof) -> list[Forgery]:
 
     def honest() -> None:
         cheat.check(proof)
-        exam.verify(proof, beacon)
+        exam.verify(proof, history, beacon)
 
     return [
         Forgery("claim a larger improvement", lambda: cheat.check(better), EQUATION, honest),
         Forgery(
             "be examined before training ends",
-            lambda: exam.verify(_earlier(cheat, history), beacon),
+            lambda: exam.verify(_earlier(cheat, history), history, beacon),
             "first after the state was logged",
             honest,
         ),
         Forgery(
             "examine oneself",
-            lambda: replace(exam, public=own).verify(_examined(cheat, history, own), beacon),
+            lambda: replace(exam, public=own).verify(
+                _examined(cheat, history, own), history, beacon
+            ),
             "the user's own",
             honest,
         ),
