@@ -142,6 +142,7 @@ def setup(
     folder: Path | str | None = None,
     *,
     ptau: Path | str | None = None,
+    tau: Path | str | None = None,
     progress: ProgressCallback | None = None,
 ) -> Keys:
     """Return new DEVELOPMENT keys of a statement, in `folder`: proving.zkey and verifying.json.
@@ -150,27 +151,37 @@ def setup(
     as long as the process. With `ptau` the powers of tau come from that
     file; the second phase still has one party. The folder appears complete or not at all.
 
-    Raises InvalidInput if the folder holds anything, cannot be written, or the circuit is too
-    large for the powers.
+    Keys of statements with linked states go together only if they have one tau: that of a .ptau, or
+    the secret that the file `tau` keeps, made if there is none. Whoever reads it can forge proofs.
+
+    Raises InvalidInput for both a .ptau and a tau, or if the folder holds anything, cannot be
+    written, or the circuit is too large for the powers.
     """
     check_statement(statement)
     reporter(progress)
+    if ptau is not None and tau is not None:
+        raise InvalidInput("setup: a .ptau has its own tau; give ptau or tau, not both")
+    kept = None if tau is None else as_path(tau, "tau")
     if folder is None:
         temporary = tempfile.mkdtemp(prefix="zkai-keys-")
         atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-        return _make_keys(statement, Path(temporary), ptau, progress)
+        return _make_keys(statement, Path(temporary), ptau, kept, progress)
     target = as_path(folder, "folder")
     with new_folder(target) as partial:
-        _make_keys(statement, partial, ptau, progress)
+        _make_keys(statement, partial, ptau, kept, progress)
     return Keys.from_path(target)
 
 
 def _make_keys(
-    statement: Statement, folder: Path, ptau: Path | str | None, progress: Progress | None
+    statement: Statement,
+    folder: Path,
+    ptau: Path | str | None,
+    tau: Path | None,
+    progress: Progress | None,
 ) -> Keys:
     circuit = _build(statement, reporter(progress))
     if ptau is None:
-        return formats.setup(circuit, statement.version, folder, progress)
+        return formats.setup(circuit, statement.version, folder, progress, tau)
     prepared = as_path(ptau, "ptau")
     if not Ptau(prepared).prepared:
         prepared = folder / "prepared.ptau"

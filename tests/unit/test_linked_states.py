@@ -145,6 +145,25 @@ def test_states_of_another_kind_or_tau(tmp_path: Path) -> None:
     assert formats.linker(hashed_keys.proving) is None
 
 
+def test_keys_of_one_kept_tau(tmp_path: Path) -> None:
+    """By the verb: the file is made once, private, and shared."""
+    made, tau = statements(HEADS["mlp"]), tmp_path / "tau"
+    keys = [zkai.setup(made[n], tmp_path / n, tau=tau) for n in ("genesis", "training_step")]
+    assert keys[0].verifying.tau == keys[1].verifying.tau  # type: ignore[attr-defined]
+    assert tau.stat().st_mode & 0o77 == 0
+    assert tau.stat().st_size == 32
+    alone: Any = zkai.setup(made["genesis"], tmp_path / "alone")
+    assert alone.verifying.tau != keys[0].verifying.tau  # type: ignore[attr-defined]
+    with pytest.raises(InvalidInput, match="ptau or tau, not both"):
+        zkai.setup(made["genesis"], tmp_path / "both", tau=tau, ptau=tau)
+    with pytest.raises(InvalidInput, match="with a commitment round"):
+        zkai.setup(Genesis(HEADS["mlp"]), tmp_path / "plain", tau=tau)
+    for content in (bytes(32), b"", bytes(31) + b"\1"):
+        tau.write_bytes(content)
+        with pytest.raises(InvalidInput, match="no secret"):
+            zkai.setup(made["genesis"], tmp_path / "bad", tau=tau)
+
+
 def test_a_linked_state_binds_what_a_hashed_one_does() -> None:
     """Each name in its own place, and under labels of its own."""
     head = HEADS["mlp"]

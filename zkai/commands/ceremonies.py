@@ -82,7 +82,7 @@ def run(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
         if getattr(options, name) is None:
             what = "a STATEMENT.toml" if name == "statement" else f"--{name}"
             raise InvalidInput(f"--ceremony {action}: needs {what}")
-    for name in ("statement", "ptau", *_OPTIONS):
+    for name in ("statement", "ptau", "tau", *_OPTIONS):
         if getattr(options, name) is not None and name not in (*needs, *_MAY.get(action, ())):
             what = "a statement" if name == "statement" else f"--{name}"
             raise InvalidInput(f"--ceremony {action}: does not take {what}")

@@ -34,6 +34,9 @@ proofs under them. With --ptau the powers of tau come from that file; with
 --zkey the whole key does, after each of its points was checked (not with a
 commitment round, where points show too little). Both stay development keys.
 
+Keys of statements with linked states (weights_commitment = "kzg") go together
+only if they have one tau: that of one --ptau, or the secret that --tau keeps.
+
 {ceremonies.HELP}
 """
 
@@ -103,6 +106,9 @@ def add_commands(commands: Commands) -> None:
     setup.add_argument("statement", metavar="STATEMENT.toml", type=Path, nargs="?")
     setup.add_argument("-o", "--out", metavar="KEYS/", type=Path, help="what to write")
     setup.add_argument("--ptau", metavar="FILE", type=Path, help="powers of tau")
+    setup.add_argument(
+        "--tau", metavar="FILE", type=Path, help="a development tau to share, made if missing"
+    )
     setup.add_argument("--zkey", metavar="FILE", type=Path, help="a key to import or go on from")
     ceremonies.add_options(setup)
     prove = add_command(
@@ -178,6 +184,8 @@ def run_setup(options: argparse.Namespace, console: Console) -> Mapping[str, Any
     ceremonies.refuse_options(options)
     if options.ptau is not None and options.zkey is not None:
         raise InvalidInput("setup: give --ptau or --zkey, not both")
+    if options.tau is not None and (options.ptau or options.zkey) is not None:
+        raise InvalidInput("setup: --tau is for new keys without --ptau or --zkey")
     if options.statement is None or options.out is None:
         raise InvalidInput("setup: name a STATEMENT.toml and, with -o, a folder for the keys")
     statement = statement_file.load(options.statement)
@@ -185,7 +193,9 @@ def run_setup(options: argparse.Namespace, console: Console) -> Mapping[str, Any
         if options.zkey is not None:
             keys = pipeline.import_key(statement, options.zkey, options.out, progress=progress)
         else:
-            keys = pipeline.setup(statement, options.out, ptau=options.ptau, progress=progress)
+            keys = pipeline.setup(
+                statement, options.out, ptau=options.ptau, tau=options.tau, progress=progress
+            )
     console.say(
         f"{options.out}: {keys.verifying.key_status} key {hex32(keys.verifying.digest)}\n"
         "whoever made a development key can forge proofs under it; --ceremony makes real ones"

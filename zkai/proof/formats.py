@@ -22,6 +22,7 @@ from zkai.proof.commit.ceremony import Ceremony
 from zkai.proof.commit.keyfile import MAGIC
 from zkai.proof.commit.keys import CommitProof, CommitProvingKey, CommitVerifyingKey
 from zkai.proof.commit.link import link_value
+from zkai.proof.commit.setup import kept_tau
 from zkai.proof.commit.setup import setup as commit_setup
 from zkai.proof.keys import KeyDocument as VerifyingKey
 from zkai.proof.keys import Proof
@@ -29,7 +30,7 @@ from zkai.proof.keys import VerifyingKey as PlainVerifyingKey
 from zkai.proof.proving_keys import Keys
 from zkai.proof.proving_keys import MarkedKey as ProvingKey
 from zkai.proof.proving_keys import ProvingKey as PlainProvingKey
-from zkai.proof.scalars import Progress, no_progress
+from zkai.proof.scalars import Progress, no_progress, random_scalar
 from zkai.proof.setup import setup as plain_setup
 from zkai.proof.transcript import Contribution
 
@@ -41,10 +42,23 @@ def has_round(circuit: Circuit) -> bool:
     return bool(circuit.challenges)
 
 
-def setup(circuit: Circuit, statement: str, folder: Path, progress: Progress | None = None) -> Keys:
-    """Make a development key in `folder`. Raises as each format's own `setup` does."""
-    make = commit_setup if has_round(circuit) else plain_setup
-    return make(circuit, statement, folder, progress)
+def setup(
+    circuit: Circuit,
+    statement: str,
+    folder: Path,
+    progress: Progress | None = None,
+    tau: Path | None = None,
+) -> Keys:
+    """Make a development key in `folder`; `tau` keeps a secret tau for others to share.
+
+    Raises as each format's own `setup` does, and InvalidInput for a tau of plain Groth16.
+    """
+    if has_round(circuit):
+        scalars = random_scalar if tau is None else kept_tau(tau)
+        return commit_setup(circuit, statement, folder, progress, scalars)
+    if tau is not None:
+        raise InvalidInput(f"{tau}: only keys with a commitment round share their tau")
+    return plain_setup(circuit, statement, folder, progress)
 
 
 def proving_file(circuit: Circuit) -> str:
