@@ -14,6 +14,7 @@ import zkai
 from zkai.assignment import Destination, complete
 from zkai.circuit.statements.registry import from_description
 from zkai.circuit.statements.training_step import TrainingStep
+from zkai.commands.files import read_input
 from zkai.encoding import canonical_json
 from zkai.errors import InvalidInput, VerificationError
 from zkai.model import training
@@ -65,7 +66,13 @@ def test_a_history_of_a_network(kind: str, form: str, tmp_path: Path) -> None:
     ]
     names = ["genesis", "training_step", "apply_aggregate", "training_step"]
     head = made["genesis"].head
-    inputs = [start(kind), batches[0], {"update": np.full(head.shape, 2**-6)}, batches[1]]
+    (tmp_path / "in.json").write_text(json.dumps(start(kind)))
+    inputs = [
+        read_input(tmp_path / "in.json"),
+        batches[0],
+        {"update": np.full(head.shape, 2**-6)},
+        batches[1],
+    ]
     proofs: list[Any] = []
     for name, values in zip(names, inputs, strict=True):
         if proofs:
@@ -176,3 +183,31 @@ def test_unusable_layers_are_named(change: dict[str, Any], message: str) -> None
     statement = statements("mlp", "groth16")["genesis"]
     with pytest.raises(InvalidInput, match=message):
         complete(statement, start("mlp") | change, Destination(), bytes(32))
+
+
+def test_layers_of_one_shape_stay_pairs(tmp_path: Path) -> None:
+    """Where a weight and its bias, or A and B, have one shape, numpy would make one array."""
+    head = LoraHead((2, 2, 2), 2)
+    square = [[1.0, 0.5], [0.0, -1.0]]
+    values = {"weights": [[square, square]], "base": [[square, [0.0, 1.0]], [square, None]]}
+    (tmp_path / "in.json").write_text(json.dumps(values))
+    read = read_input(tmp_path / "in.json")
+    state = training.initial_state(head, read["weights"], base=read["base"])
+    for weights in (values["weights"], np.array(values["weights"])):
+        again = training.initial_state(head, weights, base=values["base"])  # type: ignore[arg-type]
+        assert np.array_equal(again.weights, state.weights)
+        assert np.array_equal(again.frozen, state.frozen)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([[[[1.0], [2.0, 3.0]], [1.0]]], r"weights\[0\]\[0\]: expected lists of numbers of equal"),
+        ([[[["a"]], [1.0]]], r"weights\[0\]\[0\]: expected nested lists of numbers only"),
+        ([[1.0], [2.0, 3.0]], "weights: expected lists of numbers of equal lengths"),
+    ],
+)
+def test_ragged_layers_are_named(value: Any, message: str, tmp_path: Path) -> None:
+    (tmp_path / "in.json").write_text(json.dumps({"weights": value}))
+    with pytest.raises(InvalidInput, match=message):
+        read_input(tmp_path / "in.json")

@@ -19,7 +19,7 @@ def read_input(path: Path) -> dict[str, Any]:
     """Return the values of an input file: one JSON object.
 
     Nested lists of numbers become arrays; strings, numbers, true, false and objects stay as they
-    are.
+    are. The weights of a network stay a list, of a pair of arrays for each layer.
 
     Raises InvalidInput, naming the file and the key, for anything else: duplicate keys, NaN,
     infinities and ragged lists included.
@@ -39,9 +39,25 @@ def read_input(path: Path) -> dict[str, Any]:
         content = parse_json(data, object_pairs_hook=unique, parse_constant=refuse)
         if not isinstance(content, dict):
             raise InvalidInput(f"{path}: expected a JSON object of named values")
-        return {key: _value(item, f"{path}: {key}") for key, item in content.items()}
+        return {key: _named(key, item, f"{path}: {key}") for key, item in content.items()}
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path}: not valid JSON ({error})") from error
+
+
+def _named(key: str, item: Any, where: str) -> Any:
+    if key not in _LAYERED or not isinstance(item, list) or not all(map(_is_pair, item)):
+        return _value(item, where)
+    return [
+        tuple(_value(part, f"{where}[{layer}][{place}]") for place, part in enumerate(pair))
+        for layer, pair in enumerate(item)
+    ]
+
+
+_LAYERED = ("weights", "base")
+
+
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, list) and len(item) == 2 and isinstance(item[0], list)
 
 
 def _value(item: Any, where: str) -> Any:

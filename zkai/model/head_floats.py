@@ -69,12 +69,13 @@ def _softmax_weights(head: SoftmaxHead, weights: Any, bias: Any) -> IntArray:
 
 
 def _pairs(value: Any, count: int, name: str) -> list[tuple[Any, Any]]:
-    if not isinstance(value, list | tuple) or len(value) != count:
+    sequences = (list, tuple, np.ndarray)  # two arrays of one shape may have become one array
+    if not isinstance(value, sequences) or len(value) != count:
         raise InvalidInput(
             f"{name}: expected a list of {count} pairs of arrays, one for each layer"
         )
     for number, pair in enumerate(value):
-        if not isinstance(pair, list | tuple) or len(pair) != 2:
+        if not isinstance(pair, sequences) or len(pair) != 2:
             raise InvalidInput(f"{name}[{number}]: expected a pair of arrays")
     return [(first, second) for first, second in value]
 
