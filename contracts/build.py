@@ -114,7 +114,7 @@ def flatten(verifier: Verifier, sources: dict[str, str]) -> str:
 
 def artifacts() -> dict[str, str]:
     """The shipped files' contents by name."""
-    return {**_verifier(PLAIN), **_verifier(COMMIT), **_verifier(LINK), **_recorder()}
+    return {**_verifier(PLAIN), **_verifier(COMMIT), **_verifier(LINK), **_recorder(), **_anchor()}
 
 
 def _verifier(verifier: Verifier) -> dict[str, str]:
@@ -133,6 +133,12 @@ def _verifier(verifier: Verifier) -> dict[str, str]:
 def _recorder() -> dict[str, str]:
     name = "ForkRecorder"
     unit = _compiled(read_sources(f"{name}.sol", PLAIN.template[0], COMMIT.template[0]))
+    return {f"{name}.json": unit.shipped(unit.built[name]["abi"], name, name)}
+
+
+def _anchor() -> dict[str, str]:
+    name = "Anchor"
+    unit = _compiled(read_sources(f"{name}.sol"))
     return {f"{name}.json": unit.shipped(unit.built[name]["abi"], name, name)}
 
 

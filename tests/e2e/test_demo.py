@@ -46,6 +46,7 @@ def test_the_summary_has_the_agreed_keys(summary: dict[str, Any]) -> None:
     receipts, ledger = summary["receipts"], summary["ledger"]
     assert receipts["signed"] == receipts["verified"] == len(summary["proofs"])
     assert ledger["entries"] == receipts["signed"] + 2  # the rules and a block
+    assert ledger["anchored"] is True
     assert summary["accuracy"]["personalised"] > summary["accuracy"]["base"]
     steps = [p for p in summary["proofs"] if p["statement"] == "training_step"]
     assert len(steps) == summary["users"] * summary["rounds"] == 24

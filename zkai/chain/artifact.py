@@ -14,7 +14,13 @@ from typing import Any
 from zkai.encoding import load_json
 from zkai.errors import InvalidInput
 
-NAMES = ("ForkRecorder", "Groth16CommitVerifier", "Groth16LinkVerifier", "Groth16Verifier")
+NAMES = (
+    "Anchor",
+    "ForkRecorder",
+    "Groth16CommitVerifier",
+    "Groth16LinkVerifier",
+    "Groth16Verifier",
+)
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from zkai.chain.anchor import Anchor
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.demo.stage import Stage
 from zkai.encoding import hex32, read_capped, write_atomic
 from zkai.ledger.admission import CHAIN_KINDS
-from zkai.ledger.checkpoint import LogPolicy
+from zkai.ledger.checkpoint import Checkpoint, LogPolicy
 from zkai.ledger.export import export, verify_export
 from zkai.ledger.ledger import Ledger, Submission
+from zkai.ledger.note import Note
 from zkai.ledger.witness import Witness
 from zkai.proof.keys import MAX_PROOF_BYTES
 from zkai.receipt import standalone
@@ -123,6 +125,7 @@ def _log(
         place=(recorder.chain_id, recorder.ledger),
         at=now,
     )
+    ledger.checkpoint([operator])
     ledger.append_all([Submission(r.to_bytes(), proof) for _, r, proof in issued], now)
     ledger.seal_block(operator, now)
     note, witness_key = ledger.checkpoint([operator]), generate()
@@ -132,6 +135,19 @@ def _log(
     store.write(stage.out / "trust.json")
     policy.write(stage.out / "policy.json")
     return policy, ledger
+
+
+def _anchor(stage: Stage, ledger: Ledger) -> dict[str, Any]:
+    """Anchor the empty log and then everything: the contract checks that one extends the other."""
+    anchor = Anchor.deploy(stage.chain, ORIGIN)
+    gas = 0
+    for size in (1, ledger.log.size):
+        kept = ledger.store.checkpoint(size)
+        assert kept is not None
+        checkpoint = Checkpoint.from_text(Note.from_bytes(kept[2]).text)
+        gas = anchor.anchor(checkpoint, ledger.log.consistency(anchor.size, size)).gas_used
+        anchor.verify_anchored(checkpoint)
+    return {"anchored": True, "anchor": anchor.address, "anchor_gas": gas}
 
 
 def _check(
@@ -169,7 +185,7 @@ def _check(
             "root": hex32(checkpoint.root),
             "map_root": hex32(checkpoint.map_root),
             "witnesses": 1,
-            "anchored": False,
+            **_anchor(stage, ledger),
         },
     }
 
