@@ -17,7 +17,7 @@ from zkai.model.training import HeadState, SoftmaxHead, initial_state
 
 PUBLIC_SAMPLES = 200
 FEATURES, CLASSES = 32, 10
-SAMPLES, BATCH, STEPS, LEARNING_RATE = 128, 32, 8, 0.25
+SAMPLES, BATCH, STEPS, LEARNING_RATE = 128, 32, 8, 2**-5
 ROWS_PER_LEAF = 8
 """A batch is four leaves of a user's dataset: larger leaves make proving membership cheaper."""
 EXAM_ROWS, EXAM_SAMPLES = 128, 64
