@@ -189,6 +189,7 @@ SHAPES: list[tuple[str, str, Shape]] = [
     ("inference", "4-2, constant weights", inference(WIDER, 1, "constant", "public")),
     ("evaluation", "3-3", evaluation(HEAD, 2)),
     ("evaluation", "3-3, momentum", evaluation(MOMENTUM, 1)),
+    ("evaluation", "3-3, rows in pairs", evaluation(HEAD, 3)),
     ("evaluation", "MLP 3-2-3", evaluation(MLP, 1)),
 ]
 """In both formats."""
