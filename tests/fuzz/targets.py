@@ -22,7 +22,8 @@ from zkai.circuit.r1cs import Circuit
 from zkai.commands.files import read_input
 from zkai.encoding import canonical_json
 from zkai.model.export import load
-from zkai.model.training import SoftmaxHead
+from zkai.model.head_floats import initial_state
+from zkai.model.training import LoraHead, SoftmaxHead
 from zkai.opening import read_state
 from zkai.proof import groth16
 from zkai.proof.keys import Proof, VerifyingKey
@@ -259,6 +260,9 @@ def statement(folder: Path) -> Target:
         b"momentum = 0.5\n[head]\nfeatures = 3\nclasses = 2\n",
         b'statement = "genesis"\n[head]\nfeatures = 3\nclasses = 2\n',
         b'statement = "apply_aggregate"\n[head]\nfeatures = 3\nclasses = 2\ninput_width = 6\n',
+        b'statement = "genesis"\n[head]\nkind = "mlp"\nsizes = [3, 4, 2]\nhidden_width = 12\n',
+        b'statement = "training_step"\nbatch = 2\nweight_decay = 0.5\n[head]\nkind = "lora"\n'
+        b"sizes = [3, 4, 2]\nrank = 1\nadapted = [1, 2]\n",
     )
     return Target("statement", seeds, at_path("toml", statement_file.load))
 
@@ -276,6 +280,21 @@ def samples(folder: Path) -> Target:
 def values(folder: Path) -> Target:
     seed = b'{"input": [[1, 2.5, -3]], "salts": {"input": "12"}, "name": "x", "list": [1, 2]}'
     return Target("values", (seed,), at_path("json", read_input), json=True)
+
+
+def layers(folder: Path) -> Target:
+    """Read a frozen network and its factors, as a new fork's genesis does."""
+    head = LoraHead((2, 2, 2), 1)
+    seed = (
+        b'{"weights": [[[[1, 0.5]], [[0], [0.25]]]], "base": [[[[1, 0], [0, 1]], [0, 0.5]],'
+        b" [[[1, 0], [0, 1]], null]]}"
+    )
+
+    def read(path: Path) -> object:
+        given = read_input(path)
+        return initial_state(head, given.get("weights", 0), base=given.get("base"))
+
+    return Target("layers", (seed,), at_path("json", read), json=True)
 
 
 def opening(folder: Path) -> Target:
@@ -327,6 +346,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "statement": statement,
     "samples": samples,
     "values": values,
+    "layers": layers,
     "opening": opening,
     **COMMIT_TARGETS,
     **DATASET_TARGETS,
