@@ -143,15 +143,16 @@ def _samples(statement: TrainingStep) -> Iterable[_Sample]:
     + (steps - 1) (Q(b, 2) - Q(2b, 1)), and Q is linear in the features.
     """
     features = _layer_sizes(statement.head)[0]
-    batch, few = statement.batch, features
+    # Twice the sample's rows are at most the statement's, for which its widths are known to do.
+    batch, few = _half(statement, statement.batch), features
 
     def rough() -> int:
         return _rough_rows(_shrunk(statement, few, 2 * batch, 1))
 
     while few > _SAMPLE_FEATURES and rough() > _SAMPLE_LIMIT:
         few //= 2
-    while batch >= 2 * _SAMPLE_ROWS and rough() > _SAMPLE_LIMIT:
-        batch //= 2
+    while _SAMPLE_ROWS <= _half(statement, batch) < batch and rough() > _SAMPLE_LIMIT:
+        batch = _half(statement, batch)
     by_features = {few: 1.0}
     if few < features:
         slope = (features - few) / few
@@ -162,6 +163,12 @@ def _samples(statement: TrainingStep) -> Iterable[_Sample]:
         yield _sample(statement, (rows - steps) * share, width, 2 * batch, 1)
         if steps:
             yield _sample(statement, steps * share, width, batch, 2)
+
+
+def _half(statement: TrainingStep, rows: int) -> int:
+    """Return half the rows, of a dataset whole leaves, and at least one."""
+    leaf = 1 if statement.dataset is None else statement.dataset.rows_per_leaf
+    return max(rows // 2 // leaf, 1) * leaf
 
 
 def _sample(

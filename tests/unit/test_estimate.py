@@ -22,10 +22,11 @@ from zkai import advice, sizing
 from zkai.chain.abi import verify_calldata
 from zkai.chain.embedded import EmbeddedChain
 from zkai.circuit.builder import CHALLENGES
+from zkai.circuit.statements.dataset import DatasetShape
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.errors import InvalidInput
-from zkai.model.training import SoftmaxHead
+from zkai.model.heads import Head, LoraHead, MlpHead, SoftmaxHead
 from zkai.proof import costs
 from zkai.proof.commit.setup import setup
 from zkai.proof.sizes import sizes_of
@@ -60,12 +61,14 @@ def test_a_commit_estimate_is_the_circuit_s_and_the_key_s(tmp_path: Path) -> Non
     ("head", "batch", "steps", "samples"),
     [
         (SoftmaxHead(16, 4), 500, 1, {(125, 16), (250, 16)}),
-        (SoftmaxHead(24, 6, momentum=230), 96, 3, {(96, 24), (192, 24)}),
-        (SoftmaxHead(200, 10), 32, 1, {(32, 50), (64, 50), (32, 100), (64, 100)}),
+        (SoftmaxHead(24, 6, momentum=230), 96, 3, {(48, 24), (96, 24)}),
+        (SoftmaxHead(200, 10), 32, 1, {(16, 50), (32, 50), (16, 100), (32, 100)}),
+        (MlpHead((200, 16, 10)), 32, 1, {(16, 50), (32, 50), (16, 100), (32, 100)}),
+        (LoraHead((200, 32, 10), rank=4), 32, 1, {(8, 50), (16, 50), (8, 100), (16, 100)}),
     ],
 )
 def test_extrapolated_constraints_are_within_two_percent(
-    head: SoftmaxHead,
+    head: Head,
     batch: int,
     steps: int,
     samples: set[tuple[int, int]],
@@ -83,6 +86,17 @@ def test_extrapolated_constraints_are_within_two_percent(
     assert found.public == true.public
     for name in ("wires", "entries", "key_entries"):
         assert 0.85 < getattr(found, name) / getattr(true, name) < 1.15, name
+
+
+def test_dataset_and_linked_steps_are_extrapolated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizing, "_SAMPLE_LIMIT", 20_000)
+    for statement in (
+        TrainingStep(SoftmaxHead(64, 10), 40, dataset=DatasetShape(8, 8), format="groth16-commit"),
+        TrainingStep(SoftmaxHead(100, 10), 16, format="groth16-commit", weights_commitment="kzg"),
+    ):
+        found, true = sizing._extrapolated(statement), sizes_of(statement.build())
+        assert abs(found.constraints / true.constraints - 1) < 0.02
+        assert found.links == true.links
 
 
 def test_what_is_too_large_to_build_is_extrapolated(monkeypatch: pytest.MonkeyPatch) -> None:
