@@ -214,6 +214,10 @@ class Shell:
         assert answer["ok"] is (status == 0)
         return answer
 
+    def output(self) -> str:
+        """Return what was printed on standard output since the last look."""
+        return self._capsys.readouterr().out
+
     def text(self, command: str) -> str:
         """Run without --json and return standard output."""
         assert cli.main(command.split()) == 0

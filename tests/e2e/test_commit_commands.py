@@ -219,6 +219,8 @@ def test_parties_hold_a_ceremony_over_both_deltas(commit_shell: Shell, world: Wo
     assert digests == told[0]["contributions"] + told[1]["contributions"]
     assert len(set(digests)) == 4
     assert (keys["phase1"]["power"], keys["phase1"]["contributions"]) == (POWER, 1)
+    shown = shell.text(f"{verify} 2.zkck")
+    assert all(digest in shown for digest in digests)
     again = shell(f"{verify} keys/proving.zkck")
     assert [again[k] for k in ("vk_digest", "phase1")] == [keys["vk_digest"], keys["phase1"]]
     shell("prove tiny.toml --keys keys --input tiny.json -o g.json")
@@ -315,3 +317,30 @@ def test_a_batch_that_does_not_fit_is_named(commit_shell: Shell) -> None:
     command = "prove step.toml --keys step-keys --input batch.json --state g.opening.json -o p.json"
     assert "labels" in commit_shell(command, status=2)["message"]
     assert not Path("p.json").exists()
+
+
+def test_linked_weights_go_the_same_way(commit_shell: Shell) -> None:
+    """A statement whose weights are committed to by polynomials: keys, proof, both verifiers."""
+    shell = commit_shell
+    text = Path("genesis.toml").read_text()
+    Path("linked.toml").write_text(f'weights_commitment = "kzg"\n{text}')
+    shell("setup linked.toml -o linked")
+    shell("prove linked.toml --keys linked --input base.json -o l.json")
+    key = "--key linked/verifying.json"
+    for command in (f"verify l.json {key}", f"chain verify l.json {key}"):
+        assert shell(command)["verified"] is True
+    rendered = shell(f"chain render {key} -o V.sol")["contract"]
+    assert f"contract {rendered} is" in Path("V.sol").read_text()
+    document = json.loads(Path("l.json").read_text())
+    other = json.loads(Path("proof.json").read_text())["proof"]["a"]
+    changed = [
+        {**document, "public": {**document["public"], "new_link": "1"}},
+        {**document, "link": {**document["link"], "opening": other}},
+        {name: value for name, value in document.items() if name != "link"},
+    ]
+    for forged in changed:
+        Path("f.json").write_text(json.dumps(forged))
+        for command in (f"verify f.json {key}", f"chain verify f.json {key}"):
+            assert cli.main([*command.split(), "--json"]) in (1, 2)
+            assert json.loads(shell.output())["ok"] is False
+    shell("verify l.json --key genesis-keys/verifying.json", status=1)

@@ -171,8 +171,9 @@ def _verify(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
         f"phase 1: {phase1['contributions']} contributions, 2**{phase1['power']}, "
         f"digest {phase1['digest']}"
     )
-    rows = [(c["name"] or "(no name)", c["delta"], c["digest"]) for c in listed]
-    console.table("contributions", ("name", "to", "digest"), rows)
+    # Lines, not a table: a digest that is cut cannot be compared.
+    for c in listed:
+        console.say(f"contribution of {c['name'] or '(no name)'} to {c['delta']}: {c['digest']}")
     console.say(
         "compare phase 1 with its ceremony's publication and each digest with its contributor's; "
         f"then trust this key: zkai verify --production --vk-digest {digest}"

@@ -53,9 +53,7 @@ def add_commands(commands: Commands) -> None:
     )
     _add_key(render)
     render.add_argument("-o", "--out", metavar="FILE", type=Path, required=True)
-    render.add_argument(
-        "--name", help="the contract's name (Groth16Verifier or Groth16CommitVerifier)"
-    )
+    render.add_argument("--name", help="the contract's name (default: its format's verifier)")
     deploy = add_command(actions, "deploy", run_deploy, "deploy a key's verifier", _DEPLOY_HELP)
     _add_key(deploy)
     _add_chain(deploy)
