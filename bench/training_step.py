@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ EZKL = {
 EZKL_PRODUCTS = 1 << 19
 """Multiplications of a forward pass up to which EZKL has a turn. It takes about two rows for each
 in a whole step; at 2**19 rows it ends 24 GB."""
-QUICK_BATCH = 8
+QUICK_BATCH, QUICK_WEIGHTS = 8, 20_000
 
 
 def case(options: argparse.Namespace) -> _proving.Case:
@@ -82,7 +83,7 @@ def membership(options: argparse.Namespace) -> dict[str, int]:
     """Return the rows that prove a batch's rows to be those that a beacon draws from a dataset."""
     head, batch, counts = HEADS[options.model], options.batch, dict[str, int]()
     for rows in ROWS_PER_LEAF:
-        if batch % rows:
+        if batch % rows or (options.quick and prod(head.shape) > QUICK_WEIGHTS):
             continue
         shape = DatasetShape.for_rows(DATASET_ROWS, rows)
         circuit = TrainingStep(head, batch=batch, dataset=shape, format=COMMIT).build()
