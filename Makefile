@@ -30,10 +30,10 @@ BENCHES = $(patsubst bench/%.py,%,$(shell grep -l __main__ bench/[!_]*.py))
 # Files that the wheel copies, beside the Python sources.
 SHIPPED := $(shell find circuits zkai/chain/artifacts -type f 2>/dev/null)
 
-.PHONY: help demo test lint format bench peers contracts vectors reference sanitize fuzz build pins clean
+.PHONY: help demo test test-slow lint format bench peers contracts vectors reference sanitize fuzz build pins clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 # ---------------------------------------------------------------- installation
 
@@ -81,6 +81,9 @@ demo: $(STAMPS)/demo  ## private fine-tuning, proven and checked on an EVM, end 
 
 test: $(STAMPS)/dev node_modules/.package-lock.json  ## the whole test suite
 	$(BIN)/python -m pytest $(PYTEST)
+
+test-slow: $(STAMPS)/dev node_modules/.package-lock.json  ## every byte of signed files flipped, 300 kills
+	ZKAI_TEST_SLOW=1 $(BIN)/python -m pytest $(PYTEST) -k "flip or byte or kill" tests/unit tests/e2e/test_kill.py
 
 lint: $(STAMPS)/dev node_modules/.package-lock.json  ## ruff, mypy, import-linter, clang-format, forge fmt
 	$(BIN)/ruff check .

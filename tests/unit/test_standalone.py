@@ -101,9 +101,7 @@ def test_both_refuse_every_flipped_byte(part: int) -> None:
     """Every field's edge and every 64th byte of receipt, proof and inclusion proof."""
     case = good()
     data = case[part]
-    places = (
-        flips(data, fields=part == 0) if part < 2 else [*range(300), *range(300, len(data), 64)]
-    )
+    places = sorted({*flips(data, fields=part == 0), *(range(300) if part == 2 else ())})
     for at in places:
         changed = list(case)
         changed[part] = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
