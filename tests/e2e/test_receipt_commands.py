@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bench._anvil import running_anvil
 from tests.unit.receipt_support import PLACE, fork_proofs, verifying_keys
 from zkai import cli
 from zkai.encoding import hex32
@@ -209,7 +210,35 @@ def test_a_ledger_from_init_to_export(run: Any, capsys: pytest.CaptureFixture[st
     Path("out/checkpoint").write_text("x")
     run(f"ledger verify out {policy}", 2)
     assert [row["index"] for row in run("ledger show log.db fork 11")["history"]] == [1, 2]
+    anchored = run("chain anchor log.db")
+    assert (anchored["entries"], anchored["embedded"]) == (3, True)
+    run("chain anchor log.db --contract 0x" + "11" * 20, 2)
     run("ledger checkpoint log.db --operator operator.json")
     run("ledger checkpoint log.db --operator issuer.json", 2)
     run("ledger show none.db fork 11", 2)
     run("ledger init log.db --origin x --operator operator.json --trust trust.json", 2)
+
+
+@pytest.mark.node
+@pytest.mark.usefixtures("node_modules")
+def test_anchors_on_a_chain_follow_the_log(run: Any) -> None:
+    """Over JSON-RPC: deploy, extend, repeat; another ledger's checkpoint is refused."""
+    for name in ("issuer", "operator"):
+        run(f"receipt keygen -o {name}.json")
+    run("receipt trust issuer.json -o trust.json")
+    begin = "--operator operator.json --trust trust.json --key vk0.json --key vk1.json"
+    run(f"ledger init log.db --origin example.org/log {begin}")
+    run(f"ledger init other.db --origin example.org/log {begin}")
+    run(f"receipt sign 0.json --signer issuer.json {PLACE_OPTIONS} -o 0.receipt")
+    with running_anvil() as node:
+        Path("account").touch(mode=0o600)
+        Path("account").write_text(node.secret)
+        rpc = f"--rpc {node.url} --key-file account"
+        first = run(f"chain anchor log.db {rpc}")
+        contract = f"--contract {first['address']}"
+        again = run(f"chain anchor log.db {rpc} {contract}")
+        assert (again["gas"], again["entries"]) == (0, 1)
+        run("ledger append log.db 0.receipt --proof 0.json --operator operator.json")
+        assert run(f"chain anchor log.db {rpc} {contract}")["entries"] == 2
+        run("ledger append other.db 0.receipt --proof 0.json --operator operator.json")
+        assert "is not anchored" in run(f"chain anchor other.db {rpc} {contract}", 1)["message"]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zkai.chain.abi import parse_address
 from zkai.commands.console import Console
 from zkai.commands.options import Commands, HelpFormatter, add_command
 from zkai.encoding import hex32, write_atomic
@@ -39,9 +40,16 @@ it, which costs nothing; --send sends a transaction instead.
 """
 
 
+_ANCHOR_HELP = """
+Stores the ledger's latest checkpoint in an Anchor contract, with the proof that
+it extends the last one there; deploys one without --contract. Once it is there,
+running this again changes nothing and checks it.
+"""
+
+
 def add_commands(commands: Commands) -> None:
-    """Add `chain render`, `chain deploy` and `chain verify`."""
-    summary = "render, deploy and call verifier contracts"
+    """Add `chain render`, `chain deploy`, `chain verify` and `chain anchor`."""
+    summary = "render, deploy and call contracts"
     chain = commands.add_parser(
         "chain", help=summary, description=f"{summary.capitalize()}.", formatter_class=HelpFormatter
     )
@@ -67,6 +75,13 @@ def add_commands(commands: Commands) -> None:
     verify.add_argument(
         "--send", action="store_true", help="send a transaction, which costs gas, and wait for it"
     )
+
+    anchor = add_command(
+        actions, "anchor", run_anchor, "anchor a ledger's checkpoint", _ANCHOR_HELP
+    )
+    anchor.add_argument("ledger", metavar="LEDGER", type=Path)
+    anchor.add_argument("--contract", metavar="ADDRESS", help="an Anchor deployed before")
+    _add_chain(anchor)
 
 
 def _add_key(parser: argparse.ArgumentParser) -> None:
@@ -151,6 +166,47 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
         "chain_id": chain.chain_id,
         "gas": gas,
         **_key_facts(vk),
+        "embedded": options.rpc is None,
+    }
+
+
+def run_anchor(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    """Anchor the latest checkpoint, unless it is anchored already."""
+    from zkai.chain.anchor import Anchor
+    from zkai.ledger.checkpoint import Checkpoint
+    from zkai.ledger.ledger import Ledger
+    from zkai.ledger.note import Note
+
+    if options.rpc is None and options.contract is not None:
+        raise InvalidInput("--contract needs --rpc: the embedded EVM starts empty")
+    ledger = Ledger.open(options.ledger)
+    try:
+        kept = ledger.store.checkpoint()
+        if kept is None:
+            raise InvalidInput(f"{options.ledger}: has no checkpoint yet")
+        checkpoint = Checkpoint.from_text(Note.from_bytes(kept[2]).text)
+        chain, gas = _chain(options, signing=True), 0
+        if options.contract is None:
+            anchor = Anchor.deploy(chain, checkpoint.origin)
+        else:
+            anchor = Anchor(chain, parse_address(options.contract, "--contract"))
+        if (last := anchor.size) != checkpoint.size:
+            proof = ledger.log.consistency(min(last, checkpoint.size), checkpoint.size)
+            gas = anchor.anchor(checkpoint, proof).gas_used
+        at = anchor.verify_anchored(checkpoint)
+    finally:
+        ledger.close()
+    console.say(
+        f"{anchor.address} on chain {chain.chain_id}: {checkpoint.size} entries,"
+        f" root {hex32(checkpoint.root)}, {gas:,} gas"
+    )
+    return {
+        "address": anchor.address,
+        "chain_id": chain.chain_id,
+        "entries": checkpoint.size,
+        "root": hex32(checkpoint.root),
+        "anchored_at": at,
+        "gas": gas,
         "embedded": options.rpc is None,
     }
 
