@@ -204,7 +204,10 @@ class Admission:
                 raise VerificationError("ledger: the key is not that of the key id")
             store = rotate(store, said["follows"], public, said["name"], said["at"])
         status = {"at": said["at"], "index": index, "status": said["status"]}
-        return Effects({f"key/{said['keyid']}": encode(status)}, trust=store)
+        members = [("key", said["keyid"])]
+        if said["status"] == "active":
+            members.append(("follows", said["follows"]))
+        return Effects({f"key/{said['keyid']}": encode(status)}, members, trust=store)
 
     def block_body(self, end: int, update_digest: bytes | None) -> dict[str, Any]:
         last = self.store.map_value("block", end)
