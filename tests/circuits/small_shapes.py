@@ -200,5 +200,7 @@ LINKED: list[tuple[str, str, Shape]] = [
     ("training_step", "LoRA 3-2-3, linked", linked(step(LORA, 1))),
     ("genesis", "3-3, linked", linked(genesis(MOMENTUM))),
     ("apply_aggregate", "3-3, linked", linked(update(MOMENTUM))),
+    ("evaluation", "3-3, linked", linked(evaluation(HEAD, 2))),
+    ("inference", "3-3, linked", linked(inference(HEAD, 2, "state", "argmax"))),
 ]
 """With a commitment round alone."""
