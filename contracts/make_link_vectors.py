@@ -248,6 +248,11 @@ def add_point_forgeries(cases: Cases) -> None:
         cases.add(f"evaluation {i} plus 1", "InvalidProof()", {word: (proof[word] + 1) % R})
         for name, value in (("plus r", proof[word] + R), ("is r", R), ("is the largest", WORD_MAX)):
             cases.add(f"evaluation {i} {name}", f"EvaluationOutOfRange({i})", {word: value})
+        y = cases.secret.y
+        alias = replace(cases.secret, y=(y[0] + R * (i == 0), y[1] + R * (i == 1)))
+        made = cases.key.prove(cases.publics, alias)
+        name = f"evaluation {i} plus r in a proof made so"
+        cases.add(name, f"EvaluationOutOfRange({i})", made)
     points = {"A": A, "C": C, "D": D, "opening": OPENING}
     for name, start in (*points.items(), ("first", FIRST), ("second", SECOND), ("B", B)):
         infinity = {start + i: 0 for i in range(4 if name == "B" else 2)}
