@@ -46,8 +46,8 @@ or of exact integers under NAME_integers; salts and secrets are decimal strings.
   inference        each input of the model, or "input" if there is one;
                    --state if a head is attached
   genesis          weights (features x classes) and bias; of an "mlp" head a
-                   list of [weight, bias] for each layer, of a "lora" head a list
-                   of [A, B], and base, the frozen network's list
+                   list of [weight, bias] for each layer, of a "lora" head a
+                   list of [A, B], and base, the frozen network's list
   training_step    x, labels; learning_rate if not the statement's;
                    weights and bias, or --state
   apply_aggregate  update; --state
