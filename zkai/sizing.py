@@ -151,7 +151,10 @@ def _samples(statement: TrainingStep) -> Iterable[_Sample]:
 
     while few > _SAMPLE_FEATURES and rough() > _SAMPLE_LIMIT:
         few //= 2
-    while _SAMPLE_ROWS <= _half(statement, batch) < batch and rough() > _SAMPLE_LIMIT:
+    # Whether c E or c G is computed depends on which of batch and features is larger.
+    while _SAMPLE_ROWS <= _half(statement, batch) < batch and (
+        rough() > _SAMPLE_LIMIT or few < 2 * batch <= statement.batch <= features
+    ):
         batch = _half(statement, batch)
     by_features = {few: 1.0}
     if few < features:

@@ -88,6 +88,15 @@ def test_extrapolated_constraints_are_within_two_percent(
         assert 0.85 < getattr(found, name) / getattr(true, name) < 1.15, name
 
 
+def test_samples_compute_what_the_large_step_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """c E where the batch is the smaller one: samples whose batch is larger compute c G."""
+    monkeypatch.setattr(
+        sizing, "_sample", lambda _, weight, features, batch, steps: (features, batch)
+    )
+    statement = TrainingStep(MlpHead((784, 128, 10)), 256, format="groth16-commit")
+    assert all(batch <= features for features, batch in sizing._samples(statement))
+
+
 def test_dataset_and_linked_steps_are_extrapolated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sizing, "_SAMPLE_LIMIT", 20_000)
     for statement in (
