@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from zkai.beacon import Beacon, verify_order
@@ -16,7 +17,7 @@ from zkai.proof.keys import Proof
 LINKS = {
     Genesis.version: ("user", "model", "fork", "new_state"),
     TrainingStep.version: ("user", "model", "fork", "old_state", "new_state"),
-    ApplyAggregate.version: ("user", "model", "fork", "old_state", "new_state"),
+    ApplyAggregate.version: ("user", "model", "fork", "old_state", "new_state", "update"),
     SkipStep.version: ("user", "model", "fork", "old_state", "new_state", "max_skips"),
 }
 """The statements that a history consists of, and the public signals that link them."""
@@ -27,10 +28,13 @@ class History:
     """The proofs of one fork so far, each verified by the caller.
 
     With the fork's `terms` and their `beacon`, every training proof must prove its rows' order.
+    With terms, an aggregate's update must be one of `updates`, by its digest: an update of the
+    user's own making, of zeros for one, would be a skip that nobody counts.
     """
 
     terms: ForkTerms | None = None
     beacon: Beacon | None = None
+    updates: Collection[int] = ()
     last: Proof | None = None
     skips: int = field(default=0)
 
@@ -45,6 +49,8 @@ class History:
         if proof.statement == SkipStep.version:
             self.skips += 1
             (allowed,) = proof.public["max_skips"]
+            if self.terms is not None and allowed != self.terms.max_skips:
+                raise VerificationError(f"its max_skips is not the terms' {self.terms.max_skips}")
             if self.skips > allowed:
                 raise VerificationError(f"skip number {self.skips}; the terms allow {allowed}")
         self.last = proof
@@ -70,6 +76,12 @@ class History:
         terms, beacon = self.terms, self.beacon
         if terms is not None and proof.public["fork"] != (terms.fork,):
             raise VerificationError("the fork is not the one with the given terms")
+        if terms is not None and proof.statement == ApplyAggregate.version:
+            (update,) = proof.public["update"]
+            if update not in self.updates:
+                raise VerificationError(
+                    "its update is none that the fork with these terms may take"
+                )
         if proof.statement != TrainingStep.version:
             return
         if terms is not None and beacon is not None:

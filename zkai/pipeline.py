@@ -347,6 +347,7 @@ def verify_chain(
     destination: Destination | None = None,
     terms: ForkTerms | None = None,
     beacon: Beacon | None = None,
+    updates: Collection[int] = (),
     progress: ProgressCallback | None = None,
 ) -> None:
     """Return None if the proofs are one fork's history from its genesis on, without a gap.
@@ -356,7 +357,8 @@ def verify_chain(
     verify; the first is a genesis; each old state is the last new state; user, model and fork never
     change. Step numbers are part of the states, so the states' links leave no room for a gap. A
     fork with terms may skip as many steps as they say; give its `terms` and `beacon` to check that
-    every training proof took the rows that the beacon draws.
+    every training proof took the rows that the beacon draws. With terms, every aggregate must be of
+    `updates`, the digests (signal `update`) that the reader knows of: others would skip uncounted.
 
     Raises VerificationError naming the proof's place and what is wrong; InvalidInput for what is
     no proof.
@@ -369,7 +371,7 @@ def verify_chain(
     if beacon is not None:
         _check_type("beacon", beacon, Beacon)
     history = list(proofs)
-    chain = History(terms, beacon)
+    chain = History(terms, beacon, updates)
     for place, proof in enumerate(history):
         _check_type(f"proof {place}", proof, Proof)
         report("verify the history", place / len(history))

@@ -506,3 +506,14 @@ def test_sets_and_samples_are_written_and_read(tmp_path: Any) -> None:
     ):
         with pytest.raises(InvalidInput, match=message):
             Samples.from_json(samples.to_json() | change, "samples.json")
+
+
+def test_rows_stand_in_pairs_only_where_biases_leave_room() -> None:
+    wide = SoftmaxHead(
+        2, 2, input_scale_bits=24, weight_scale_bits=3, weight_width=27, logit_scale_bits=4,
+        error_scale_bits=4, rate_shift=0, rate_bits=4,
+    )  # fmt: skip
+    for head, paired in ((replace(wide, weight_width=20), True), (wide, False)):
+        circuit = Evaluation(head, 3, DatasetShape(1), "groth16-commit").build()
+        places = {origin.node for origin in circuit.origins}
+        assert any(place.startswith("old network") for place in places) != paired

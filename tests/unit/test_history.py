@@ -82,7 +82,26 @@ def test_too_many_skips() -> None:
     with pytest.raises(VerificationError, match="skip number 3; the terms allow 2"):
         history(genesis(), skip(0), skip(1), skip(2))
     with pytest.raises(VerificationError, match="skip number 1; the terms allow 0"):
-        history(genesis(), skip(0, max_skips=0))
+        history(genesis(), skip(0, max_skips=0), terms=None, beacon=None)
+    with pytest.raises(VerificationError, match="max_skips is not the terms' 2"):
+        history(genesis(), skip(0, max_skips=3))
+
+
+def aggregate(step: int, update: int) -> Proof:
+    known = {"old_state": 100 + step, "new_state": 101 + step, "update": update, "user": 2}
+    return proof("apply_aggregate/1", **known, model=1, fork=TERMS.fork, step=step)
+
+
+def test_an_update_of_ones_own_is_no_uncounted_skip() -> None:
+    chain = History(TERMS, BEACON, updates=(7,))
+    for item in (genesis(), training(0), aggregate(1, 7), training(2)):
+        chain.add(item)
+    for updates in ((), (7,)):
+        chain = History(TERMS, BEACON, updates)
+        chain.add(genesis())
+        with pytest.raises(VerificationError, match="its update is none that the fork"):
+            chain.add(aggregate(0, 8))
+    assert history(genesis(), aggregate(0, 8), terms=None, beacon=None) == 0
 
 
 def test_a_gap_beside_a_skip() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from zkai import native, native_keys
 from zkai.circuit.r1cs import Circuit, Witness
+from zkai.circuit.statements.signals import check_signals
 from zkai.encoding import BASE_MODULUS, FIELD_MODULUS, Limbs, to_limbs
 from zkai.errors import InvalidInput, VerificationError
 from zkai.proof import refusals
@@ -201,7 +202,8 @@ def verify(
 def check_policy(
     key: KeyDocument, verifier: str, production: bool, trusted_digests: Collection[bytes | str]
 ) -> None:
-    """Return None if a verifier of that name may use the key: its provenance, and who trusts it.
+    """Return None if a verifier of that name may use the key: its provenance, who trusts it, and
+    that its signals' names are its statement's.
 
     Raises as `verify` does.
     """
@@ -213,6 +215,7 @@ def check_policy(
         raise InvalidInput(UNTRUSTED)
     if trusted_digests:
         key.check_trusted(trusted_digests)
+    check_signals(key.statement, key.public)
 
 
 def _verify_under(

@@ -17,7 +17,7 @@ from zkai.circuit.builder import Builder
 from zkai.circuit.gadgets.compare import is_at_least
 from zkai.circuit.gadgets.correct import correct_rows
 from zkai.circuit.gadgets.draw import draw_gadget
-from zkai.circuit.gadgets.freivalds import products
+from zkai.circuit.gadgets.freivalds import PAIR_BITS, products
 from zkai.circuit.gadgets.packing import pack, packed_length
 from zkai.circuit.gadgets.range import check_range, check_signed, signed_bound
 from zkai.circuit.r1cs import Circuit
@@ -356,9 +356,12 @@ def _scaled_sums(
     """Return 369 acc (samples, classes) of the last layer for both states.
 
     With a commitment round, softmax regression multiplies x by both states' weights at once, two
-    rows of x as one; `correct_rows` proves the bound that this needs.
+    rows of x as one; `correct_rows` proves the bound that this needs, of 369 x w and the biases.
     """
-    if builder.commit and isinstance(head, SoftmaxHead) and x.shape[0] > 2 and x.shape[1] > 1:
+    # What is left of that bound without the biases must stay below 2^58.
+    largest_bias = LOG2_E_NUMERATOR << (head.input_scale_bits + head.weight_width - 1)
+    pairs = min(x.shape[0] - 1, x.shape[1]) > 1 and largest_bias < 1 << (PAIR_BITS - 3)
+    if builder.commit and isinstance(head, SoftmaxHead) and pairs:
         both = concat([weights[side][:-1] for side in SIDES], axis=1)
         with builder.at("logits"):
             sums = products(builder).paired(x, both, LOG2_E_NUMERATOR)
