@@ -14,8 +14,18 @@ from typing import Any
 from zkai.encoding import hex32, load_json, parse_hex32, sha256, word
 from zkai.errors import InvalidInput, VerificationError
 from zkai.ledger.checkpoint import LogPolicy
+from zkai.ledger.consent import admit_access, admit_consent
 from zkai.ledger.merkle import leaf_hash, range_hash
-from zkai.ledger.records import BLOCK, KEY_STATUS, LEDGER, NODE, Record, parse_entry
+from zkai.ledger.records import (
+    ACCESS,
+    BLOCK,
+    CONSENT,
+    KEY_STATUS,
+    LEDGER,
+    NODE,
+    Record,
+    parse_entry,
+)
 from zkai.ledger.store import Store
 from zkai.proof.keys import KeyDocument, Proof
 from zkai.receipt.jcs import encode
@@ -71,7 +81,11 @@ class Admission:
             raise VerificationError("ledger: entry 0, and no other, states the ledger's rules")
         if record.type == KEY_STATUS:
             return self._admit_key_status(record, index, at)
+        if record.type == CONSENT:
+            return Effects(*admit_consent(self.store, self.trust(), record, index, at))
         self._check_operator(record, at)
+        if record.type == ACCESS:
+            return Effects(*admit_access(self.store, record, index))
         if record.type == BLOCK:
             return self._admit_block(record, index)
         if record.type == NODE:

@@ -6,6 +6,7 @@ Names in the map, and what they say (canonical JSON):
     fork/<fork>        {"count", "head", "index", "model", "state", "step", "user"}: its current end
     nullifier/<hex>    {"index"}: a statement that is there, whoever proves or signs it again
     block              {"id", "index", "number"}: the last training block
+    object/<object>, grant/<object>/<keyid>, objects/<fork>: see `zkai.ledger.consent`
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ class Ledger:
             self.log.replace_note(checkpoint, note)
 
     def history(self, kind: str, name: str) -> Iterator[tuple[int, Receipt | Record]]:
-        """Yield the entries of a "fork", "user", "model" (by decimal name), "node" or "block"."""
+        """Yield the entries of a fork, user, model (by decimal name), node, block or object."""
         for index in self.store.members(kind, name, self.log.size):
             data = self.store.entry(index)
             assert data is not None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,23 +42,33 @@ def write_key(
 
     Raises InvalidInput if `path` exists or the passphrase is empty.
     """
-    if os.path.lexists(as_path(path)):
-        raise InvalidInput(f"{path}: exists, and may hold the only copy of a key; name another")
-    log2_n = LOG2_N if log2_n is None else log2_n
-    salt, nonce = os.urandom(16), os.urandom(12)
-    header: dict[str, Any] = {
+    header = {
         "format": FORMAT,
         "alg": key.alg,
         "implementation": key.implementation,
         "jwk": key.public.jwk,
-        "kdf": {
-            "name": "scrypt", "log2_n": log2_n, "r": _R, "p": _P, "salt": to_base64(salt),
-        },
-        "nonce": to_base64(nonce),
-    }  # fmt: skip
+    }
+    write_sealed(path, header, key.secret, passphrase, log2_n=log2_n)
+
+
+def write_sealed(
+    path: Path | str,
+    header: Mapping[str, Any],
+    secret: bytes,
+    passphrase: str,
+    *,
+    log2_n: int | None = None,
+) -> None:
+    """Write a secret under a header that is authenticated with it; see `write_key`."""
+    if os.path.lexists(as_path(path)):
+        raise InvalidInput(f"{path}: exists, and may hold the only copy of a key; name another")
+    log2_n = LOG2_N if log2_n is None else log2_n
+    salt, nonce = os.urandom(16), os.urandom(12)
+    kdf = {"name": "scrypt", "log2_n": log2_n, "r": _R, "p": _P, "salt": to_base64(salt)}
+    full: dict[str, Any] = {**header, "kdf": kdf, "nonce": to_base64(nonce)}
     cipher = ChaCha20Poly1305(_derive(passphrase, salt, log2_n, str(path)))
-    header["ciphertext"] = to_base64(cipher.encrypt(nonce, key.secret, encode(header)))
-    write_atomic(path, json.dumps(header, indent=1).encode("ascii") + b"\n", mode=0o600)
+    full["ciphertext"] = to_base64(cipher.encrypt(nonce, secret, encode(full)))
+    write_atomic(path, json.dumps(full, indent=1).encode("ascii") + b"\n", mode=0o600)
 
 
 def read_key(path: Path | str, passphrase: str) -> PrivateKey:
@@ -66,20 +77,7 @@ def read_key(path: Path | str, passphrase: str) -> PrivateKey:
     Raises InvalidInput for a malformed file or one that others may read, VerificationError for a
     wrong passphrase or an altered file.
     """
-    _check_owner_only(as_path(path))
-    value = _parse(path)
-    kdf = value["kdf"]
-    salt = from_base64(kdf["salt"], f"{path}: kdf.salt", 64)
-    nonce = from_base64(value["nonce"], f"{path}: nonce", 12)
-    ciphertext = from_base64(value["ciphertext"], f"{path}: ciphertext", EXPANDED_BYTES + 16)
-    if len(nonce) != 12 or len(salt) < 16:
-        raise InvalidInput(f"{path}: nonce or salt is too short")
-    header = encode({name: value[name] for name in _FIELDS if name != "ciphertext"})
-    cipher = ChaCha20Poly1305(_derive(passphrase, salt, kdf["log2_n"], str(path)))
-    try:
-        secret = cipher.decrypt(nonce, ciphertext, header)
-    except InvalidTag as error:
-        raise VerificationError(f"{path}: wrong passphrase, or an altered file") from error
+    value, secret = read_sealed(path, FORMAT, _FIELDS, passphrase, EXPANDED_BYTES)
     public = PublicKey.from_jwk(value["jwk"], f"{path}: jwk")
     key = PrivateKey(value["alg"], secret, value["implementation"], public)
     if key.public != public:
@@ -87,16 +85,37 @@ def read_key(path: Path | str, passphrase: str) -> PrivateKey:
     return key
 
 
+def read_sealed(
+    path: Path | str, format_: str, fields: Sequence[str], passphrase: str, most: int
+) -> tuple[dict[str, Any], bytes]:
+    """Return header and secret, of at most `most` bytes, of `write_sealed`; see `read_key`."""
+    _check_owner_only(as_path(path))
+    value = parse_sealed(path, format_, fields)
+    kdf = value["kdf"]
+    salt = from_base64(kdf["salt"], f"{path}: kdf.salt", 64)
+    nonce = from_base64(value["nonce"], f"{path}: nonce", 12)
+    ciphertext = from_base64(value["ciphertext"], f"{path}: ciphertext", most + 16)
+    if len(nonce) != 12 or len(salt) < 16:
+        raise InvalidInput(f"{path}: nonce or salt is too short")
+    header = encode({name: value[name] for name in fields if name != "ciphertext"})
+    cipher = ChaCha20Poly1305(_derive(passphrase, salt, kdf["log2_n"], str(path)))
+    try:
+        return value, cipher.decrypt(nonce, ciphertext, header)
+    except InvalidTag as error:
+        raise VerificationError(f"{path}: wrong passphrase, or an altered file") from error
+
+
 def read_public(path: Path | str) -> PublicKey:
     """Return the public half of a key file, which needs no passphrase. Raises InvalidInput."""
-    return PublicKey.from_jwk(_parse(path)["jwk"], f"{path}: jwk")
+    return PublicKey.from_jwk(parse_sealed(path, FORMAT, _FIELDS)["jwk"], f"{path}: jwk")
 
 
-def _parse(path: Path | str) -> dict[str, Any]:
+def parse_sealed(path: Path | str, format_: str, fields: Sequence[str]) -> dict[str, Any]:
+    """Return a sealed file's fields as they stand, still encrypted. Raises InvalidInput."""
     value = load_json(read_capped(path, MAX_BYTES), str(path))
-    if isinstance(value, dict) and value.get("format") != FORMAT:
-        raise InvalidInput(f"{path}: format {value.get('format')!r}, expected {FORMAT!r}")
-    expect_fields(value, _FIELDS, str(path))
+    if isinstance(value, dict) and value.get("format") != format_:
+        raise InvalidInput(f"{path}: format {value.get('format')!r}, expected {format_!r}")
+    expect_fields(value, fields, str(path))
     kdf = value["kdf"]
     expect_fields(kdf, ("name", "log2_n", "r", "p", "salt"), f"{path}: kdf")
     if (kdf["name"], kdf["r"], kdf["p"]) != ("scrypt", _R, _P):

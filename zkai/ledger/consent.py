@@ -1,0 +1,149 @@
+"""Who may open which sealed object: the owner's consent records, and the trail of accesses.
+
+Names in the map, and what they say (canonical JSON):
+
+    object/<object>          {"cid", "fork", "index", "owner"}: cid is null once it is erased
+    grant/<object>/<keyid>   {"index", "status"}: granted or revoked
+    objects/<fork>           {"count", "index"}: how many objects of a fork were ever published
+
+Only the key that published an object, or one that followed it, speaks for the object; the operator
+records accesses, those that it refused too. A revocation names the CID of the object sealed anew,
+so that the revoked key opens nothing that is current. Copies made before cannot be recalled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from zkai.encoding import load_json
+from zkai.errors import VerificationError
+from zkai.ledger.records import KEY_STATUS, Record, parse_entry
+from zkai.ledger.store import Store
+from zkai.receipt.jcs import encode
+from zkai.receipt.trust import TrustStore, verify_signers
+
+Change = tuple[dict[str, bytes], list[tuple[str, str]]]
+"""The map's new values, and the lists (kind, name) that the entry joins."""
+
+
+def object_state(store: Store, name: str, size: int) -> dict[str, Any] | None:
+    """Return what the map says of an object within the first `size` entries, None if nothing."""
+    value = store.map_value(f"object/{name}", size)
+    return None if value is None else dict(load_json(value, "object"))
+
+
+def is_granted(store: Store, name: str, keyid: str, size: int) -> bool:
+    """Return whether an object is there and granted to a key within the first `size` entries."""
+    value = store.map_value(f"grant/{name}/{keyid}", size)
+    found = object_state(store, name, size)
+    if value is None or found is None or found["cid"] is None:
+        return False
+    return bool(load_json(value, "grant")["status"] == "granted")
+
+
+def admit_consent(store: Store, trust: TrustStore, record: Record, index: int, at: int) -> Change:
+    """Return what an owner's record changes. Raises VerificationError if it may not enter."""
+    said = record.predicate
+    found = object_state(store, said["object"], index)
+    _check_owner(store, trust, record, found, index, at)
+    action, recipient = said["action"], said["recipient"]
+    if (said["cid"] is None, recipient is None) != ((action == "erase"),) * 2:
+        raise VerificationError(f"ledger: a consent to {action} names no such cid and recipient")
+    names: dict[str, bytes] = {}
+    if found is None:
+        owner = said["signers"][0]["keyid"]
+        names |= _count(store, said["fork"], index)
+    else:
+        owner = found["owner"]
+        _check_follows(store, said, found, index)
+    state = {"cid": said["cid"], "fork": said["fork"], "index": index, "owner": owner}
+    names[f"object/{said['object']}"] = encode(state)
+    if recipient is not None:
+        status = "revoked" if action == "revoke" else "granted"
+        names[f"grant/{said['object']}/{recipient}"] = encode({"index": index, "status": status})
+    return names, [("object", said["object"])]
+
+
+def _check_owner(
+    store: Store,
+    trust: TrustStore,
+    record: Record,
+    found: Mapping[str, Any] | None,
+    index: int,
+    at: int,
+) -> None:
+    """Return None if an object's owner, alone, signed. Raises VerificationError otherwise."""
+    signers = record.predicate["signers"]
+    keyid = signers[0]["keyid"]
+    key = trust.by_keyid.get(keyid)
+    if len(signers) != 1 or key is None:
+        raise VerificationError("ledger: a consent is signed by one key that the ledger knows")
+    if key.revoked is not None:
+        raise VerificationError(f"ledger: the revocation of {key.name} is in the log")
+    if found is not None and keyid not in _successors(store, found["owner"], index):
+        raise VerificationError("ledger: a consent is signed by the object's owner")
+    if (found is None) != (record.predicate["action"] == "publish"):
+        raise VerificationError("ledger: an object is published once, before anything else")
+    one = TrustStore((key,), (frozenset({keyid}),))
+    verify_signers(one, record.envelope, signers, signed=record.signed_at, at=at)
+
+
+def _successors(store: Store, keyid: str, size: int) -> list[str]:
+    """Return a key's id and those of the keys that followed it, in order."""
+    found = [keyid]
+    for name in found:
+        for index in store.members("follows", name, size):
+            entry = parse_entry(store.entry(index) or b"")
+            assert isinstance(entry, Record)
+            if entry.type == KEY_STATUS and entry.predicate["keyid"] not in found:
+                found.append(entry.predicate["keyid"])
+    return found
+
+
+def _check_follows(
+    store: Store, said: Mapping[str, Any], found: Mapping[str, Any], index: int
+) -> None:
+    if found["cid"] is None:
+        raise VerificationError("ledger: the object was erased")
+    if said["fork"] != found["fork"]:
+        raise VerificationError("ledger: the object is of another fork")
+    if said["action"] == "erase":
+        return
+    granted = is_granted(store, said["object"], said["recipient"], index)
+    if said["action"] == "grant":
+        if granted:
+            raise VerificationError("ledger: the object is granted to this key already")
+        if said["cid"] != found["cid"]:
+            raise VerificationError("ledger: a grant is for the object's current cid")
+    else:
+        if not granted:
+            raise VerificationError("ledger: the object is not granted to this key")
+        if said["cid"] == found["cid"]:
+            raise VerificationError("ledger: a revocation names the object sealed under a new key")
+
+
+def _count(store: Store, fork: str | None, index: int) -> dict[str, bytes]:
+    if fork is None:
+        return {}
+    value = store.map_value(f"objects/{fork}", index)
+    count = 0 if value is None else load_json(value, "objects")["count"]
+    return {f"objects/{fork}": encode({"count": count + 1, "index": index})}
+
+
+def admit_access(store: Store, record: Record, index: int) -> Change:
+    """Return what an access changes: nothing but the object's trail.
+
+    Raises VerificationError if the record says "served" where nothing is granted, "refused" where
+    it is, or another cid than the current one.
+    """
+    said = record.predicate
+    found = object_state(store, said["object"], index)
+    if found is None or found["cid"] is None:
+        raise VerificationError("ledger: an access to an object that is not there")
+    if said["cid"] != found["cid"]:
+        raise VerificationError("ledger: an access is to the object's current cid")
+    granted = is_granted(store, said["object"], said["recipient"], index)
+    if granted != (said["outcome"] == "served"):
+        raise VerificationError("ledger: what is granted is served, and nothing else")
+    return {}, [("object", said["object"])]

@@ -1,0 +1,1 @@
+"""Users' states and data: sealed, content-addressed, granted and revoked object by object."""
