@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from zkai.encoding import hex32, load_json
 from zkai.errors import InvalidInput, VerificationError
 from zkai.ledger.checkpoint import Checkpoint
 from zkai.ledger.ledger import Ledger, Submission
-from zkai.ledger.records import ACCESS, CONSENT, Record, sign_record
+from zkai.ledger.records import ACCESS, CONSENT, KEY_STATUS, Record, sign_record
 from zkai.receipt.jcs import encode
 from zkai.receipt.signer import ED25519, ML_DSA_65, PrivateKey
 from zkai.receipt.trust import TrustedKey, TrustStore, revoke
@@ -280,3 +282,30 @@ def test_cards_of_other_forms_are_refused(vault: Vault) -> None:
     vault._path(card.object).write_bytes(published(vault).to_bytes())
     with pytest.raises(VerificationError, match="another cid"):
         vault.card(card.object)
+
+
+def test_a_following_key_speaks_for_the_object(vault: Vault) -> None:
+    card = published(vault)
+    next_key = PrivateKey(ML_DSA_65, bytes([21]) * 32)
+    body = {
+        "keyid": next_key.public.keyid, "status": "active", "at": NOW, "reason": "", "name": "next",
+        "jwk": next_key.public.jwk, "follows": ALICE.signer.public.keyid,
+    }  # fmt: skip
+    follows = sign_record(KEY_STATUS, body, [ALICE.signer], NOW)
+    vault.ledger.append(Submission(follows.envelope.to_bytes()), NOW)
+    now = Owner(next_key, ALICE.opener)
+    vault.grant(card.object, now, BOB.recipient, purpose="", at=NOW + 1000)
+    assert serve(vault, card.object, BOB) == DATA
+    late = NOW + 1000
+    with pytest.raises(VerificationError, match="expired"):
+        vault.grant(card.object, ALICE, CAROL.recipient, purpose="", at=late)
+
+
+def test_the_documents_example_runs(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (repo / "docs/ledger.md").read_text(), re.S)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs/ledger.md", "exec"), names)
+    names["ledger"].close()
