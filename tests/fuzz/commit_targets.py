@@ -33,7 +33,7 @@ from zkai.proof.keys import with_ceremony
 from zkai.proof.powers import write_development_ptau
 from zkai.proof.ptau import prepare
 
-STATEMENT = "inference/1"
+STATEMENT = "toy/1"
 INPUTS = {"y": np.array(3), "x": np.array([3, 5])}
 SECRETS = (1009, 2003, 3001, 4001, 5003)
 """tau, alpha, beta, delta1, delta2 of the key whose ceremony is made up."""

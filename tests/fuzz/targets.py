@@ -30,7 +30,7 @@ from zkai.proof.keys import Proof, VerifyingKey
 from zkai.proof.proving_keys import Keys, ProvingKey
 from zkai.proof.setup import setup
 
-STATEMENT = "inference/1"
+STATEMENT = "toy/1"
 
 
 @lru_cache
