@@ -19,6 +19,7 @@ from zkai.circuit.gadgets.matmul import matmul
 from zkai.circuit.gadgets.range import check_range
 from zkai.circuit.r1cs import Circuit, Partial
 from zkai.circuit.rounds import lint_rounds
+from zkai.circuit.second_round import define_product, define_quotient
 from zkai.circuit.statements import commitments, training_step
 from zkai.circuit.statements.base import COMMIT
 from zkai.circuit.tensor import Rows, Tensor
@@ -158,3 +159,27 @@ def test_public_wires_of_round_two_are_no_operands() -> None:
             checked = dataclasses.replace(circuit, committed=np.append(committed, wire))
             with pytest.raises(InvalidInput, match="is checked with a challenge, but"):
                 lint_rounds(checked)
+
+
+def test_a_quotient_by_what_the_prover_chose_is_no_definition(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """q = (fold x) / x is fold, unless x = 0: then q is whatever is wanted."""
+
+    def quotient() -> Circuit:
+        builder = Builder("quotient", commit=True)
+        x = builder.private_int("x")
+        product = define_product(builder, "product", x, builder.challenge("fold"))
+        define_quotient(builder, "quotient", product, x)
+        return builder.build()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("zkai.circuit.rounds._check_factors", lambda *_: None)
+        circuit = quotient()
+    witness = circuit.solve({"x": np.array(0)}, challenge=challenges_of)
+    for wanted in (3, 5):
+        witness = witness.copy()
+        witness[-1] = to_limbs([wanted])[0]
+        circuit.check(witness)
+    with pytest.raises(InvalidInput, match=r": quotient\) defines wire \d+ by a factor without"):
+        quotient()

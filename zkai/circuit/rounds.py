@@ -3,6 +3,8 @@
 The argument needs that nothing the prover may still choose depends on a challenge. So every wire
 of round 2 must be a function of round 1 and the challenges: it has one defining row, in which it
 stands in one matrix and every other wire is of round 1, a challenge, or has an earlier definition.
+Where it stands in a factor, the other factor holds a challenge: a prover could make one without a
+challenge 0, and the wire would be free.
 And what an argument checks with challenges (operands of a product, values and multiplicities of a
 lookup, remainders, the public signals, coefficients of a linked polynomial) must be of round 1.
 The only public wires of round 2 are y, the challenges, and linked polynomials' evaluations; y and
@@ -79,6 +81,22 @@ def _check_definitions(circuit: Circuit, wires: Ints, rows: Ints, order: Ints) -
         raise InvalidInput(
             f"{circuit.name}: row {row} ({circuit.origin(row)}) does not define its wire "
             f"{int(wires[bad][0])} once"
+        )
+    for matrix, other in ((circuit.a, circuit.b), (circuit.b, circuit.a)):
+        _check_factors(circuit, wires, rows, matrix, other)
+
+
+def _check_factors(circuit: Circuit, wires: Ints, rows: Ints, matrix: Csr, other: Csr) -> None:
+    """Require a challenge in `other` where a wire is defined in `matrix`."""
+    place, found = _entries(matrix, rows)
+    within = place[found == wires[place]]
+    place, found = _entries(other, rows)
+    known = (found > FOLDED) & (found < 2 + len(circuit.challenges))
+    if (bad := np.setdiff1d(within, place[known])).size:
+        row = int(rows[bad[0]])
+        raise InvalidInput(
+            f"{circuit.name}: row {row} ({circuit.origin(row)}) defines wire"
+            f" {int(wires[bad[0]])} by a factor without a challenge: where it is 0, nothing does"
         )
 
 
