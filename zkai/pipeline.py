@@ -370,6 +370,7 @@ def verify_chain(
         _check_type("terms", terms, ForkTerms)
     if beacon is not None:
         _check_type("beacon", beacon, Beacon)
+    _check_type("updates", updates, Collection)
     history = list(proofs)
     chain = History(terms, beacon, updates)
     for place, proof in enumerate(history):

@@ -346,6 +346,12 @@ FUNCTION_ROWS: list[tuple[str, Work, type[Exception], str]] = [
     ("type chain", lambda w, d: zkai.verify_chain(None, {}), BAD, r"proofs: .* got NoneType"),
     ("type chain proof", lambda w, d: zkai.verify_chain([1], {}), BAD, r"proof 0: .* got int"),
     (
+        "type chain updates",
+        lambda w, d: zkai.verify_chain([], {}, updates=7),
+        BAD,
+        r"updates: .* got int",
+    ),
+    (
         "type chain keys",
         lambda w, d: zkai.verify_chain([w.genesis], "keys"),
         BAD,
