@@ -16,7 +16,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -39,7 +40,8 @@ from zkai.circuit.statements.context import Context, address_word
 from zkai.encoding import keccak256
 
 COUNTS = (1, 4, 16, 64)
-GENESIS_INPUTS, STEP_INPUTS, COMMIT_STEP_INPUTS = 5, 9, 10
+GENESIS_INPUTS, STEP_INPUTS, COMMIT_STEP_INPUTS, SKIP_INPUTS = 5, 9, 10, 8
+FORK = 7
 COMMIT_SHAPES = {
     **{f"{n}": (n, len(CHALLENGES)) for n in (1, 4, STEP_INPUTS, COMMIT_STEP_INPUTS, 16, 64)},
     **{f"{STEP_INPUTS}_{c}": (STEP_INPUTS, c) for c in (1, 3)},
@@ -218,34 +220,68 @@ def snarkjs_source(key: Key) -> str:
     return done.stdout
 
 
+@dataclass(frozen=True)
+class Recorder:
+    """A ForkRecorder on a real node; proofs differ with the sample's index."""
+
+    chain: RpcChain
+    address: str
+    index: int
+
+    def send(
+        self, function: str, key: Key | LinkKey, statement: str, at: int, publics: list[int]
+    ) -> int:
+        """The gas of sending a proof of `publics`, its context and, if linked, its names."""
+        digest = keccak256(words(key.words()))
+        ledger, sender = address_word(self.address), address_word(str(self.chain.account))
+        context = Context(statement, self.chain.chain_id, ledger, FORK, at, sender, digest)
+        label = f"bench/gas/{function}/{self.index}/{at}"
+        inputs = [*publics, context.signal()]
+        if isinstance(key, LinkKey):
+            secret = Secret.of(label)
+            inputs += secret.names
+            proof = key.prove(inputs, secret)
+        else:
+            proof = key.prove(inputs, label)
+        return transaction(self.chain, self.address, verify_calldata(proof, inputs, function))
+
+
 def recorder_gas(index: int) -> Sample:
     """ForkRecorder's entry points on a real node; nothing without one."""
     if not BINARY.is_file():
         return {}
-    genesis, step = Key("bench/gas/genesis", GENESIS_INPUTS), Key("bench/gas/step", STEP_INPUTS)
+    plain = (Key("bench/gas/genesis", GENESIS_INPUTS), Key("bench/gas/step", STEP_INPUTS))
+    linked = tuple(
+        LinkKey(f"bench/gas/link/{n}", n, len(CHALLENGES), "development")
+        for n in (GENESIS_INPUTS + 2, STEP_INPUTS + 2)
+    )
+    skip = Key("bench/gas/skip", SKIP_INPUTS)
+    figures: Sample = {}
     with running_anvil() as node:
         chain = RpcChain(node.url, AccountKey(node.secret, "anvil"), node.chain_id)
-        verifiers = [int(chain.deploy(prebuilt_code(k)).address, 16) for k in (genesis, step)]
-        creation = load_artifact("ForkRecorder").creation_code
-        deployment = chain.deploy(creation + words([*verifiers, 1, 0]))
-        figures: Sample = {"fork_recorder_deploy": deployment.gas_used}
-
-        def send(function: str, key: Key, statement: str, at: int, publics: list[int]) -> int:
-            digest = keccak256(words(key.words()))
-            ledger, sender = address_word(deployment.address), address_word(str(chain.account))
-            context = Context(statement, chain.chain_id, ledger, fork, at, sender, digest)
-            inputs = [*publics, context.signal()]
-            proof = key.prove(inputs, f"bench/gas/{function}/{index}/{at}")
-            data = verify_calldata(proof, inputs, function)
-            return transaction(chain, deployment.address, data)
-
-        fork, (model, user, batch, *states) = 7, [scalar(f"bench/gas/r/{i}") for i in range(6)]
-        opened = [model, states[0], user, fork]
-        figures["fork_recorder_open"] = send("open", genesis, "genesis/1", 0, opened)
-        for at in range(2):  # the second step no longer turns a zero into a value
-            publics = [states[at], states[at + 1], batch, user, model, fork, at, 1 << 16]
-            figures["fork_recorder_record"] = send("record", step, "training_step/1", at, publics)
+        for name, (genesis, step) in (("", plain), ("_linked", linked)):
+            figures |= {f"{k}{name}": gas for k, gas in entries(chain, genesis, step, skip, index)}
     return figures
+
+
+def entries(
+    chain: RpcChain, genesis: Key | LinkKey, step: Key | LinkKey, skip: Key, index: int
+) -> Iterator[tuple[str, int]]:
+    """Each entry point of a recorder over these keys, with its gas; the last of a name counts."""
+    verifiers = [int(chain.deploy(prebuilt_code(k)).address, 16) for k in (genesis, step, skip)]
+    creation = load_artifact("ForkRecorder").creation_code
+    deployment = chain.deploy(creation + words([*verifiers, 1, 0]))
+    yield "fork_recorder_deploy", deployment.gas_used
+    recorder = Recorder(chain, deployment.address, index)
+    model, user, batch, *states = [scalar(f"bench/gas/r/{i}") for i in range(7)]
+    opened = [model, states[0], user, FORK]
+    yield "fork_recorder_open", recorder.send("open", genesis, "genesis/1", 0, opened)
+    for at in range(2):  # the second step no longer turns a zero into a value
+        publics = [states[at], states[at + 1], batch, user, model, FORK, at, 1 << 16]
+        gas = recorder.send("record", step, "training_step/1", at, publics)
+        yield "fork_recorder_record", gas
+    publics = [states[2], states[3], 5, user, model, FORK, 2]
+    yield "fork_recorder_skip", recorder.send("skip", skip, "skip_step/1", 2, publics)
 
 
 def main() -> None:

@@ -132,7 +132,8 @@ def _verifier(verifier: Verifier) -> dict[str, str]:
 
 def _recorder() -> dict[str, str]:
     name = "ForkRecorder"
-    unit = _compiled(read_sources(f"{name}.sol", PLAIN.template[0], COMMIT.template[0]))
+    interfaces = (verifier.template[0] for verifier in (PLAIN, COMMIT, LINK))
+    unit = _compiled(read_sources(f"{name}.sol", *interfaces))
     return {f"{name}.json": unit.shipped(unit.built[name]["abi"], name, name)}
 
 

@@ -54,8 +54,14 @@ def _key(shape: Shape, document: dict[str, Any]) -> CommitVerifyingKey:
 
 def proof_of(vk: CommitVerifyingKey, case: Case) -> CommitProof:
     """The case as a proof file would give it, for a key whose signals are x0, x1, ..."""
-    words = case.proof
-    plain = proof_from_words(vk, words[:8], case.publics)
+    return link_proof_of_words(vk, case.proof, case.publics)
+
+
+def link_proof_of_words(
+    vk: CommitVerifyingKey, words: list[int], publics: list[int]
+) -> CommitProof:
+    """The proof of 18 words as a proof file would give it."""
+    plain = proof_from_words(vk, words[:8], publics)
 
     def point(i: int) -> G1:
         return (words[i], words[i + 1]) if words[i] or words[i + 1] else None

@@ -7,117 +7,39 @@ ForkRecorder, not by the verifier. Every test runs for both proof formats.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
-from typing import Any
-
 import pytest
-from chain_support import make_vectors, proof_from_words
-from commit_chain_support import make_commit_vectors, proof_of_words
+from recorder_support import (
+    BATCH,
+    FORK,
+    FORMATS,
+    GENESIS,
+    MIXED,
+    MODEL,
+    RATE,
+    STATES,
+    STEP,
+    STEPS,
+    USER,
+    CommitKey,
+    Recorder,
+    context,
+    deploy_recorder,
+    proof_of,
+    refused,
+    vk_of,
+)
 
 from zkai.chain.abi import selector, verify_calldata, words
-from zkai.chain.chain import Outcome
 from zkai.chain.embedded import EmbeddedChain
 from zkai.chain.recorder import ForkRecorder, Head
 from zkai.chain.verifier import context_on, deploy, send_proof
-from zkai.encoding import FIELD_MODULUS, keccak256
+from zkai.encoding import keccak256
 from zkai.errors import VerificationError
-from zkai.proof.formats import Proof, VerifyingKey
-
-Key, CommitKey = make_vectors.Key, make_commit_vectors.CommitKey
-GENESIS = {
-    "groth16": Key("recorder/genesis", 5),
-    "groth16-commit": CommitKey("recorder/commit/genesis", 5, 2, "development"),
-}
-STEP = {
-    "groth16": Key("recorder/step", 9),
-    "groth16-commit": CommitKey("recorder/commit/step", 9, 2, "development"),
-}
-FORMATS = (("groth16", "groth16"), ("groth16-commit", "groth16-commit"))
-MIXED = tuple((first, second) for first, _ in FORMATS for _, second in FORMATS if first != second)
-MODEL, USER, FORK, BATCH, RATE = 11, 22, 7, 33, 4
-STEPS = 3
-STATES = [1001, 1002, 1003]
-
-
-def digest(key: Any) -> bytes:
-    return keccak256(words(key.words()))
-
-
-def context(chain_id: int, ledger: str, recipient: str, statement: str, key: Any, step: int) -> int:
-    """H(domain, statement version, chain id, ledger, fork, step, recipient, key digest)."""
-    head = keccak256(b"zkai/context/1") + keccak256(statement.encode())
-    bound = [chain_id, int(ledger, 16), FORK, step, int(recipient, 16)]
-    return int.from_bytes(keccak256(head + words(bound) + digest(key)), "big") % FIELD_MODULUS
-
-
-@cache
-def vk_of(key: Any) -> VerifyingKey:
-    return VerifyingKey.from_json(key.to_json())
-
-
-@cache
-def proof_of(key: Any, publics: tuple[int, ...]) -> Proof:
-    words_of_proof = key.prove(publics, "recorder/proof")
-    make = proof_of_words if len(words_of_proof) == 10 else proof_from_words
-    return make(vk_of(key), words_of_proof, list(publics))
-
-
-@dataclass
-class Recorder:
-    """A deployed ForkRecorder, with the keys of its two verifiers."""
-
-    chain: EmbeddedChain
-    contract: ForkRecorder
-    genesis: Any
-    step: Any
-
-    @property
-    def address(self) -> str:
-        return self.contract.address
-
-    def context(self, statement: str, key: Any, step: int) -> int:
-        return context(self.chain.chain_id, self.address, self.chain.account, statement, key, step)
-
-    def open(self, **forged: int) -> Outcome:
-        publics = {"model": MODEL, "state": STATES[0], "user": USER, "fork": FORK}
-        publics["context"] = self.context("genesis/1", self.genesis, 0)
-        values = tuple({**publics, **forged}.values())
-        return self.contract.open(proof_of(self.genesis, values), vk_of(self.genesis))
-
-    def record(self, index: int, **forged: int) -> Outcome:
-        """Record the step from state `index` to the next."""
-        publics = {
-            "old": STATES[index],
-            "new": STATES[index + 1],
-            "batch": BATCH,
-            "user": USER,
-            "model": MODEL,
-            "fork": FORK,
-            "step": STEPS * index,
-            "rate": RATE,
-            "context": self.context("training_step/1", self.step, STEPS * index),
-        }
-        values = tuple({**publics, **forged}.values())
-        return self.contract.record(proof_of(self.step, values), vk_of(self.step))
-
-
-def deploy_recorder(
-    chain: EmbeddedChain, formats: tuple[str, str], ceremony: bool = False
-) -> Recorder:
-    genesis, step = GENESIS[formats[0]], STEP[formats[1]]
-    addresses = [deploy(vk_of(key), chain).address for key in (genesis, step)]
-    contract = ForkRecorder.deploy(chain, *addresses, STEPS, ceremony)
-    return Recorder(chain, contract, genesis, step)
 
 
 @pytest.fixture(params=FORMATS, ids="/".join)
 def recorder(chain: EmbeddedChain, request: pytest.FixtureRequest) -> Recorder:
     return deploy_recorder(chain, request.param)
-
-
-def refused(error: str) -> pytest.RaisesExc[VerificationError]:
-    return pytest.raises(VerificationError, match=f"ForkRecorder__{error}")
 
 
 def test_a_chain_of_proofs_moves_the_fork(recorder: Recorder) -> None:
@@ -155,9 +77,16 @@ def test_a_step_may_name_a_beacon_s_rounds(chain: EmbeddedChain) -> None:
         CommitKey("recorder/beacon", inputs, 2, "development"),
     )
     addresses = [deploy(vk_of(key), chain).address for key in (genesis, step)]
-    for wrong in (STEPS - 1, STEPS + 1):
+    for wrong in (STEPS - 2, STEPS + 1):
         with refused("WrongVerifier"):
             ForkRecorder.deploy(chain, *addresses, wrong)
+    # As many inputs as two linked steps have: it shows when a proof comes.
+    fewer = Recorder(chain, ForkRecorder.deploy(chain, *addresses, STEPS - 1), genesis, step)
+    fewer.open()
+    bound = fewer.context("training_step/1", step, 0)
+    publics = [STATES[0], STATES[1], *range(2 * STEPS), USER, MODEL, FORK, 0, RATE, bound]
+    with refused("WrongVerifier"):
+        fewer.contract.record(proof_of(step, tuple(publics)), vk_of(step))
     recorder = Recorder(chain, ForkRecorder.deploy(chain, *addresses, STEPS), genesis, step)
     recorder.open()
     drawn = [90 + i for i in range(2 * STEPS)]

@@ -78,7 +78,7 @@ class TestNode:
             for k in (key.words(), step.words())
         ]
         recorder = node.deploy(
-            load_artifact("ForkRecorder").creation_code + words([*verifiers, 1, 0])
+            load_artifact("ForkRecorder").creation_code + words([*verifiers, 0, 1, 0])
         ).address
         assert node.account
         request = selector("context(bytes32,bytes32,uint256,uint256,address)")
@@ -94,7 +94,7 @@ class TestNode:
             (recorder, (opened, words([7])))
         ]
         head = node.call(recorder, selector("heads(uint256)") + words([7])).output
-        assert head == words([1001, 22, 11, 0])
+        assert head == words([1001, 22, 11, 0, 0])
         with pytest.raises(VerificationError, match=r"ForkRecorder__AlreadyOpen\(7\)"):
             send_proof(node, recorder, "open", proof, publics, "ForkRecorder")
 
