@@ -59,6 +59,13 @@ def recorder(chain: EmbeddedChain, request: pytest.FixtureRequest) -> Recorder:
 
 
 @pytest.fixture
+def hashed(chain: EmbeddedChain) -> Recorder:
+    made = deploy_keys(chain, *KEYS["groth16-commit"])
+    made.open()
+    return made
+
+
+@pytest.fixture
 def linked(chain: EmbeddedChain) -> Recorder:
     made = deploy_keys(chain, *LINKED)
     made.open()
@@ -88,59 +95,59 @@ def test_no_more_skips_than_the_terms_allow(recorder: Recorder) -> None:
     recorder.record(0, old=STATES[0] + 200, step=2, context=bound)
 
 
-def test_a_fork_whose_terms_allow_none(recorder: Recorder) -> None:
+def test_a_fork_whose_terms_allow_none(hashed: Recorder) -> None:
     with refused(r"TooManySkips\(0\)"):
-        recorder.skip(STATES[0], 0, max_skips=0)
-    assert recorder.contract.head(FORK) == Head(STATES[0], USER, MODEL, 0, 0)
+        hashed.skip(STATES[0], 0, max_skips=0)
+    assert hashed.contract.head(FORK) == Head(STATES[0], USER, MODEL, 0, 0)
 
 
-def test_a_skip_counts_once_and_for_its_fork(recorder: Recorder) -> None:
-    recorder.skip(STATES[0], 0)
+def test_a_skip_counts_once_and_for_its_fork(hashed: Recorder) -> None:
+    hashed.skip(STATES[0], 0)
     with refused(r"WrongStep\(1, 0\)"):
-        recorder.skip(STATES[0], 0)
+        hashed.skip(STATES[0], 0)
     with refused(r"WrongStep\(1, 2\)"):
-        recorder.skip(STATES[0] + 100, 2)
+        hashed.skip(STATES[0] + 100, 2)
     with refused(r"WrongState\(1101, 1001\)"):
-        recorder.skip(STATES[0], 1)
+        hashed.skip(STATES[0], 1)
     for forged, error in (
         ({"fork": 8}, r"NotOpen\(8\)"),
         ({"user": 23}, r"WrongUser\(22, 23\)"),
         ({"model": 12}, r"WrongModel\(11, 12\)"),
     ):
         with refused(error):
-            recorder.skip(STATES[0] + 100, 1, **forged)
-    recorder.skip(STATES[0] + 100, 1)
+            hashed.skip(STATES[0] + 100, 1, **forged)
+    hashed.skip(STATES[0] + 100, 1)
 
 
-def test_each_fork_has_its_own_count(recorder: Recorder) -> None:
-    here = (recorder.chain.chain_id, recorder.address, recorder.chain.account)
-    other = context(*here, "genesis/1", recorder.genesis, 0, fork=8)
-    recorder.open(fork=8, context=other)
+def test_each_fork_has_its_own_count(hashed: Recorder) -> None:
+    here = (hashed.chain.chain_id, hashed.address, hashed.chain.account)
+    other = context(*here, "genesis/1", hashed.genesis, 0, fork=8)
+    hashed.open(fork=8, context=other)
     for i in range(MAX_SKIPS):
-        recorder.skip(STATES[0] + 100 * i, i)
+        hashed.skip(STATES[0] + 100 * i, i)
     with refused("WrongContext"):
-        recorder.skip(STATES[0], 0, fork=8)
-    bound = context(*here, "skip_step/1", recorder.skipped, 0, fork=8)
-    recorder.skip(STATES[0], 0, fork=8, context=bound)
-    assert [recorder.contract.head(fork).skips for fork in (FORK, 8)] == [MAX_SKIPS, 1]
+        hashed.skip(STATES[0], 0, fork=8)
+    bound = context(*here, "skip_step/1", hashed.skipped, 0, fork=8)
+    hashed.skip(STATES[0], 0, fork=8, context=bound)
+    assert [hashed.contract.head(fork).skips for fork in (FORK, 8)] == [MAX_SKIPS, 1]
 
 
-def test_a_skip_counts_for_one_place(recorder: Recorder) -> None:
+def test_a_skip_counts_for_one_place(hashed: Recorder) -> None:
     """Each of the context's parts, altered alone, is refused."""
-    key = recorder.skipped
-    here = (recorder.chain.chain_id, recorder.address, recorder.chain.account)
+    key = hashed.skipped
+    here = (hashed.chain.chain_id, hashed.address, hashed.chain.account)
     chain_id, ledger, sender = here
     for forged in (
         context(chain_id + 1, ledger, sender, "skip_step/1", key, 0),
         context(chain_id, sender, sender, "skip_step/1", key, 0),
         context(chain_id, ledger, ledger, "skip_step/1", key, 0),
         context(*here, "training_step/1", key, 0),
-        context(*here, "skip_step/1", recorder.step, 0),
+        context(*here, "skip_step/1", hashed.step, 0),
         context(*here, "skip_step/1", key, 1),
     ):
         with refused("WrongContext"):
-            recorder.skip(STATES[0], 0, context=forged)
-    recorder.skip(STATES[0], 0)
+            hashed.skip(STATES[0], 0, context=forged)
+    hashed.skip(STATES[0], 0)
 
 
 def test_a_skip_is_no_step_and_a_step_no_skip(recorder: Recorder) -> None:
