@@ -51,9 +51,12 @@ def admit_consent(store: Store, trust: TrustStore, record: Record, index: int, a
     if (said["cid"] is None, recipient is None) != ((action == "erase"),) * 2:
         raise VerificationError(f"ledger: a consent to {action} names no such cid and recipient")
     names: dict[str, bytes] = {}
+    members = [("object", said["object"])]
     if found is None:
         owner = said["signers"][0]["keyid"]
         names |= _count(store, said["fork"], index)
+        if said["fork"] is not None:
+            members.append(("objects", said["fork"]))
     else:
         owner = found["owner"]
         _check_follows(store, said, found, index)
@@ -62,7 +65,7 @@ def admit_consent(store: Store, trust: TrustStore, record: Record, index: int, a
     if recipient is not None:
         status = "revoked" if action == "revoke" else "granted"
         names[f"grant/{said['object']}/{recipient}"] = encode({"index": index, "status": status})
-    return names, [("object", said["object"])]
+    return names, members
 
 
 def _check_owner(

@@ -1,0 +1,193 @@
+"""A fork as one encrypted file: whole, verified on arrival, and nothing else is let in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+from tests.unit.ledger_support import ORIGIN, submissions
+from tests.unit.receipt_support import NOW, PLACE, fork_receipts, signer, signers, verifying_keys
+from zkai.errors import InvalidInput, VerificationError
+from zkai.ledger.checkpoint import LogPolicy
+from zkai.ledger.ledger import Ledger
+from zkai.proof.keys import KeyDocument
+from zkai.receipt.trust import TrustedKey, TrustStore
+from zkai.vault.bundle import Fork, export_fork, import_fork, verify_bundle
+from zkai.vault.keys import VaultKey
+from zkai.vault.parts import MAGIC, open_parts, seal_parts
+from zkai.vault.store import ObjectStore
+from zkai.vault.vault import Owner, Vault
+
+FORK = 11
+ALICE, THERE = VaultKey(bytes([1]) * 32), VaultKey(bytes([2]) * 32)
+
+
+def owner() -> Owner:
+    return Owner(signer("alice"), ALICE)
+
+
+def trusted() -> TrustStore:
+    named = [*signers(), signer("alice")]
+    keys = tuple(TrustedKey(key.public, f"key {i}") for i, key in enumerate(named))
+    return TrustStore(keys, tuple(frozenset({k.public.keyid}) for k in signers()))
+
+
+def keys() -> dict[bytes, KeyDocument]:
+    return {key.digest: key for key in verifying_keys().values()}
+
+
+@lru_cache
+def exported(folder: Path) -> bytes:
+    submitted = submissions()
+    ledger = Ledger.create(
+        folder / "l.db", ORIGIN, signer("log"), trusted(), list(keys().values()),
+        place=(PLACE.chain_id, PLACE.ledger), at=NOW,
+    )  # fmt: skip
+    ledger.append_all(submitted, NOW)
+    (folder / "cards").mkdir()
+    vault = Vault(folder / "cards", ObjectStore(folder / "objects"), ledger)
+    for number in range(3):
+        card = vault.publish(b"state %d" % number, owner(), kind="model_state", fork=FORK, at=NOW)
+    vault.erase(card.object, owner(), purpose="", at=NOW)
+    vault.publish(b"elsewhere", owner(), kind="other", fork=12, at=NOW)
+    ledger.checkpoint([signer("log")])
+    data = export_fork(vault, FORK, owner(), THERE.recipient)
+    ledger.close()
+    return data
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return exported(tmp_path_factory.mktemp("bundle"))
+
+
+def arrive(data: bytes, opener: VaultKey = THERE) -> Fork:
+    policy = LogPolicy(ORIGIN, signer("log").public)
+    return verify_bundle(data, opener, policy, trusted(), keys(), at=NOW)
+
+
+def test_a_fork_moves(bundle: bytes, tmp_path: Path) -> None:
+    fork = arrive(bundle)
+    assert [r.id for r in fork.receipts] == [r.id for r in fork_receipts()]
+    store = ObjectStore(tmp_path / "there")
+    cards = import_fork(fork, store)
+    assert sorted(card.read(THERE, store) for card in cards) == [b"state 0", b"state 1"]
+    assert b"state 0" not in bundle
+    assert b"training_step" not in bundle
+
+
+def test_others_open_nothing(bundle: bytes) -> None:
+    with pytest.raises(VerificationError, match="for another key"):
+        arrive(bundle, ALICE)
+
+
+def first(parts: dict[str, bytes], start: str) -> str:
+    return min(n for n in parts if n.startswith(start))
+
+
+def drop(start: str) -> Callable[[dict[str, bytes]], None]:
+    def change(parts: dict[str, bytes]) -> None:
+        parts.pop(first(parts, start))
+
+    return change
+
+
+def drop_object(parts: dict[str, bytes]) -> None:
+    digits = first(parts, "sealed/").removeprefix("sealed/")
+    for kind in ("state", "card", "sealed"):
+        parts.pop(f"{kind}/{digits}")
+
+
+def drop_entry(parts: dict[str, bytes]) -> None:
+    last = max(n for n in parts if n.startswith("entry/")).removeprefix("entry/")
+    parts.pop(f"entry/{last}")
+    parts.pop(f"inclusion/{last}")
+
+
+def exchange(start: str) -> Callable[[dict[str, bytes]], None]:
+    def change(parts: dict[str, bytes]) -> None:
+        one, two = sorted(n for n in parts if n.startswith(start))[:2]
+        parts[one], parts[two] = parts[two], parts[one]
+
+    return change
+
+
+def extra(name: str, data: bytes = b"x") -> Callable[[dict[str, bytes]], None]:
+    return lambda parts: parts.update({name: data})
+
+
+def flip(start: str) -> Callable[[dict[str, bytes]], None]:
+    def change(parts: dict[str, bytes]) -> None:
+        name = first(parts, start)
+        data = bytearray(parts[name])
+        data[-1] ^= 1
+        parts[name] = bytes(data)
+
+    return change
+
+
+def other_fork(parts: dict[str, bytes]) -> None:
+    parts["fork"] = b"12"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (drop_object, "an object of the fork is missing"),
+        (drop("sealed/"), "sealed/.* is missing"),
+        (drop("card/"), "card/.* is missing"),
+        (drop("state/"), "object of the fork is missing|does not belong"),
+        (drop_entry, "receipt of the fork's chain is missing|does not belong"),
+        (drop("inclusion/"), "inclusion/.* is missing"),
+        (drop("proof/"), "proof/.* is missing"),
+        (drop("head"), "head is missing"),
+        (drop("objects"), "objects is missing"),
+        (drop("checkpoint"), "checkpoint is missing"),
+        (extra("sealed/" + "0" * 64), "does not belong here"),
+        (extra("other"), "does not belong here"),
+        (extra("inclusion/99"), "does not belong here"),
+        (exchange("sealed/"), "not what its cid names"),
+        (exchange("card/"), "not what the log says"),
+        (exchange("state/"), "does not show this value|beside the name"),
+        (exchange("entry/"), "leads to|root|inclusion"),
+        (exchange("proof/"), "different proof|verifying key|not one"),
+        (flip("sealed/"), "not what its cid names"),
+        (flip("proof/"), "different proof"),
+        (flip("checkpoint"), "checkpoint"),
+        (other_fork, "does not show this value|beside the name"),
+    ],
+)
+def test_what_is_not_the_fork_is_refused(
+    bundle: bytes, change: Callable[[dict[str, bytes]], None], reason: str
+) -> None:
+    """Even by whoever made the bundle, and so can seal it again."""
+    parts = open_parts(bundle, THERE)
+    change(parts)
+    with pytest.raises((VerificationError, InvalidInput), match=reason):
+        arrive(seal_parts(parts, THERE.recipient))
+
+
+def test_changed_files_are_refused(bundle: bytes) -> None:
+    step = len(bundle) // 60
+    for at in [*range(12), *range(12, len(bundle), step), len(bundle) - 1]:
+        changed = bytearray(bundle)
+        changed[at] ^= 1
+        with pytest.raises((VerificationError, InvalidInput)):
+            open_parts(bytes(changed), THERE)
+    for cut in (0, 5, 11, 100, 3000, len(bundle) - 1):
+        with pytest.raises((VerificationError, InvalidInput)):
+            open_parts(bundle[:cut], THERE)
+    with pytest.raises(VerificationError):
+        open_parts(bundle + b"\0", THERE)
+
+
+def test_parts_have_one_form() -> None:
+    parts = {"a": b"1", "b/2": b"", "c": b"3" * 70_000}
+    data = seal_parts(parts, THERE.recipient)
+    assert data.startswith(MAGIC)
+    assert open_parts(data, THERE) == parts
+    with pytest.raises(InvalidInput, match="short names"):
+        seal_parts({"../a": b""}, THERE.recipient)
