@@ -10,14 +10,16 @@ import pytest
 
 from tests.unit.ledger_support import ORIGIN, submissions
 from tests.unit.receipt_support import NOW, PLACE, fork_receipts, signer, signers, verifying_keys
+from zkai.encoding import hex32, sha256
 from zkai.errors import InvalidInput, VerificationError
 from zkai.ledger.checkpoint import LogPolicy
 from zkai.ledger.ledger import Ledger
 from zkai.proof.keys import KeyDocument
+from zkai.receipt.jcs import encode
 from zkai.receipt.trust import TrustedKey, TrustStore
 from zkai.vault.bundle import Fork, export_fork, import_fork, verify_bundle
 from zkai.vault.keys import VaultKey
-from zkai.vault.parts import MAGIC, open_parts, seal_parts
+from zkai.vault.parts import MAGIC, _split, open_parts, seal_parts
 from zkai.vault.store import ObjectStore
 from zkai.vault.vault import Owner, Vault
 
@@ -191,3 +193,33 @@ def test_parts_have_one_form() -> None:
     assert open_parts(data, THERE) == parts
     with pytest.raises(InvalidInput, match="short names"):
         seal_parts({"../a": b""}, THERE.recipient)
+
+
+def pack(items: list[dict[str, object]], data: bytes) -> bytes:
+    index = encode({"parts": items})
+    return len(index).to_bytes(4, "big") + index + data
+
+
+def test_what_is_inside_has_one_form() -> None:
+    """From a maker who may seal anything."""
+    one, two = (
+        {"name": n, "sha256": hex32(sha256(d)), "size": len(d)}
+        for n, d in (("a", b"1"), ("b", b"22"))
+    )
+    assert _split(pack([one, two], b"122")) == {"a": b"1", "b": b"22"}
+    for items, data, reason in (
+        ([one, two], b"1223", "not the whole"),
+        ([one, two], b"12", "not what the index says"),
+        ([one, two], b"132", "not what the index says"),
+        ([one], b"122", "not the whole"),
+        ([two, one], b"221", "by name, each once"),
+        ([one, one], b"11", "by name, each once"),
+        ([{**one, "name": "../a"}], b"1", "short name"),
+        ([{**one, "size": -1}], b"1", "size"),
+        ([{**one, "size": 1 << 40}], b"1", "size"),
+        ([{**one, "more": 1}], b"1", "more"),
+    ):
+        with pytest.raises((VerificationError, InvalidInput), match=reason):
+            _split(pack(items, data))
+    with pytest.raises(InvalidInput, match="cut short"):
+        _split(b"\xff\xff\xff\xff{}")
