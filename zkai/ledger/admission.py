@@ -13,11 +13,13 @@ from typing import Any
 
 from zkai.encoding import hex32, load_json, parse_hex32, sha256, word
 from zkai.errors import InvalidInput, VerificationError
+from zkai.ledger.account import admit_account
 from zkai.ledger.checkpoint import LogPolicy
 from zkai.ledger.consent import admit_access, admit_consent
 from zkai.ledger.merkle import leaf_hash, range_hash
 from zkai.ledger.records import (
     ACCESS,
+    ACCOUNT,
     BLOCK,
     CONSENT,
     KEY_STATUS,
@@ -83,6 +85,9 @@ class Admission:
             return self._admit_key_status(record, index, at)
         if record.type == CONSENT:
             return Effects(*admit_consent(self.store, self.trust(), record, index, at))
+        if record.type == ACCOUNT:
+            origin = self.policy.origin
+            return Effects(*admit_account(self.store, self.trust(), origin, record, index, at))
         self._check_operator(record, at)
         if record.type == ACCESS:
             return Effects(*admit_access(self.store, record, index))

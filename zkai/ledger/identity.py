@@ -4,7 +4,8 @@
     did:lux:key:z<the same>                    a key, and in its place those that followed it in the
                                                log; empty once it or its successor is revoked
 
-`did:lux:<chain id>:<address>` names an account whose keys no log entry can bind yet; it is refused.
+    did:lux:<chain id>:<address> the key that the account's record bound, and those that followed
+
 A did:web that repeats such a document is an alias and never authoritative.
 
 Multicodec: ml-dsa-65-pub is 0x1211, ed25519-pub 0xed, as unsigned varints.
@@ -12,6 +13,7 @@ Multicodec: ml-dsa-65-pub is 0x1211, ed25519-pub 0xed, as unsigned varints.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +26,7 @@ from zkai.receipt.signer import ED25519, ML_DSA_65, PublicKey
 _CODECS = {ML_DSA_65: b"\x91\x24", ED25519: b"\xed\x01"}
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 MAX_DID = 4096
+_ACCOUNT = re.compile(r"did:lux:((?:0|[1-9][0-9]{0,15}):0x[0-9a-f]{40})")
 _CONTEXT = ["https://www.w3.org/ns/did/v1", "https://w3id.org/security/jwk/v1"]
 
 
@@ -117,17 +120,31 @@ def resolve(did: str, ledger: Ledger | None = None, entries: int | None = None) 
         return Resolution(did, (from_multibase(did.removeprefix("did:key:")),), None, None)
     if did.startswith("did:web:"):
         raise InvalidInput("did: did:web is an alias; resolve the did:lux or did:key that it names")
-    if not did.startswith("did:lux:key:"):
-        raise InvalidInput("did: expected did:key:z... or did:lux:key:z...")
+    account = _ACCOUNT.fullmatch(did)
+    if account is None and not did.startswith("did:lux:key:"):
+        raise InvalidInput("did: expected did:key:z..., did:lux:key:z... or did:lux:CHAIN:0x...")
     if ledger is None:
         raise InvalidInput("did: a did:lux is resolved in a ledger")
     size = ledger.log.size if entries is None else entries
     if not 0 < size <= ledger.log.size:
         raise InvalidInput(f"did: the ledger has {ledger.log.size} entries, not {size}")
-    key = from_multibase(did.removeprefix("did:lux:key:"))
+    if account is None:
+        key = from_multibase(did.removeprefix("did:lux:key:"))
+    else:
+        key = _bound(ledger, account[1], size)
     current = _current(ledger, key, size)
     keys = () if current is None else (current,)
     return Resolution(did, keys, ledger.policy.origin, size)
+
+
+def _bound(ledger: Ledger, account: str, size: int) -> PublicKey:
+    """Return the key to which an account's record within the first entries bound it."""
+    value = ledger.store.map_value(f"account/{account}", size)
+    if value is None:
+        raise InvalidInput(f"did: the ledger binds the account {account} to no key")
+    record = parse_entry(ledger.store.entry(load_json(value, "account")["index"]) or b"")
+    assert isinstance(record, Record)
+    return PublicKey.from_jwk(record.predicate["jwk"], "account.jwk")
 
 
 def _current(ledger: Ledger, key: PublicKey, size: int) -> PublicKey | None:

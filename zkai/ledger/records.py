@@ -8,6 +8,7 @@ Each is an in-toto Statement in a DSSE envelope, as receipts are, with a predica
     urn:zkai:model-node/v1      a fork's or a merge's place in the tree of models
     urn:zkai:consent/v1         an owner publishes, grants, revokes or erases a sealed object
     urn:zkai:access/v1          the operator handed a sealed object to somebody, or refused to
+    urn:zkai:account/v1         an account of a chain is bound to a key
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ from zkai.receipt.statement import (
 LEDGER, KEY_STATUS = "urn:zkai:ledger/v1", "urn:zkai:key-status/v1"
 BLOCK, NODE = "urn:zkai:training-block/v1", "urn:zkai:model-node/v1"
 CONSENT, ACCESS = "urn:zkai:consent/v1", "urn:zkai:access/v1"
+ACCOUNT = "urn:zkai:account/v1"
 TYPES = {
     LEDGER: "ledger", KEY_STATUS: "key_status", BLOCK: "block", NODE: "node",
-    CONSENT: "consent", ACCESS: "access",
+    CONSENT: "consent", ACCESS: "access", ACCOUNT: "account",
 }  # fmt: skip
 SCHEMA = "records.schema.json"
 
