@@ -36,7 +36,7 @@ from zkai.model.head_floats import initial_state
 from zkai.model.head_state import HeadState
 from zkai.model.heads import Head, LoraHead, SoftmaxHead
 from zkai.model.training import learning_rate
-from zkai.opening import Opening, UserState
+from zkai.opening import Opening, UserState, count_openings
 from zkai.reader import Reader, as_array, read_beacon, read_dataset, read_terms
 
 ZERO = bytes(32)
@@ -154,8 +154,8 @@ def _links(
 ) -> dict[str, int]:
     """Return the links of a statement's linked states; `given` says that `state` was no new one.
 
-    Raises InvalidInput for a state whose commitment is of the other kind than the statement's, or
-    was made under another tau than the key's.
+    Raises InvalidInput for a state whose commitment is of the other kind than the statement's, that
+    was made under another tau than the key's, or that was opened too often.
     """
     states = statement.linked_states(exact) if isinstance(statement, LINKING) else {}
     known = None if state is None else state.link
@@ -174,6 +174,9 @@ def _links(
             f"{statement.version}: state: its link is not that of its values: this key has another"
             " tau (all keys of a history must come from one .ptau), or the state was changed"
         )
+    # Nothing hides a public base model, so its openings cost nothing.
+    hidden = [found[name] for name, linked in states.items() if linked.salt != PUBLIC_SALT]
+    count_openings(statement.version, hidden)
     return found
 
 

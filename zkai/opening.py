@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from zkai.circuit.gadgets.link import BLINDERS
 from zkai.circuit.statements import linked
 from zkai.circuit.statements.base import STEP_BITS
 from zkai.circuit.statements.commitments import architecture, state_commitment, user_commitment
@@ -39,6 +41,11 @@ from zkai.model.heads import Head
 
 FORMAT = "zkai.opening/1"
 MAX_BYTES = 1 << 30
+
+MAX_OPENINGS = BLINDERS - 1
+"""How often a linked state's polynomial may be opened before its openings tell of the weights."""
+
+_opened: Counter[int] = Counter()
 
 
 @dataclass(frozen=True)
@@ -173,6 +180,23 @@ class Opening:
                 " another file"
             )
         write_atomic(path, json.dumps(self.to_json()).encode("ascii") + b"\n", mode=0o600)
+
+
+def count_openings(where: str, links: Collection[int]) -> None:
+    """Count one more opening of the linked states with these links, in this process.
+
+    A process that ends forgets: whoever proves from one state in several counts them together.
+
+    Raises InvalidInput, counting none, if a state was opened 63 times: the next opening would give
+    a linear relation of its weights away (docs/decisions/0008-kzg-link.md).
+    """
+    if any(_opened[link] >= MAX_OPENINGS for link in links):
+        raise InvalidInput(
+            f"{where}: this linked state was opened {MAX_OPENINGS} times; another proof about it"
+            " would tell something of its weights. Go on from a new state: a step, or an aggregate"
+            " with a zero update, makes one"
+        )
+    _opened.update(links)
 
 
 def read_state(path: Path | str, head: Head) -> UserState:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import zkai
+from zkai.assignment import Destination, complete
 from zkai.circuit.gadgets.link import BLINDERS
 from zkai.circuit.statements import commitments, linked
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
@@ -27,7 +28,7 @@ from zkai.encoding import FIELD_MODULUS, canonical_json, from_limbs
 from zkai.errors import InvalidInput, VerificationError
 from zkai.model.heads import Head, LoraHead, MlpHead, SoftmaxHead
 from zkai.model.quantize import head_graph
-from zkai.opening import UserState, read_state
+from zkai.opening import MAX_OPENINGS, UserState, count_openings, read_state
 from zkai.proof import formats
 from zkai.proof.commit import argument, setup
 from zkai.proof.commit.keys import CommitKeys, CommitProof
@@ -351,6 +352,35 @@ def test_links_are_needed_exactly_where_states_are_linked() -> None:
     given = made.assign(values)
     assert len(given["old_blinders"]) == len(given["new_blinders"]) == BLINDERS
     assert given["old_blinders"] != given["new_blinders"]
+
+
+def test_a_linked_state_is_opened_63_times_at_most() -> None:
+    old, new, other = 11, 12, 13
+    count_openings("training_step/1", [old, new])
+    for _ in range(MAX_OPENINGS - 1):
+        count_openings("inference/1", [new])
+    with pytest.raises(InvalidInput, match="inference/1: this linked state was opened 63 times"):
+        count_openings("inference/1", [new])
+    with pytest.raises(InvalidInput, match="opened 63 times"):
+        count_openings("training_step/1", [new, other])
+    for _ in range(MAX_OPENINGS):
+        count_openings("training_step/1", [other])  # the refused one was not counted
+    assert MAX_OPENINGS == BLINDERS - 1
+
+
+def test_proofs_count_as_openings() -> None:
+    def seven_or_public(state: LinkedState) -> int:
+        return 7 if state.salt else 9
+
+    made, values = (
+        statements(HEADS["softmax"])["genesis"],
+        {"weights_integers": np.zeros((4, 3), np.int64)},
+    )
+    for _ in range(MAX_OPENINGS):
+        complete(made, values, Destination(), bytes(32), seven_or_public)
+    with pytest.raises(InvalidInput, match="genesis/1: this linked state was opened 63 times"):
+        complete(made, values, Destination(), bytes(32), seven_or_public)
+    complete(made, values, Destination(), bytes(32), lambda state: 8)
 
 
 def test_linked_user_states_go_through_json() -> None:
