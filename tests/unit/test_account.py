@@ -90,3 +90,20 @@ def test_an_account_is_bound_once(ledger: Ledger) -> None:
         bind(ledger, key=OTHER)
     with pytest.raises(InvalidInput, match="did: expected"):
         resolve(DID.upper(), ledger)
+
+
+def test_a_revoked_key_is_bound_to_nothing_and_resolves_to_nothing(ledger: Ledger) -> None:
+    body = {
+        "keyid": KEY.keyid, "status": "revoked", "at": NOW + 5, "reason": "stolen", "name": "key",
+        "jwk": None, "follows": None,
+    }  # fmt: skip
+    record = sign_record(KEY_STATUS, body, [KEY], NOW)
+    other = account_text(CHAIN, ADDRESS, OTHER.keyid, ORIGIN)
+    ledger.append(Submission(record.envelope.to_bytes()), NOW)
+    with pytest.raises(VerificationError, match="revocation of key is in the log"):
+        bind(ledger)
+    bind(ledger, key=OTHER, text=other)
+    gone = sign_record(KEY_STATUS, {**body, "keyid": OTHER.keyid, "name": "other"}, [OTHER], NOW)
+    assert resolve(DID, ledger).keys == (OTHER.public,)
+    ledger.append(Submission(gone.envelope.to_bytes()), NOW)
+    assert resolve(DID, ledger).keys == ()

@@ -3,8 +3,8 @@
     did:key:z<base58btc of a multicodec key>   the key itself; nothing can rotate or revoke it
     did:lux:key:z<the same>                    a key, and in its place those that followed it in the
                                                log; empty once it or its successor is revoked
-
-    did:lux:<chain id>:<address> the key that the account's record bound, and those that followed
+    did:lux:<chain id>:<address>               the key to which an account's record bound it, and
+                                               those that followed; see `zkai.ledger.account`
 
 A did:web that repeats such a document is an alias and never authoritative.
 
