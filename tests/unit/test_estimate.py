@@ -139,7 +139,7 @@ def test_models_grow_with_what_they_count() -> None:
     assert costs.prove_memory_bytes(twice) > costs.prove_memory_bytes(sizes)
     assert Scalars().additions() == 0
     assert Scalars(1000).additions() > Scalars(0, 1000).additions() > 1000
-    assert costs.wall_s(1.0) <= 1.0
+    assert costs.wall_s(1.0, costs.PROVE_THREADS) <= costs.wall_s(1.0, costs.SETUP_THREADS) <= 1.0
 
 
 def test_a_circuit_beyond_the_field_s_roots_is_refused() -> None:

@@ -24,7 +24,10 @@ COMMIT_GAS_BASE, COMMIT_GAS_PER_SIGNAL, GAS_PER_CHALLENGE = 250_400, 630, 6_620
 # In butterflies for each entry of the matrices and each wire of round 2; in additions for setups.
 _PER_ENTRY, _PER_SECOND_WIRE = 3.5, 40
 _SETUP_PER_ADDITION, _SETUP_PER_ENTRY, _SCALAR_BITS = 1.4, 15, 254
-_FIXED_PROVE_S, _FIXED_SETUP_S, _THREAD_EFFICIENCY = 0.02, 0.01, 0.8
+_FIXED_PROVE_S, _FIXED_SETUP_S = 0.02, 0.01
+
+PROVE_THREADS, SETUP_THREADS = 0.8, 0.4
+"""What each thread after the first adds; a setup also encodes and writes its points, in one."""
 _VERIFY_ADDITIONS, _VERIFY_PER_INPUT = 30_000, 150
 
 _BASE_BYTES, _BYTES_PER_DOMAIN, _BYTES_PER_WIRE, _BYTES_PER_ENTRY = 76 << 20, 160, 100, 24
@@ -86,9 +89,10 @@ def verify_cpu_s(sizes: Sizes, speed: Speed) -> float:
     return speed.g1_s * (_VERIFY_ADDITIONS + _VERIFY_PER_INPUT * sizes.key_inputs)
 
 
-def wall_s(cpu_s: float) -> float:
-    """Return the seconds that pass where all threads work, as well as they do in a proof."""
-    return cpu_s / (1 + _THREAD_EFFICIENCY * (native.threads() - 1))
+def wall_s(cpu_s: float, efficiency: float) -> float:
+    """Return the seconds that pass where nothing else runs, for what a further thread adds."""
+    alone = min(cpu_s, _FIXED_PROVE_S)  # what no thread shares
+    return alone + (cpu_s - alone) / (1 + efficiency * (native.threads() - 1))
 
 
 def prove_memory_bytes(sizes: Sizes) -> int:
