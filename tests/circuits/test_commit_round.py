@@ -27,7 +27,7 @@ def small(n_signals: int = 3) -> Circuit:
     product = b.multiply(y[0], y[1])
     alpha = b.challenge("alpha")
     shifted = define_product(b, "shift", alpha + y[0], alpha)
-    define_quotient(b, "inverse", product, shifted)
+    define_quotient(b, "inverse", product, alpha + shifted)
     return b.build()
 
 
