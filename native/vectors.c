@@ -1,10 +1,20 @@
-/* Element-wise field arithmetic on vectors in standard form: small jobs and tests. */
+/* Element-wise field arithmetic on vectors in standard form, on all threads where they are long. */
+#include <stdatomic.h>
+
 #include "field.h"
 #include "threads.h"
 
 enum { OP_MUL = 0, OP_ADD = 1, OP_SUB = 2, OP_INV = 3 };
 
 enum { INVERSIONS = 256 }; /* elements that share one inversion */
+enum { BINARY_GRAIN = 1 << 13 };
+
+typedef struct {
+  uint64_t *r;
+  const uint64_t *a, *b;
+  int op;
+  atomic_int status;
+} binary_job_t;
 
 /* Defines zk_<field>_binary: r[i] = a[i] op b[i]; OP_INV takes a alone and maps 0 to 0. */
 #define DEFINE_BINARY(field)                                                                    \
@@ -28,19 +38,25 @@ enum { INVERSIONS = 256 }; /* elements that share one inversion */
     return ZK_OK;                                                                               \
   }                                                                                             \
                                                                                                 \
+  static void field##_binary_range(void *context, size_t begin, size_t end) {                   \
+    binary_job_t *job = context;                                                                \
+    int status = ZK_OK;                                                                         \
+    for (size_t i = begin; job->op == OP_INV && i < end && !status; i += INVERSIONS) {          \
+      const size_t m = end - i < INVERSIONS ? end - i : INVERSIONS;                             \
+      status = field##_invert(job->r + 4 * i, job->a + 4 * i, m);                               \
+    }                                                                                           \
+    for (size_t i = begin; job->op != OP_INV && i < end && !status; i++) {                      \
+      status = field##_operate(job->r + 4 * i, job->a + 4 * i, job->b + 4 * i, job->op);        \
+    }                                                                                           \
+    if (status) atomic_store(&job->status, status);                                             \
+  }                                                                                             \
+                                                                                                \
   int ZK_NAME(zk_##field##_binary)(uint64_t *r, const uint64_t *a, const uint64_t *b, size_t n, \
                                    int op) {                                                    \
     if (op < OP_MUL || op > OP_INV) return ZK_ERR_ARGUMENT;                                     \
-    for (size_t i = 0; op == OP_INV && i < n; i += INVERSIONS) {                                \
-      const size_t m = n - i < INVERSIONS ? n - i : INVERSIONS;                                 \
-      const int status = field##_invert(r + 4 * i, a + 4 * i, m);                               \
-      if (status) return status;                                                                \
-    }                                                                                           \
-    for (size_t i = 0; op != OP_INV && i < n; i++) {                                            \
-      const int status = field##_operate(r + 4 * i, a + 4 * i, b + 4 * i, op);                  \
-      if (status) return status;                                                                \
-    }                                                                                           \
-    return ZK_OK;                                                                               \
+    binary_job_t job = {r, a, b, op, ZK_OK};                                                    \
+    zk_parallel_for(n, BINARY_GRAIN, field##_binary_range, &job);                               \
+    return atomic_load(&job.status);                                                            \
   }
 
 DEFINE_BINARY(fr)

@@ -154,3 +154,30 @@ def test_thread_counts() -> None:
     assert native.threads() == 3
     native.set_threads(None)
     assert native.threads() == native.cpu_features()["cpus"]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_long_vectors_are_shared_among_threads(kernel: str, name: str) -> None:
+    modulus, mul, add, sub, inv = FIELDS[name]
+    n = 3 * (1 << 13) + 5  # several ranges and a rest
+    values = [pow(3, i, modulus) * (i % 7 > 0) % modulus for i in range(n)]
+    a = to_limbs(values)
+    b = np.ascontiguousarray(a[::-1])
+    native.set_threads(3)
+    try:
+        products, inverses = mul(a, b), inv(a)
+        sums, differences = add(a, b), sub(a, b)
+        bad = a.copy()
+        bad[-1] = np.iinfo(np.uint64).max
+        for operation in (lambda: mul(bad, b), lambda: inv(bad)):
+            with pytest.raises(InvalidInput):
+                operation()
+    finally:
+        native.set_threads(None)
+    pairs = list(zip(values, reversed(values), strict=True))
+    assert from_limbs(products) == [x * y % modulus for x, y in pairs]
+    assert from_limbs(sums) == [(x + y) % modulus for x, y in pairs]
+    assert from_limbs(differences) == [(x - y) % modulus for x, y in pairs]
+    one = from_limbs(mul(inverses, a))
+    assert one == [int(x != 0) for x in values]
+    assert not inverses[~a.any(axis=1)].any()
