@@ -93,7 +93,7 @@ def key_mark(statement: str, circuit_digest: bytes, key_status: str) -> dict[str
 
 
 @dataclass(frozen=True)
-class Keys:
+class Keys(ABC):
     """Both halves of a key in one folder: the proving key and `verifying.json`."""
 
     proving: MarkedKey
@@ -116,9 +116,9 @@ class Keys:
         return keys
 
     @classmethod
+    @abstractmethod
     def open(cls, folder: Path) -> Self:
         """Open both files. Raises InvalidInput if one is missing or malformed."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
