@@ -1,0 +1,1 @@
+"""Homomorphic encryption: threshold aggregation, encrypted training, encrypted queries."""
