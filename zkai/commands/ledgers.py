@@ -13,6 +13,13 @@ from typing import Any
 
 from zkai.commands.console import Console
 from zkai.commands.files import check_target
+from zkai.commands.ledger_queries import (
+    add_freshness,
+    add_questions,
+    check_answer,
+    prove_answer,
+    question,
+)
 from zkai.commands.options import Commands, HelpFormatter, add_command
 from zkai.commands.receipts import (
     add_passphrase,
@@ -23,10 +30,13 @@ from zkai.commands.receipts import (
 )
 from zkai.encoding import hex32, load_json, new_folder, read_capped, sha256, write_atomic
 from zkai.errors import InvalidInput
+from zkai.ledger.answer import FORMAT as ANSWER_FORMAT
+from zkai.ledger.answer import MAX_ANSWER
 from zkai.ledger.checkpoint import Checkpoint, InclusionProof, LogPolicy
 from zkai.ledger.export import export, proof_digest, verify_export
 from zkai.ledger.ledger import Ledger, Submission
 from zkai.ledger.note import MAX_NOTE, Note
+from zkai.ledger.queries import KINDS
 from zkai.ledger.records import parse_entry
 from zkai.ledger.statusmap import MapProof
 from zkai.ledger.witness import Witness
@@ -57,14 +67,16 @@ new. All of them enter or none. With --operator a checkpoint is signed as well.
 
 _PROVE_HELP = """
 Proves that a receipt is logged, or with --name what the map says of a name:
-key/KEYID, fork/FORK or nullifier/HEX. Both are as of the latest checkpoint.
+key/KEYID, fork/FORK or nullifier/HEX. Or answers one question with everything
+that a stranger needs to check that the answer is whole. All of it is as of the
+latest checkpoint.
 """
 
 _VERIFY_HELP = """
-TARGET is a receipt, with --inclusion; or a name's proof; or the folder of an
-export, of which every entry is checked and admitted anew. With --trust, a
-receipt's signatures are checked as well, as of when its checkpoint was seen by
-the policy's quorum of witnesses.
+TARGET is a receipt, with --inclusion; or a name's proof; or an answer; or the
+folder of an export, of which every entry is checked and admitted anew. With
+--trust, receipts' signatures are checked as well, as of when they had been
+logged by the word of the policy's quorum of witnesses.
 """
 
 
@@ -128,12 +140,14 @@ def _add_reading(actions: Commands) -> None:
     prove = _add(actions, "prove", run_prove, "prove what the ledger holds", _PROVE_HELP)
     prove.add_argument("receipt", metavar="RECEIPT", type=Path, nargs="?")
     prove.add_argument("--name", help="a name in the map")
+    add_questions(prove)
     prove.add_argument("-o", "--out", metavar="FILE", type=Path, required=True)
     verify = add_command(actions, "verify", run_verify, "check a proof or an export", _VERIFY_HELP)
     verify.add_argument("target", metavar="TARGET", type=Path)
     verify.add_argument("--policy", metavar="POLICY.json", type=Path, required=True)
     verify.add_argument("--inclusion", metavar="FILE", type=Path, help="of `ledger prove`")
     verify.add_argument("--trust", metavar="TRUST.json", type=Path)
+    add_freshness(verify)
     out = _add(actions, "export", run_export, "write static files that anyone can check")
     out.add_argument("-o", "--out", metavar="FOLDER/", type=Path, required=True)
     show = _add(actions, "show", run_show, "show a fork's, user's or model's history")
@@ -251,16 +265,20 @@ def _say_checkpoint(found: Checkpoint, seen: int | None, console: Console) -> di
 
 
 def run_prove(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
-    """Write an entry's inclusion proof, or what the map says of a name."""
-    if (options.receipt is None) == (options.name is None):
-        raise InvalidInput("ledger prove: name a receipt or, with --name, a name in the map")
+    """Write an entry's inclusion proof, what the map says of a name, or an answer."""
+    asked = [options.receipt, options.name, *(getattr(options, kind) for kind in KINDS)]
+    if sum(one is not None for one in asked) != 1:
+        raise InvalidInput("ledger prove: name a receipt, a name in the map, or one question")
     check_target(options.out)
     with _opened(options.ledger_file) as ledger:
-        if options.name is not None:
+        if (found := question(options)) is not None:
+            answer = prove_answer(ledger, *found, options.out)
+        elif options.name is not None:
             data, answer = _prove_name(ledger, options.name)
+            write_atomic(options.out, data)
         else:
             data, answer = _prove_entry(ledger, read_receipt(options.receipt))
-    write_atomic(options.out, data)
+            write_atomic(options.out, data)
     console.say(f"{options.out}: written, as of {answer['entries']} entries")
     return {"proof": str(options.out), **answer}
 
@@ -290,11 +308,14 @@ def _prove_name(ledger: Ledger, name: str) -> tuple[bytes, dict[str, Any]]:
 
 
 def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
-    """Check an inclusion proof, a name's proof or an export."""
+    """Check an inclusion proof, a name's proof, an answer or an export."""
     policy = LogPolicy.from_path(options.policy)
     if options.target.is_dir():
         return _say_checkpoint(verify_export(options.target, policy), None, console)
     if options.inclusion is None:
+        value = load_json(read_capped(options.target, MAX_ANSWER), str(options.target))
+        if isinstance(value, dict) and value.get("format") == ANSWER_FORMAT:
+            return check_answer(options, policy, console)
         return _verify_name(options.target, policy, console)
     data = read_capped(options.target, MAX_ENVELOPE)
     receipt = Receipt.from_bytes(data, str(options.target))

@@ -31,7 +31,7 @@ def account_text(chain_id: int, address: str, keyid: str, origin: str) -> str:
 
 def admit_account(
     store: Store, trust: TrustStore, origin: str, record: Record, index: int, at: int
-) -> tuple[dict[str, bytes], list[tuple[str, str]]]:
+) -> dict[str, bytes]:
     """Return what an account's record changes. Raises VerificationError if it may not enter."""
     said = record.predicate
     signers = said["signers"]
@@ -48,7 +48,7 @@ def admit_account(
         raise VerificationError("ledger: the account has its key already")
     text = account_text(said["chain_id"], said["address"], keyid, origin)
     verify_account(said["address"], said["account_key"], said["signature"], text)
-    return {name: encode({"index": index, "keyid": keyid})}, []
+    return {name: encode({"index": index, "keyid": keyid})}
 
 
 def verify_account(address: str, account_key: str, signature: str, text: str) -> None:

@@ -15,7 +15,7 @@ from zkai.encoding import hex32, load_json, parse_hex32, sha256, word
 from zkai.errors import InvalidInput, VerificationError
 from zkai.ledger.account import admit_account
 from zkai.ledger.checkpoint import LogPolicy
-from zkai.ledger.consent import admit_access, admit_consent
+from zkai.ledger.consent import admit_consent, check_access
 from zkai.ledger.merkle import leaf_hash, range_hash
 from zkai.ledger.records import (
     ACCESS,
@@ -45,7 +45,6 @@ class Effects:
     """What an admitted entry changes besides the log itself."""
 
     names: dict[str, bytes] = field(default_factory=dict)
-    members: list[tuple[str, str]] = field(default_factory=list)
     fork: tuple[str, bytes] | None = None
     proof: bytes | None = None
     trust: TrustStore | None = None
@@ -84,13 +83,14 @@ class Admission:
         if record.type == KEY_STATUS:
             return self._admit_key_status(record, index, at)
         if record.type == CONSENT:
-            return Effects(*admit_consent(self.store, self.trust(), record, index, at))
+            return Effects(admit_consent(self.store, self.trust(), record, index, at))
         if record.type == ACCOUNT:
             origin = self.policy.origin
-            return Effects(*admit_account(self.store, self.trust(), origin, record, index, at))
+            return Effects(admit_account(self.store, self.trust(), origin, record, index, at))
         self._check_operator(record, at)
         if record.type == ACCESS:
-            return Effects(*admit_access(self.store, record, index))
+            check_access(self.store, record, index)
+            return Effects()
         if record.type == BLOCK:
             return self._admit_block(record, index)
         if record.type == NODE:
@@ -130,7 +130,7 @@ class Admission:
         if said is None:
             if kind in CHAIN_KINDS or data is not None:
                 raise VerificationError(f"ledger: a {kind} names its proof")
-            return Effects(members=_members(receipt))
+            return Effects()
         if data is None:
             raise VerificationError("ledger: the receipt's proof is missing")
         self._check_place(said["destination"])
@@ -142,7 +142,7 @@ class Admission:
         if (found := self.store.map_value(name, index)) is not None:
             there = load_json(found, name)["index"]
             raise VerificationError(f"ledger: this statement is entry {there} already")
-        effects = Effects({name: encode({"index": index})}, _members(receipt), proof=data)
+        effects = Effects({name: encode({"index": index})}, proof=data)
         if kind in CHAIN_KINDS:
             fork, value = self._move(receipt, proof, index)
             effects.fork = (fork, value)
@@ -223,10 +223,7 @@ class Admission:
                 raise VerificationError("ledger: the key is not that of the key id")
             store = rotate(store, said["follows"], public, said["name"], said["at"])
         status = {"at": said["at"], "index": index, "status": said["status"]}
-        members = [("key", said["keyid"])]
-        if said["status"] == "active":
-            members.append(("follows", said["follows"]))
-        return Effects({f"key/{said['keyid']}": encode(status)}, members, trust=store)
+        return Effects({f"key/{said['keyid']}": encode(status)}, trust=store)
 
     def block_body(self, end: int, update_digest: bytes | None) -> dict[str, Any]:
         last = self.store.map_value("block", end)
@@ -257,7 +254,7 @@ class Admission:
             if said[name] != value:
                 raise VerificationError(f"ledger: the block's {name} is not what the log holds")
         value = {"id": hex32(record.id), "index": index, "number": said["number"]}
-        return Effects({"block": encode(value)}, [("block", str(said["number"]))])
+        return Effects({"block": encode(value)})
 
     def _admit_node(self, record: Record) -> Effects:
         said = record.predicate
@@ -268,7 +265,7 @@ class Admission:
                 raise VerificationError("ledger: a node is bound to receipts that are in the log")
         if said["receipt"] in said["parents"]:
             raise VerificationError("ledger: a node is not its own parent")
-        return Effects(members=[("node", said["receipt"])])
+        return Effects()
 
 
 def rules_body(rules: Mapping[str, Any], trust: TrustStore) -> dict[str, Any]:
@@ -315,11 +312,6 @@ def plain_root(leaves: Sequence[bytes]) -> bytes:
         return sha256(b"\1" + range_hash(low, middle, node) + range_hash(middle, high, node))
 
     return range_hash(0, len(leaves), node)
-
-
-def _members(receipt: Receipt) -> list[tuple[str, str]]:
-    names = ("fork", "user", "model")
-    return [(n, receipt.predicate[n]) for n in names if receipt.predicate[n] is not None]
 
 
 def _verifying_key(value: Any) -> KeyDocument:

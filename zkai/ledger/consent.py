@@ -4,7 +4,6 @@ Names in the map, and what they say (canonical JSON):
 
     object/<object>          {"cid", "fork", "index", "owner"}: cid is null once it is erased
     grant/<object>/<keyid>   {"index", "status"}: granted or revoked
-    objects/<fork>           {"count", "index"}: how many objects of a fork were ever published
 
 Only the key that published an object, or one that followed it, speaks for the object; the operator
 records accesses, those that it refused too. A revocation names the CID of the object sealed anew,
@@ -23,9 +22,6 @@ from zkai.ledger.store import Store
 from zkai.receipt.jcs import encode
 from zkai.receipt.trust import TrustStore, verify_signers
 
-Change = tuple[dict[str, bytes], list[tuple[str, str]]]
-"""The map's new values, and the lists (kind, name) that the entry joins."""
-
 
 def object_state(store: Store, name: str, size: int) -> dict[str, Any] | None:
     """Return what the map says of an object within the first `size` entries, None if nothing."""
@@ -42,8 +38,13 @@ def is_granted(store: Store, name: str, keyid: str, size: int) -> bool:
     return bool(load_json(value, "grant")["status"] == "granted")
 
 
-def admit_consent(store: Store, trust: TrustStore, record: Record, index: int, at: int) -> Change:
-    """Return what an owner's record changes. Raises VerificationError if it may not enter."""
+def admit_consent(
+    store: Store, trust: TrustStore, record: Record, index: int, at: int
+) -> dict[str, bytes]:
+    """Return what an owner's record changes in the map.
+
+    Raises VerificationError if it may not enter.
+    """
     said = record.predicate
     found = object_state(store, said["object"], index)
     _check_owner(store, trust, record, found, index, at)
@@ -51,12 +52,8 @@ def admit_consent(store: Store, trust: TrustStore, record: Record, index: int, a
     if (said["cid"] is None, recipient is None) != ((action == "erase"),) * 2:
         raise VerificationError(f"ledger: a consent to {action} names no such cid and recipient")
     names: dict[str, bytes] = {}
-    members = [("object", said["object"])]
     if found is None:
         owner = said["signers"][0]["keyid"]
-        names |= _count(store, said["fork"], index)
-        if said["fork"] is not None:
-            members.append(("objects", said["fork"]))
     else:
         owner = found["owner"]
         _check_follows(store, said, found, index)
@@ -65,7 +62,7 @@ def admit_consent(store: Store, trust: TrustStore, record: Record, index: int, a
     if recipient is not None:
         status = "revoked" if action == "revoke" else "granted"
         names[f"grant/{said['object']}/{recipient}"] = encode({"index": index, "status": status})
-    return names, members
+    return names
 
 
 def _check_owner(
@@ -126,18 +123,10 @@ def _check_follows(
             raise VerificationError("ledger: a revocation names the object sealed under a new key")
 
 
-def _count(store: Store, fork: str | None, index: int) -> dict[str, bytes]:
-    if fork is None:
-        return {}
-    value = store.map_value(f"objects/{fork}", index)
-    count = 0 if value is None else load_json(value, "objects")["count"]
-    return {f"objects/{fork}": encode({"count": count + 1, "index": index})}
+def check_access(store: Store, record: Record, index: int) -> None:
+    """Return None for an access that may enter; it changes nothing but the object's trail.
 
-
-def admit_access(store: Store, record: Record, index: int) -> Change:
-    """Return what an access changes: nothing but the object's trail.
-
-    Raises VerificationError if the record says "served" where nothing is granted, "refused" where
+    Raises VerificationError if it says "served" where nothing is granted, "refused" where
     it is, or another cid than the current one.
     """
     said = record.predicate
@@ -149,4 +138,3 @@ def admit_access(store: Store, record: Record, index: int) -> Change:
     granted = is_granted(store, said["object"], said["recipient"], index)
     if granted != (said["outcome"] == "served"):
         raise VerificationError("ledger: what is granted is served, and nothing else")
-    return {}, [("object", said["object"])]

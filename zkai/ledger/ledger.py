@@ -6,7 +6,8 @@ Names in the map, and what they say (canonical JSON):
     fork/<fork>        {"count", "head", "index", "model", "state", "step", "user"}: its current end
     nullifier/<hex>    {"index"}: a statement that is there, whoever proves or signs it again
     block              {"id", "index", "number"}: the last training block
-    object/<object>, grant/<object>/<keyid>, objects/<fork>: see `zkai.ledger.consent`
+    object/<object>, grant/<object>/<keyid>: see `zkai.ledger.consent`
+    list/<kind>/<name>: see `zkai.ledger.lists`
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from zkai.encoding import hex32, sha256
 from zkai.errors import InvalidInput
 from zkai.ledger.admission import Admission, rules_body
 from zkai.ledger.checkpoint import LogPolicy
+from zkai.ledger.lists import counts, lists_of
 from zkai.ledger.log import Log
 from zkai.ledger.note import Note
 from zkai.ledger.records import BLOCK, LEDGER, Record, parse_entry, sign_record
@@ -110,9 +112,11 @@ class Ledger:
             return known
         index = self.log.size
         effects = self.admission.admit(record, submission.proof, index, at)
-        self.log.extend([submission.entry], [effects.names])
+        lists = lists_of(record)
+        names = effects.names | counts(self.store, lists, index)
+        self.log.extend([submission.entry], [names])
         self.store.add_record(record.id, index)
-        for kind, name in effects.members:
+        for kind, name in lists:
             self.store.add_member(kind, name, index)
         if effects.fork is not None:
             self.store.put_head(*effects.fork)
@@ -153,7 +157,7 @@ class Ledger:
             self.log.replace_note(checkpoint, note)
 
     def history(self, kind: str, name: str) -> Iterator[tuple[int, Receipt | Record]]:
-        """Yield the entries of a fork, user, model (by decimal name), node, block or object."""
+        """Yield the entries of a list (`zkai.ledger.lists`), such as a user's."""
         for index in self.store.members(kind, name, self.log.size):
             data = self.store.entry(index)
             assert data is not None

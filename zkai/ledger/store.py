@@ -239,3 +239,9 @@ class Store:
             sql, values = "SELECT * FROM checkpoint WHERE size = ?", (size,)  # type: ignore[assignment]
         row = self._db.execute(sql, values).fetchone()
         return None if row is None else (row[0], row[1], row[2])
+
+    def checkpoint_before(self, size: int) -> tuple[int, bytes, bytes] | None:
+        """Return the latest checkpoint of at most `size` entries; see `checkpoint`."""
+        sql = "SELECT * FROM checkpoint WHERE size <= ? ORDER BY size DESC LIMIT 1"
+        row = self._db.execute(sql, (size,)).fetchone()
+        return None if row is None else (row[0], row[1], row[2])

@@ -2,7 +2,7 @@
 
     fork               the fork's number
     checkpoint         a checkpoint of the log, with its cosignatures
-    head, objects      what the map says of fork/<fork> and objects/<fork>, with proofs
+    head, objects      what the map says of fork/<fork> and list/objects/<fork>, with proofs
     entry/<i>, inclusion/<i>   the fork's receipts
     proof/<sha256>     the proof that a receipt names
     state/<object>     what the map says of an object, with its proof
@@ -64,7 +64,7 @@ def export_fork(vault: Vault, fork: int, owner: Owner, to: Recipient) -> bytes:
         raise InvalidInput("bundle: there is no checkpoint; make one first")
     parts = {"fork": name.encode(), "checkpoint": kept[2]}
     parts["head"] = _shown(vault, f"fork/{fork}")
-    parts["objects"] = _shown(vault, f"objects/{fork}")
+    parts["objects"] = _shown(vault, f"list/objects/{fork}")
     for index in ledger.store.members("fork", name, kept[0]):
         entry = ledger.store.entry(index) or b""
         parts[f"entry/{index}"] = entry
@@ -127,7 +127,7 @@ def verify_bundle(
         verify_receipt(receipt, trust, at=at, logged_at=seen)
         proofs[receipt.id] = _proof(left, receipt, keys)
     _check_chain(fork, head, receipts, proofs)
-    counted = _proven(_take(left, "objects"), checkpoint, f"objects/{fork}")
+    counted = _proven(_take(left, "objects"), checkpoint, f"list/objects/{fork}")
     cards = _objects(left, checkpoint, fork, opener)
     names = [n for n in parts if n.startswith("state/")]
     if len(names) != (0 if counted is None else counted["count"]):

@@ -1,0 +1,57 @@
+"""`zkai ledger prove` and `verify` with questions: from the ledger to a stranger's check."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Shell
+from tests.e2e.receipts_desk import POLICY, make_ledger, make_shell
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Shell:
+    shell = make_shell(tmp_path, monkeypatch, capsys)
+    make_ledger(shell)
+    return shell
+
+
+def test_questions_are_answered_with_proofs(desk: Shell) -> None:
+    user = desk("receipt show 0.receipt")["statement"]["predicate"]["user"]
+    last = desk("receipt show 2.receipt")["id"]
+    for number, (question, shown) in enumerate(
+        (
+            (f"--user {user}", "whole and valid as of 4 entries"),
+            ("--fork 11", "training_step"),
+            (f"--lineage {last}", "genesis"),
+            ("--contributors fork/11", "receipts"),
+            ("--tree", "fork 11: user"),
+        )
+    ):
+        out = f"answer{number}.json"
+        written = desk(f"ledger prove log.db {question} -o {out}")
+        found = desk(f"ledger verify {out} {POLICY} --trust trust.json --at-least 4")
+        assert (found["entries"], found["result"]) == (4, written["result"])
+        assert shown in desk.text(f"ledger verify {out} {POLICY}")
+    assert found["result"]["forks"][0]["end"]["count"] == 3
+    refused = desk(f"ledger verify answer0.json {POLICY} --at-least 5", 1)
+    assert "stale" in refused["message"]
+    desk(f"ledger verify answer0.json {POLICY} --max-age 60", 1)
+
+
+def test_an_entry_left_out_is_missed(desk: Shell) -> None:
+    desk("ledger prove log.db --fork 11 -o fork.json")
+    value = json.loads(Path("fork.json").read_text())
+    del value["entries"][1]
+    Path("less.json").write_text(json.dumps(value))
+    refused = desk(f"ledger verify less.json {POLICY}", 1)
+    assert "2 entries of fork 11, but the map counts 3" in refused["message"]
+
+
+def test_one_question_at_a_time(desk: Shell) -> None:
+    for options in ("", "--fork 11 --tree", "0.receipt --fork 11", "--fork x", "--lineage 0x1"):
+        desk(f"ledger prove log.db {options} -o x.json", 2)
+    assert not Path("x.json").exists()
