@@ -6,7 +6,7 @@ encrypts the weights anew and the server answers with the encrypted gradient
     sum_rows (p(x.w) - 1/2) x  +  sum_rows (1/2 - t) x
 
 whose second sum is all that labels have to do with it. With x' = x / norm, w' = norm w / range and
-z = x'.w' in [-1, 1] the first one is kappa * sum (c + z^2) z x', kappa = a3 range^3 norm,
+z = x'.w' in [-1, 1] the first one is kappa * norm * sum (c + z^2) z x', kappa = a3 range^3,
 c = a1 / (a3 range^2): three multiplications deep, since c + z^2 and z x' are made side by side.
 The client adds the slots up, decrypted, and takes the step itself: momentum, weight decay and the
 learning rate never reach the server.
@@ -30,12 +30,8 @@ from zkai.he.messages import Message, digest, key_id, read_message, write_messag
 from zkai.he.seal_context import CkksParameters, SecretKey, context, rotations
 
 PARAMETERS = CkksParameters("finetune-8192/1", 8192, (47, 40, 40, 40, 51), 40)
-OPEN, STEP, GRADIENT, READY = (
-    "finetune-open",
-    "finetune-step",
-    "finetune-gradient",
-    "finetune-ready",
-)
+OPEN, READY = "finetune-open", "finetune-ready"
+STEP, GRADIENT = "finetune-step", "finetune-gradient"
 SHAPE = ("columns", "outputs", "batch", "batches")
 NAMES: Mapping[str, tuple[str, ...]] = {
     OPEN: ("parameters", "key", "session", "ratio", *SHAPE),
@@ -197,10 +193,8 @@ class HeadServer:
             raise InvalidInput(f"{OPEN}: parameters: expected {PARAMETERS.name!r}")
         message.text("session", 32)
         columns = message.integer("columns", 2, (1 << 14) + 1)
-        outputs, batch = (
-            message.integer("outputs", 1, 1 << 10),
-            message.integer("batch", 1, 1 << 16),
-        )
+        outputs = message.integer("outputs", 1, 1 << 10)
+        batch = message.integer("batch", 1, 1 << 17)
         count = message.integer("batches", 1, MAX_CIPHERTEXTS)
         ratio = message.integer("ratio", -(1 << 62), 1 << 62) / 2**RATIO_BITS
         layout = HeadLayout.choose(columns, outputs, batch, PARAMETERS)

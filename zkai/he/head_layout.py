@@ -134,6 +134,6 @@ class HeadLayout:
     def gradient(self, slots: list[Floats]) -> Floats:
         """Return the sums over rows of slots in weights' order, shape (columns, outputs)."""
         sums = np.stack([part.reshape(self.shape).sum(2) for part in slots])
-        full = sums.reshape(self.class_groups, self.blocks, self.block, self.classes)
-        full = full.transpose(1, 2, 0, 3).reshape(self.blocks * self.block, -1)
+        parts = sums.reshape(self.class_groups, self.blocks, self.block, self.classes)
+        full = parts.transpose(1, 2, 0, 3).reshape(self.blocks * self.block, -1)
         return np.ascontiguousarray(full[: self.columns, : self.outputs])

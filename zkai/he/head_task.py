@@ -76,7 +76,7 @@ class HeadTask:
         limits: dict[str, tuple[float, float]] = {
             "features": (1, 1 << 14),
             "outputs": (1, 1 << 10),
-            "batch": (1, 1 << 16),
+            "batch": (1, 1 << 17),
             "learning_rate": (1e-9, 1e6),
             "norm": (1e-6, 1e6),
             "momentum": (0, 0.999),
@@ -134,7 +134,7 @@ class HeadTask:
         return np.eye(self.outputs)[y]
 
     def start(self, weights: Floats | None = None) -> Floats:
-        """Return the first weights, shape (features + 1, outputs): zero, or those given, in range."""
+        """Return the first weights, shape (features + 1, outputs): zeros, or those given."""
         if weights is None:
             return np.zeros((self.columns, self.outputs))
         given = np.array(weights, np.float64)
@@ -145,7 +145,8 @@ class HeadTask:
     def in_range(self, weights: Floats) -> Floats:
         """Return the weights, columns shortened so that no row's logit can leave the range."""
         lengths = self.norm * np.sqrt((weights**2).sum(0))
-        return weights * np.minimum(1.0, self.range / np.maximum(lengths, 1e-300))
+        shortened = np.minimum(1.0, self.range / np.maximum(lengths, 1e-300))
+        return np.asarray(weights * shortened)
 
 
 @dataclass
@@ -214,8 +215,8 @@ def predict(task: HeadTask, weights: Floats, features: Floats) -> Labels:
     """Return the classes that a head says. Held-out rows may be longer than `norm`."""
     logits = np.asarray(features, np.float64) @ weights[:-1] + weights[-1]
     if task.outputs == 1:
-        return (logits[:, 0] > 0).astype(np.int64)
-    return logits.argmax(1)
+        return np.asarray(logits[:, 0] > 0, np.int64)
+    return np.asarray(logits.argmax(1), np.int64)
 
 
 @dataclass(frozen=True)
@@ -237,10 +238,11 @@ def polynomial_gap(
     held_out: tuple[Floats, Labels],
     weights: Floats | None = None,
 ) -> Gap:
-    """Train in clear with the polynomial, the sigmoid and the softmax, and compare on other rows."""
-    functions: tuple[Function, ...] = ("polynomial", "sigmoid", "softmax")
-    accuracies = []
-    for function in functions:
+    """Train in clear with polynomial, sigmoid and softmax, and compare them on other rows."""
+
+    def accuracy(function: Function) -> float:
         trained = train_in_clear(task, features, labels, epochs, function, weights)
-        accuracies.append(float((predict(task, trained, held_out[0]) == held_out[1]).mean()))
-    return Gap(*accuracies, task.cubic.max_error, task.range)
+        return float((predict(task, trained, held_out[0]) == held_out[1]).mean())
+
+    found = accuracy("polynomial"), accuracy("sigmoid"), accuracy("softmax")
+    return Gap(*found, task.cubic.max_error, task.range)

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import os
 import struct
-import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -113,20 +113,18 @@ def file_body(thing: Any) -> bytes:
     return bytes(zstandard.ZstdDecompressor().decompressobj().decompress(data[_HEADER:]))
 
 
-class _scratch:  # noqa: N801 - reads as a function
-    """A file's path that nobody else can open: SEAL saves and loads by name only."""
-
-    def __enter__(self) -> str:
-        if sys.platform == "linux":
-            self._fd = os.memfd_create("zkai-seal", os.MFD_CLOEXEC)
-            return f"/proc/self/fd/{self._fd}"
-        self._fd, self._name = tempfile.mkstemp(prefix="zkai-seal-")
-        return self._name
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
-        if sys.platform != "linux":
-            os.unlink(self._name)
+@contextmanager
+def _scratch() -> Iterator[str]:
+    """Yield the path of a file that nobody else can open: SEAL saves and loads by name only."""
+    if hasattr(os, "memfd_create"):
+        handle = os.memfd_create("zkai-seal", os.MFD_CLOEXEC)
+        try:
+            yield f"/proc/self/fd/{handle}"
+        finally:
+            os.close(handle)
+        return
+    with tempfile.TemporaryDirectory(prefix="zkai-seal-") as folder:
+        yield os.path.join(folder, "seal")
 
 
 def pack(residues: Residues, prime_bits: Sequence[int]) -> bytes:
@@ -254,7 +252,7 @@ class SealContext:
     def _ciphertext_body(
         self, residues: Residues, parms_id: Sequence[int], scale: float, seed: bytes | None
     ) -> bytes:
-        """Return the inside of SEAL's file: residues (1 or 2, primes, N), and the seed if it is 1."""
+        """Return the inside of SEAL's file: residues (1 or 2, primes, N), with a seed if 1."""
         ring, primes = self.parameters.ring, residues.shape[1]
         prefix = _PREFIX.pack(*parms_id, 1, 2, ring, primes, scale, 1)
         data = struct.pack("<Q", residues.size) + np.ascontiguousarray(residues, "<u8").tobytes()
@@ -327,7 +325,7 @@ class SecretKey:
         return np.array(self.context.encoder.decode_double(plain))
 
     def switch_keys(self, elements: Sequence[int] | None) -> bytes:
-        """Return the bytes of Galois keys for `elements`, or for None of the relinearisation key."""
+        """Return the bytes of Galois keys of `elements`, or for None the relinearisation key."""
         if elements is not None and len(elements) == 0:
             return b""
         made = self._generator.create_relin_keys
