@@ -12,6 +12,8 @@
 #include "status.h"
 
 #include "base.cdef"
+#include "keccak.cdef"
+#include "merkle.cdef"
 
 #define ZK_API(name, parameters, arguments) int name parameters;
 #include "api.h"
