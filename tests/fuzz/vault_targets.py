@@ -6,7 +6,11 @@ import json
 from pathlib import Path
 
 from tests.fuzz.harness import Target
-from zkai.encoding import load_json
+from tests.fuzz.receipt_targets import NOW, made, made_ledger
+from zkai.encoding import hex32, load_json
+from zkai.ledger.answer import Answer
+from zkai.ledger.ledger import Ledger
+from zkai.ledger.queries import ask, verify_answer
 from zkai.vault.keys import Recipient, VaultKey, read_vault_key, write_vault_key
 from zkai.vault.parts import _split, open_parts, seal_parts
 from zkai.vault.sealed import seal_bytes, unseal_bytes
@@ -100,7 +104,24 @@ def key_file(folder: Path) -> Target:
     return Target("vault-key", (seed,), use, json=True, slow=True)
 
 
+def answer(folder: Path) -> Target:
+    """An answer to a question: no changed one verifies to another result."""
+    ledger = Ledger.open(made_ledger(folder))
+    policy, receipt = made(folder)["policy"], made(folder)["receipt"]
+    good = ask(ledger, "lineage", hex32(receipt.id))
+    ledger.close()
+
+    def use(scratch: Path, data: bytes) -> None:
+        read = Answer.from_json(load_json(data, "input"))
+        found = verify_answer(read, policy, at=NOW)
+        if (found.kind, found.name, found.result) != (good.kind, good.name, good.result):
+            raise AssertionError("a changed answer verifies")
+
+    return Target("ledger-answer", (json.dumps(good.to_json()).encode(),), use, json=True)
+
+
 VAULT_TARGETS = {
+    "ledger-answer": answer,
     "sealed-object": sealed,
     "cid": cid,
     "object-card": card,

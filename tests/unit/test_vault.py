@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.receipt_support import NOW
+from tests.unit.queries_support import Forest, take_their_word
+from tests.unit.receipt_support import NOW, signer
 from zkai.encoding import hex32, load_json
 from zkai.errors import InvalidInput, VerificationError
+from zkai.ledger import admission
+from zkai.ledger.answer import LedgerSource
 from zkai.ledger.checkpoint import Checkpoint
 from zkai.ledger.ledger import Ledger, Submission
+from zkai.ledger.queries import ask, derive, verify_answer
 from zkai.ledger.records import ACCESS, CONSENT, KEY_STATUS, Record, sign_record
+from zkai.receipt.envelope import sign_envelope
 from zkai.receipt.jcs import encode
 from zkai.receipt.signer import ED25519, ML_DSA_65, PrivateKey
+from zkai.receipt.statement import issue
 from zkai.receipt.trust import TrustedKey, TrustStore, revoke
 from zkai.vault.keys import VaultKey
 from zkai.vault.sealed import unseal_bytes
@@ -50,7 +59,7 @@ def vault(tmp_path: Path) -> Iterator[Vault]:
     ledger.close()
 
 
-def published(vault: Vault, fork: int | None = 7) -> Card:
+def published(vault: Vault, fork: int | None = None) -> Card:
     return vault.publish(DATA, ALICE, kind="model_state", fork=fork, at=NOW)
 
 
@@ -309,3 +318,122 @@ def test_the_documents_example_runs(
     names: dict[str, Any] = {}
     exec(compile(code, "docs/ledger.md", "exec"), names)
     names["ledger"].close()
+
+
+@pytest.fixture
+def wood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Forest]:
+    """Fork 1 whose receipts Alice signs, fork 2 without her; Mallory is trusted too."""
+    take_their_word(monkeypatch)
+    made = Forest(tmp_path / "w.db", [ALICE.signer, MALLORY.signer])
+    made.add("genesis", 1, 7, by=[ALICE.signer])
+    made.add("genesis", 2, 8)
+    yield made
+    made.ledger.close()
+
+
+def in_wood(wood: Forest, tmp_path: Path) -> Vault:
+    (tmp_path / "wood").mkdir()
+    return Vault(tmp_path / "wood", ObjectStore(tmp_path / "trees"), wood.ledger)
+
+
+def test_only_a_fork_s_own_signers_publish_under_it(wood: Forest, tmp_path: Path) -> None:
+    vault = in_wood(wood, tmp_path)
+    card = vault.publish(DATA, ALICE, kind="model_state", fork=1, at=NOW)
+    assert card.fork == "1"
+    for owner, fork in ((MALLORY, 1), (ALICE, 2), (ALICE, 3), (MALLORY, 3)):
+        with pytest.raises(VerificationError, match=f"under fork {fork} signed its receipts"):
+            vault.publish(DATA, owner, kind="model_state", fork=fork, at=NOW)
+    listed = json.loads(wood.ledger.store.map_value("list/objects/1", wood.ledger.log.size) or b"")
+    assert listed["count"] == 1
+
+
+def test_a_receipt_beside_the_chain_lets_nobody_publish(wood: Forest, tmp_path: Path) -> None:
+    """A record that merely names the fork, such as a query's, is not of its chain."""
+    vault = in_wood(wood, tmp_path)
+    query = issue(
+        None, [signer(), MALLORY.signer], kind="query", artifacts={"answer": bytes(32)}, signed=NOW
+    )
+    statement = json.loads(json.dumps(query.statement))
+    statement["predicate"]["fork"] = "1"
+    envelope = sign_envelope(encode(statement), [signer(), MALLORY.signer])
+    wood.ledger.append(Submission(envelope.to_bytes()), NOW)
+    assert len(wood.ledger.store.members("fork", "1", 99)) == 2
+    with pytest.raises(VerificationError, match="under fork 1 signed its receipts"):
+        vault.publish(DATA, MALLORY, kind="model_state", fork=1, at=NOW)
+
+
+def test_keys_that_followed_a_fork_s_signer_publish(wood: Forest, tmp_path: Path) -> None:
+    vault = in_wood(wood, tmp_path)
+    key = ALICE.signer
+    for number in (31, 32):
+        following = PrivateKey(ML_DSA_65, bytes([number]) * 32)
+        body = {
+            "keyid": following.public.keyid, "status": "active", "at": NOW, "reason": "",
+            "name": f"k{number}", "jwk": following.public.jwk, "follows": key.public.keyid,
+        }  # fmt: skip
+        record = sign_record(KEY_STATUS, body, [key], NOW)
+        wood.ledger.append(Submission(record.envelope.to_bytes()), NOW)
+        key = following
+    vault.publish(DATA, Owner(key, ALICE.opener), kind="model_state", fork=1, at=NOW)
+    with pytest.raises(VerificationError, match="under fork 2"):
+        vault.publish(DATA, Owner(key, ALICE.opener), kind="model_state", fork=2, at=NOW)
+    wood.ledger.checkpoint([signer("log")])
+    answer = ask(wood.ledger, "objects", "1")
+    assert len(answer.result["objects"]) == 1
+    verify_answer(answer, wood.ledger.policy, wood.ledger.trust, at=NOW)
+    keys = [e for e in answer.entries if b"key-status" in base64.b64decode(payload_of(e.entry))]
+    assert len(keys) == 2
+    less = replace(answer, entries=tuple(e for e in answer.entries if e not in keys[:1]))
+    with pytest.raises(VerificationError, match=r"of key .*, but the map counts 1"):
+        verify_answer(less, wood.ledger.policy, wood.ledger.trust, at=NOW)
+
+
+def payload_of(entry: bytes) -> str:
+    return str(json.loads(entry)["payload"])
+
+
+def test_a_trail_that_breaks_the_rules_is_refused(
+    wood: Forest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a ledger that let anything in: whoever checks the answer still finds it."""
+    vault = in_wood(wood, tmp_path)
+    good = vault.publish(DATA, ALICE, kind="model_state", fork=1, at=NOW)
+
+    def said(action: str, by: PrivateKey, **changes: object) -> Record:
+        body = {
+            "action": action, "object": hex32(good.object), "fork": "1", "cid": good.cid,
+            "profile": PROFILE, "recipient": BOB.recipient.keyid, "purpose": "", **changes,
+        }  # fmt: skip
+        return sign_record(CONSENT, body, [by], NOW)
+
+    def served(outcome: str) -> Record:
+        body = {
+            "object": hex32(good.object), "cid": good.cid, "profile": PROFILE,
+            "recipient": CAROL.recipient.keyid, "outcome": outcome, "purpose": "",
+        }  # fmt: skip
+        return sign_record(ACCESS, body, [signer("log")], NOW)
+
+    fresh = {"object": hex32(bytes(31) + b"\1")}
+    gone = {"cid": None, "recipient": None}
+    for records, reason in (
+        ([said("grant", MALLORY.signer)], "not signed by its owner"),
+        ([said("publish", MALLORY.signer, **fresh)], "not signed by its owner"),
+        ([said("publish", ALICE.signer)], "does not follow"),
+        ([said("grant", ALICE.signer, fork="2")], "does not follow"),
+        ([said("erase", ALICE.signer, **gone), said("grant", ALICE.signer)], "does not follow"),
+        ([served("served")], "no access that may be"),
+        ([said("grant", ALICE.signer)], "does not end where the map says"),
+    ):
+        copied = tmp_path / f"{reason[:4]}{len(records)}{records[0].id.hex()[:6]}.db"
+        with closing(sqlite3.connect(tmp_path / "w.db")) as database:
+            database.execute("VACUUM INTO ?", (str(copied),))
+        lax = Ledger.open(copied)
+        monkeypatch.setattr(admission, "admit_consent", lambda *_: {})
+        monkeypatch.setattr(admission, "check_access", lambda *_: None)
+        for record in records:
+            lax.append(Submission(record.envelope.to_bytes()), NOW)
+        lax.checkpoint([signer("log")])
+        source = LedgerSource(lax)
+        with pytest.raises(VerificationError, match=reason):
+            derive(source, "objects", "1")
+        lax.close()

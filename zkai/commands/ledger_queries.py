@@ -14,7 +14,7 @@ from zkai.ledger.answer import Answer
 from zkai.ledger.checkpoint import Checkpoint, LogPolicy
 from zkai.ledger.ledger import Ledger
 from zkai.ledger.lists import ALL
-from zkai.ledger.queries import HISTORIES, Verified, ask, verify_answer
+from zkai.ledger.queries import HISTORIES, KINDS, Verified, ask, verify_answer
 from zkai.receipt.statement import write_time
 from zkai.receipt.trust import TrustStore
 
@@ -25,6 +25,7 @@ def add_questions(parser: argparse.ArgumentParser) -> None:
     """Add the options that ask a question."""
     for kind, metavar in zip(HISTORIES, ("NUMBER", "NUMBER", "NUMBER", "0x..."), strict=True):
         parser.add_argument(f"--{kind}", metavar=metavar, help=f"the whole history of a {kind}")
+    parser.add_argument("--objects", metavar="FORK", help="a fork's private objects and receipts")
     parser.add_argument(
         "--lineage", metavar="ID", help="what a receipt (its id, or fork/NUMBER) came from"
     )
@@ -36,7 +37,7 @@ def add_questions(parser: argparse.ArgumentParser) -> None:
 
 def question(options: argparse.Namespace) -> tuple[str, str] | None:
     """Return the kind and name of the question that is asked, None without one."""
-    for kind in (*HISTORIES, "lineage", "contributors", "tree"):
+    for kind in KINDS:
         if (name := getattr(options, kind)) is not None:
             return kind, name
     return None
@@ -100,6 +101,9 @@ def show(found: Verified, console: Console) -> None:
         rows = [[str(r["entry"]), r.get("action") or r["outcome"], r["signed"]] for r in result]
         console.table(title, ["entry", "what", "when"], rows)
     else:
+        for name, one in result["objects"].items() if found.kind == "objects" else ():
+            what = "erased" if one["state"]["cid"] is None else one["state"]["cid"]
+            console.say(f"object {name}: {what}, {len(one['trail'])} consents and accesses")
         listed = result if found.kind == "lineage" else result["receipts"]
         rows = [[str(row[c]) for c in _COLUMNS] for row in listed]
         console.table(title, list(_COLUMNS), rows)

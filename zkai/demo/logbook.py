@@ -14,11 +14,11 @@ from zkai.chain.anchor import Anchor
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.demo.stage import Stage
 from zkai.encoding import hex32, read_capped, write_atomic
-from zkai.ledger.admission import CHAIN_KINDS
 from zkai.ledger.checkpoint import Checkpoint, LogPolicy
 from zkai.ledger.export import export, verify_export
 from zkai.ledger.ledger import Ledger, Submission
 from zkai.ledger.note import Note
+from zkai.ledger.records import CHAIN_KINDS
 from zkai.ledger.witness import Witness
 from zkai.proof.keys import MAX_PROOF_BYTES
 from zkai.receipt import standalone

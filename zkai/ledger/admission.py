@@ -21,6 +21,7 @@ from zkai.ledger.records import (
     ACCESS,
     ACCOUNT,
     BLOCK,
+    CHAIN_KINDS,
     CONSENT,
     KEY_STATUS,
     LEDGER,
@@ -35,9 +36,6 @@ from zkai.receipt.signer import PublicKey
 from zkai.receipt.statement import Receipt
 from zkai.receipt.trust import TrustStore, revoke, rotate, trust, verify_signers
 from zkai.receipt.verify import verify_proof_of, verify_receipt
-
-CHAIN_KINDS = ("genesis", "training_step", "skipped_step", "aggregation")
-"""The kinds that move a fork; they need a proof."""
 
 
 @dataclass

@@ -5,21 +5,23 @@ Names in the map, and what they say (canonical JSON):
     object/<object>          {"cid", "fork", "index", "owner"}: cid is null once it is erased
     grant/<object>/<keyid>   {"index", "status"}: granted or revoked
 
-Only the key that published an object, or one that followed it, speaks for the object; the operator
+Only a key that signed a fork's chain, or one that followed it, publishes under the fork, and only
+the key that published an object, or one that followed it, speaks for the object. The operator
 records accesses, those that it refused too. A revocation names the CID of the object sealed anew,
 so that the revoked key opens nothing that is current. Copies made before cannot be recalled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from zkai.encoding import load_json
 from zkai.errors import VerificationError
-from zkai.ledger.records import KEY_STATUS, Record, parse_entry
+from zkai.ledger.records import CHAIN_KINDS, Record, parse_entry
 from zkai.ledger.store import Store
 from zkai.receipt.jcs import encode
+from zkai.receipt.statement import Receipt
 from zkai.receipt.trust import TrustStore, verify_signers
 
 
@@ -54,6 +56,7 @@ def admit_consent(
     names: dict[str, bytes] = {}
     if found is None:
         owner = said["signers"][0]["keyid"]
+        _check_fork(store, said["fork"], owner, index)
     else:
         owner = found["owner"]
         _check_follows(store, said, found, index)
@@ -81,7 +84,8 @@ def _check_owner(
         raise VerificationError("ledger: a consent is signed by one key that the ledger knows")
     if key.revoked is not None:
         raise VerificationError(f"ledger: the revocation of {key.name} is in the log")
-    if found is not None and keyid not in _successors(store, found["owner"], index):
+    own = keys_before(lambda name: _records(store, "key", name, index), keyid)
+    if found is not None and found["owner"] not in own:
         raise VerificationError("ledger: a consent is signed by the object's owner")
     if (found is None) != (record.predicate["action"] == "publish"):
         raise VerificationError("ledger: an object is published once, before anything else")
@@ -89,15 +93,40 @@ def _check_owner(
     verify_signers(one, record.envelope, signers, signed=record.signed_at, at=at)
 
 
-def _successors(store: Store, keyid: str, size: int) -> list[str]:
-    """Return a key's id and those of the keys that followed it, in order."""
-    found = [keyid]
-    for name in found:
-        for index in store.members("follows", name, size):
-            entry = parse_entry(store.entry(index) or b"")
-            assert isinstance(entry, Record)
-            if entry.type == KEY_STATUS and entry.predicate["keyid"] not in found:
-                found.append(entry.predicate["keyid"])
+def _check_fork(store: Store, fork: str | None, keyid: str, index: int) -> None:
+    """Return None if a key, or one that it followed, signed a receipt of a fork's chain."""
+    if fork is None:
+        return
+    own = keys_before(lambda name: _records(store, "key", name, index), keyid)
+    for record in _records(store, "fork", fork, index):
+        if own & chain_signers(record):
+            return
+    raise VerificationError(f"ledger: whoever publishes under fork {fork} signed its receipts")
+
+
+def _records(store: Store, kind: str, name: str, size: int) -> Iterator[Receipt | Record]:
+    for index in store.members(kind, name, size):
+        yield parse_entry(store.entry(index) or b"")
+
+
+def chain_signers(record: Receipt | Record) -> set[str]:
+    """Return the key ids that signed a receipt which moves its fork, none for any other entry."""
+    if not isinstance(record, Receipt) or record.predicate["kind"] not in CHAIN_KINDS:
+        return set()
+    return {signer["keyid"] for signer in record.predicate["signers"]}
+
+
+def keys_before(listed: Callable[[str], Iterable[Receipt | Record]], keyid: str) -> set[str]:
+    """Return a key's id and those of the keys that it followed; `listed` says what is of a key."""
+    waiting, found = [keyid], set[str]()
+    while waiting:
+        if (name := waiting.pop()) in found:
+            continue
+        found.add(name)
+        for record in listed(name):
+            said = record.predicate
+            if said["status"] == "active" and said["follows"] is not None:
+                waiting.append(said["follows"])
     return found
 
 

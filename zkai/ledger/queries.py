@@ -4,6 +4,7 @@
     object              an object's consents and accesses
     lineage             what a receipt, or a fork's head, came from, through forks and merges
     contributors        whose receipts those are, and who signed them
+    objects             a fork's private objects: what became of each, and its receipts
     tree                all forks and merges, or with a model's number that model's forks
 
 The same code derives a result from a ledger and, when the answer is checked, from the answer's
@@ -22,18 +23,18 @@ from typing import Any
 
 from zkai.encoding import hex32, parse_decimal, parse_hex32
 from zkai.errors import InvalidInput, VerificationError
-from zkai.ledger.admission import CHAIN_KINDS
 from zkai.ledger.answer import Answer, Entries, LedgerSource, Source, open_evidence
 from zkai.ledger.checkpoint import Checkpoint, LogPolicy
 from zkai.ledger.ledger import Ledger
 from zkai.ledger.lists import ALL
-from zkai.ledger.records import ACCESS, BLOCK, LEDGER, NODE, Record
+from zkai.ledger.records import ACCESS, BLOCK, CHAIN_KINDS, KEY_STATUS, LEDGER, NODE, Record
+from zkai.ledger.trails import object_trails
 from zkai.receipt.statement import Receipt
 from zkai.receipt.trust import TrustStore, trust, verify_signers
 from zkai.receipt.verify import verify_receipt
 
 HISTORIES = ("user", "model", "fork", "object")
-KINDS = (*HISTORIES, "lineage", "contributors", "tree")
+KINDS = (*HISTORIES, "objects", "lineage", "contributors", "tree")
 MAX_LINEAGE = 1 << 16
 
 
@@ -107,22 +108,35 @@ def _check_signed(
     now: int,
     logged: int | None,
 ) -> None:
+    """Return None if an entry was signed by who must sign it. Raises VerificationError otherwise.
+
+    The operator for what only operators say; for a key's status the operator or the key; else the
+    trust store's, of which nothing can be said without one.
+    """
+    signers = [signer["keyid"] for signer in record.predicate["signers"]]
     if isinstance(record, Receipt):
         if trusted is not None:
             verify_receipt(record, trusted, at=now, logged_at=logged)
         return
-    signers = record.predicate["signers"]
-    if record.type in (LEDGER, NODE, BLOCK, ACCESS):
+    key_status = record.type == KEY_STATUS
+    if record.type in _OPERATOR_S or (key_status and signers == [policy.key.keyid]):
         who = trust([("the operator", policy.key)])
     elif trusted is None:
         return
     else:
-        key = trusted.by_keyid.get(signers[0]["keyid"])
-        if key is None:
-            raise VerificationError(f"signer {signers[0]['keyid']} is not in the trust store")
-        who = TrustStore((key,), (frozenset({key.public.keyid}),))
-    signed = record.signed_at
-    verify_signers(who, record.envelope, signers, signed=signed, at=now, logged_at=logged)
+        said = record.predicate
+        named = said["follows" if said["status"] == "active" else "keyid"] if key_status else None
+        key = trusted.by_keyid.get(signers[0])
+        if key is None or (key_status and signers != [named]):
+            raise VerificationError(f"signer {signers[0]} may not sign this, or is not trusted")
+        who = TrustStore((key,), (frozenset({signers[0]}),))
+    verify_signers(
+        who, record.envelope, record.predicate["signers"],
+        signed=record.signed_at, at=now, logged_at=logged,
+    )  # fmt: skip
+
+
+_OPERATOR_S = (LEDGER, NODE, BLOCK, ACCESS)
 
 
 def derive(source: Source, kind: str, name: str) -> Any:
@@ -131,6 +145,8 @@ def derive(source: Source, kind: str, name: str) -> Any:
         return [_row(i, r) for i, r in source.listed(kind, hex32(parse_hex32(name, "object")))]
     if kind in HISTORIES:
         return _history(source, kind, _number(name, kind))
+    if kind == "objects":
+        return _objects(source, _number(name, "fork"))
     if kind == "lineage":
         return [_ancestor(*found) for found in _lineage(source, name)]
     if kind == "contributors":
@@ -189,13 +205,23 @@ def check_chain(source: Source, fork: str, entries: Entries) -> dict[str, Any] |
         raise VerificationError(f"fork {fork}: a receipt of its chain is missing, or one too many")
     parent, state = None, None
     for receipt in chain:
-        public = receipt.predicate["proof"]["public"]
+        public = (receipt.predicate["proof"] or {"public": {}})["public"]
         if receipt.predicate["parent"] != parent or public.get("old_state") != state:
             raise VerificationError(f"fork {fork}: its chain has a gap")
         parent, state = hex32(receipt.id), public.get("new_state")
     if head is not None and (parent, state) != (head.get("head"), head.get("state")):
         raise VerificationError(f"fork {fork}: its chain does not end at the fork's head")
     return head
+
+
+def _objects(source: Source, fork: str) -> dict[str, Any]:
+    trails = object_trails(source, fork, source.listed("fork", fork))
+    return _history(source, "fork", fork) | {
+        "objects": {
+            name: {"state": source.value(f"object/{name}"), "trail": [_row(*e) for e in trail]}
+            for name, trail in trails.items()
+        }
+    }
 
 
 Ancestry = list[tuple[int, Receipt, list[str]]]

@@ -40,6 +40,8 @@ TYPES = {
     CONSENT: "consent", ACCESS: "access", ACCOUNT: "account",
 }  # fmt: skip
 SCHEMA = "records.schema.json"
+CHAIN_KINDS = ("genesis", "training_step", "skipped_step", "aggregation")
+"""The kinds of receipts that move a fork; they need a proof."""
 
 
 @dataclass(frozen=True)
