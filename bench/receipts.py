@@ -108,7 +108,7 @@ def inclusion(folder: Path, entries: int) -> Figures:
         log.inclusion(index, entries)
         took.append(time.perf_counter() - start)
     took.sort()
-    size = Path(store.path).stat().st_size
+    size = Path(store.name).stat().st_size
     store.close()
     return {
         "inclusion_ms": took[500] * 1e3,

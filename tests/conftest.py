@@ -15,6 +15,7 @@ from types import ModuleType
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.databases import DATABASES, Places
 from tests.services import Cluster, postgres_cluster
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -87,3 +88,11 @@ def postgres() -> Iterator[Cluster]:
     """A PostgreSQL server for this run; the test skips where none is installed."""
     with postgres_cluster() as cluster:
         yield cluster
+
+
+@pytest.fixture(params=DATABASES)
+def places(request: pytest.FixtureRequest, tmp_path: Path) -> Places:
+    """Where ledgers go: each test that asks runs on both databases."""
+    if request.param == "sqlite":
+        return Places(tmp_path)
+    return Places(tmp_path, request.getfixturevalue("postgres"))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bench._anvil import running_anvil
+from tests.databases import Places
 from tests.unit.receipt_support import PLACE, fork_proofs, verifying_keys
 from zkai import cli
 from zkai.encoding import hex32
@@ -163,28 +164,30 @@ def test_a_damaged_receipt_is_unusable_or_refused(run: Any) -> None:
     assert cli.main(["receipt", "verify", "0.receipt", "--trust", "trust.json"]) in (1, 2)
 
 
-def test_a_ledger_from_init_to_export(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_ledger_from_init_to_export(run: Any, places: Places) -> None:
+    log, none = (str(places(name)).replace("zkai@", "zkai:hunter2@") for name in ("log", "none"))
     for name in ("issuer", "operator", "witness"):
         run(f"receipt keygen -o {name}.json")
     run("receipt trust issuer.json -o trust.json")
     sign = f"--signer issuer.json {PLACE_OPTIONS}"
     run(f"receipt sign 0.json {sign} -o 0.receipt")
     run(f"receipt sign 1.json {sign} --parent 0.receipt -o 1.receipt")
-    run(
-        "ledger init log.db --origin example.org/log --operator operator.json --trust trust.json"
+    begun = run(
+        f"ledger init {log} --origin example.org/log --operator operator.json --trust trust.json"
         f" --key vk0.json --key vk1.json --witness w=witness.json {WHERE}"
     )
-    run("ledger append log.db 1.receipt --proof 1.json", 1)
-    run("ledger append log.db 0.receipt", 1)
-    both = "ledger append log.db 0.receipt 1.receipt --proof 0.json --proof 1.json"
+    assert "hunter2" not in str(begun)
+    run(f"ledger append {log} 1.receipt --proof 1.json", 1)
+    run(f"ledger append {log} 0.receipt", 1)
+    both = f"ledger append {log} 0.receipt 1.receipt --proof 0.json --proof 1.json"
     assert run(f"{both} --operator operator.json")["indices"] == [1, 2]
     assert run(both)["indices"] == [1, 2]
-    policy = "--policy log.db.policy.json"
-    run("ledger prove log.db 1.receipt -o 1.tlog-proof")
+    policy = f"--policy {begun['policy']}"
+    run(f"ledger prove {log} 1.receipt -o 1.tlog-proof")
     check = f"ledger verify 1.receipt --inclusion 1.tlog-proof {policy} --trust trust.json"
     assert "witnesses cosigned" in run(check, 1)["message"]
-    run(f"ledger cosign log.db {policy} --name w --signer witness.json --memory seen.json")
-    run("ledger prove log.db 1.receipt -o 1.tlog-proof")
+    run(f"ledger cosign {log} {policy} --name w --signer witness.json --memory seen.json")
+    run(f"ledger prove {log} 1.receipt -o 1.tlog-proof")
     answer = run(check)
     assert (answer["index"], answer["entries"]) == (2, 3)
     run(check.replace("1.receipt", "0.receipt"), 1)
@@ -194,29 +197,29 @@ def test_a_ledger_from_init_to_export(run: Any, capsys: pytest.CaptureFixture[st
     run(f"receipt revoke trust.json {key} --reason stolen --at {answer['seen']}")
     assert "was revoked when" in run(check, 1)["message"]
 
-    run("ledger prove log.db --name fork/11 -o fork.json")
+    run(f"ledger prove {log} --name fork/11 -o fork.json")
     found = run(f"ledger verify fork.json {policy}")
     assert found["value"]["index"] == 2
-    run("ledger prove log.db --name fork/12 -o none.json")
+    run(f"ledger prove {log} --name fork/12 -o none.json")
     assert run(f"ledger verify none.json {policy}")["value"] is None
     text = Path("fork.json").read_text().replace('"fork/11"', '"fork/13"')
     Path("forged.json").write_text(text)
     run(f"ledger verify forged.json {policy}", 1)
     run(f"ledger verify 1.receipt {policy}", 2)
-    run("ledger prove log.db -o x", 2)
+    run(f"ledger prove {log} -o x", 2)
 
-    run("ledger export log.db -o out")
+    run(f"ledger export {log} -o out")
     assert run(f"ledger verify out {policy}")["entries"] == 3
     Path("out/checkpoint").write_text("x")
     run(f"ledger verify out {policy}", 2)
-    assert [row["index"] for row in run("ledger show log.db fork 11")["history"]] == [1, 2]
-    anchored = run("chain anchor log.db")
+    assert [row["index"] for row in run(f"ledger show {log} fork 11")["history"]] == [1, 2]
+    anchored = run(f"chain anchor {log}")
     assert (anchored["entries"], anchored["embedded"]) == (3, True)
-    run("chain anchor log.db --contract 0x" + "11" * 20, 2)
-    run("ledger checkpoint log.db --operator operator.json")
-    run("ledger checkpoint log.db --operator issuer.json", 2)
-    run("ledger show none.db fork 11", 2)
-    run("ledger init log.db --origin x --operator operator.json --trust trust.json", 2)
+    run(f"chain anchor {log} --contract 0x" + "11" * 20, 2)
+    run(f"ledger checkpoint {log} --operator operator.json")
+    run(f"ledger checkpoint {log} --operator issuer.json", 2)
+    assert "hunter2" not in run(f"ledger show {none} fork 11", 2)["message"]
+    run(f"ledger init {log} --origin x --operator operator.json --trust trust.json", 2)
 
 
 @pytest.mark.node

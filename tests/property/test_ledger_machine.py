@@ -219,7 +219,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 hex32(head), str(state), step,
             )  # fmt: skip
             data = self.ledger.store.map_value(f"fork/{fork}", log.size)
-            proof = StatusMap(self.ledger.store.map_node).prove(log.map_root, f"fork/{fork}")
+            proof = StatusMap(self.ledger.store.map_node).prove(log._map_link, f"fork/{fork}")
             proof.verify(log.map_root, f"fork/{fork}", data)
         for note in self.notes:
             old = Checkpoint.from_text(note.text)

@@ -26,7 +26,7 @@ def submissions() -> list[Submission]:
     ]
 
 
-def new_ledger(path: Path, **options: object) -> Ledger:
+def new_ledger(path: Path | str, **options: object) -> Ledger:
     """A ledger of the operator "log", for PLACE, that trusts the issuer's keys."""
     fork_proofs()
     place = (PLACE.chain_id, PLACE.ledger)

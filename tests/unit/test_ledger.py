@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from tests.databases import Places
 from tests.unit.ledger_support import ORIGIN, new_ledger, submissions
 from tests.unit.receipt_support import (
     HEAD,
@@ -50,8 +50,8 @@ from zkai.receipt.statement import Facts, Place, Receipt, issue
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = new_ledger(tmp_path / "ledger.db")
+def ledger(places: Places) -> Iterator[Ledger]:
+    made = new_ledger(places("ledger"))
     yield made
     made.close()
 
@@ -163,16 +163,16 @@ def test_bad_signatures_proofs_and_places_are_refused(ledger: Ledger) -> None:
         issue(proof, signers(), place=other, signed=NOW)
 
 
-def test_a_proof_for_another_ledger_or_key_is_refused(tmp_path: Path) -> None:
+def test_a_proof_for_another_ledger_or_key_is_refused(places: Places) -> None:
     fork_proofs()
     keys = list(verifying_keys().values())
     options = {"operator": signer("log"), "trust": store(), "at": NOW}
     elsewhere = Ledger.create(
-        tmp_path / "a.db", ORIGIN, verifying_keys=keys, place=(8, PLACE.ledger), **options
+        places("a"), ORIGIN, verifying_keys=keys, place=(8, PLACE.ledger), **options
     )
     refused(elsewhere, submissions()[0], "another chain or ledger")
     elsewhere.close()
-    keyless = Ledger.create(tmp_path / "b.db", ORIGIN, verifying_keys=keys[1:], **options)
+    keyless = Ledger.create(places("b"), ORIGIN, verifying_keys=keys[1:], **options)
     refused(keyless, submissions()[0], "not one of this ledger's")
     keyless.close()
 
@@ -417,8 +417,8 @@ def test_an_operator_s_forged_history_does_not_replay(ledger: Ledger, tmp_path: 
         verify_export(folder, ledger.policy)
 
 
-def test_a_gap_in_an_export_is_named(tmp_path: Path) -> None:
-    ledger = new_ledger(tmp_path / "gap.db")
+def test_a_gap_in_an_export_is_named(places: Places, tmp_path: Path) -> None:
+    ledger = new_ledger(places("gap"))
     genesis, _, last = submissions()
     ledger.append(genesis, NOW)
     with ledger.store.transaction():
@@ -439,19 +439,16 @@ def test_tile_names_are_c2sp_s() -> None:
     assert TILE == 256
 
 
-def test_a_ledger_opens_again(ledger: Ledger, tmp_path: Path) -> None:
+def test_a_ledger_opens_again(ledger: Ledger, places: Places) -> None:
     filled(ledger)
     ledger.checkpoint([signer("log")])
     ledger.close()
-    again = Ledger.open(tmp_path / "ledger.db")
+    again = Ledger.open(places("ledger"))
     assert again.policy == ledger.policy
     assert again.log.size == 4
     assert again.append_all(submissions(), NOW) == [1, 2, 3]
     again.close()
-    other = sqlite3.connect(tmp_path / "ledger.db")
-    other.execute("DELETE FROM meta WHERE name = 'rules'")
-    other.commit()
-    other.close()
+    places.tamper("ledger", "DELETE FROM meta WHERE name = 'rules'")
     with pytest.raises(InvalidInput, match="never begun"):
-        Ledger.open(tmp_path / "ledger.db")
+        Ledger.open(places("ledger"))
     assert HEAD.features == 2

@@ -1,19 +1,19 @@
-"""The log on SQLite: tiles against plain trees, checkpoints, witnesses, crashes in between."""
+"""The log on both databases: tiles against plain trees, checkpoints, witnesses, crashes in between."""
 
 from __future__ import annotations
 
 import itertools
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.databases import Places
 from tests.unit.receipt_support import signer
 from tests.unit.test_receipt import flips
 from zkai.encoding import sha256
-from zkai.errors import InvalidInput, ToolError, VerificationError
+from zkai.errors import InvalidInput, VerificationError
 from zkai.ledger.checkpoint import (
     Checkpoint,
     InclusionProof,
@@ -50,8 +50,8 @@ def log_key() -> tuple[LogPolicy, list]:  # type: ignore[type-arg]
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    store = Store(tmp_path / "ledger.db", create=True)
+def log(places: Places) -> Iterator[Log]:
+    store = Store(places("ledger"), create=True)
     yield Log(store, ORIGIN)
     store.close()
 
@@ -273,7 +273,7 @@ def test_malformed_checkpoints_are_refused(text: str) -> None:
         Checkpoint.from_text(text)
 
 
-def test_a_log_signs_one_history_only(log: Log, tmp_path: Path) -> None:
+def test_a_log_signs_one_history_only(log: Log, places: Places) -> None:
     """Rows changed behind its back: the next checkpoint is refused."""
     _, keys = log_key()
     extend(log, entries(0, 5))
@@ -281,17 +281,13 @@ def test_a_log_signs_one_history_only(log: Log, tmp_path: Path) -> None:
         first = log.sign_checkpoint(keys)
         assert log.sign_checkpoint(keys) == first
     extend(log, entries(5, 9))
-    other = sqlite3.connect(tmp_path / "ledger.db")
-    other.execute("UPDATE entry SET hash = ? WHERE idx = 2", (bytes(32),))
-    other.commit()
+    places.tamper("ledger", "UPDATE entry SET hash = zeroblob(32) WHERE idx = 2")
     with (
         pytest.raises(VerificationError, match="not those of the last checkpoint"),
         log.store.transaction(),
     ):
         log.sign_checkpoint(keys)
-    other.execute("DELETE FROM entry WHERE idx > 1")
-    other.commit()
-    other.close()
+    places.tamper("ledger", "DELETE FROM entry WHERE idx > 1")
     with (
         pytest.raises(VerificationError, match="not those of the last checkpoint"),
         log.store.transaction(),
@@ -299,7 +295,7 @@ def test_a_log_signs_one_history_only(log: Log, tmp_path: Path) -> None:
         log.sign_checkpoint(keys)
 
 
-def test_a_witness_cosigns_only_what_extends(log: Log, tmp_path: Path) -> None:
+def test_a_witness_cosigns_only_what_extends(log: Log, places: Places, tmp_path: Path) -> None:
     policy, keys = log_key()
     watching = Witness("w.example", signer("w1"), tmp_path / "witness.json")
     notes = []
@@ -321,7 +317,7 @@ def test_a_witness_cosigns_only_what_extends(log: Log, tmp_path: Path) -> None:
     assert watching.last(ORIGIN).size == 8
 
     # the operator forks: other entries, the same key
-    forked = Log(Store(tmp_path / "fork.db", create=True), ORIGIN)
+    forked = Log(Store(places("fork"), create=True), ORIGIN)
     extend(forked, [b"other", *entries(1, 12)])
     with forked.store.transaction():
         note = forked.sign_checkpoint(keys)
@@ -388,33 +384,3 @@ def test_policies_are_strict(tmp_path: Path) -> None:
     ):  # fmt: skip
         with pytest.raises(InvalidInput):
             LogPolicy.from_json({**good, **changes})
-
-
-def test_stores_open_only_ledgers(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="no such file"):
-        Store(tmp_path / "none.db")
-    (tmp_path / "text.db").write_text("not a database, but long enough to be read as one" * 9)
-    with pytest.raises(InvalidInput, match="not a ledger"):
-        Store(tmp_path / "text.db")
-    (tmp_path / "empty.db").touch()
-    with pytest.raises(InvalidInput, match="not a ledger"):
-        Store(tmp_path / "empty.db")
-    with pytest.raises(InvalidInput, match="exists"):
-        Store(tmp_path / "empty.db", create=True)
-    store = Store(tmp_path / "a.db", create=True)
-    store.put_meta("version", b"2")
-    store.close()
-    with pytest.raises(InvalidInput, match="another version"):
-        Store(tmp_path / "a.db")
-
-
-def test_two_writers_take_turns(log: Log, tmp_path: Path) -> None:
-    other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    log.store._db.execute("PRAGMA busy_timeout = 10")
-    with pytest.raises(ToolError, match="locked"):
-        extend(log, [b"x"])
-    other.execute("ROLLBACK")
-    other.close()
-    extend(log, [b"x"])
-    assert log.size == 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from zkai.chain.abi import parse_address
 from zkai.commands.console import Console
-from zkai.commands.options import Commands, HelpFormatter, add_command
+from zkai.commands.options import Commands, HelpFormatter, add_command, ledger_place
 from zkai.encoding import hex32, write_atomic
 from zkai.errors import InvalidInput
 from zkai.proof.formats import Proof, VerifyingKey, check_format
@@ -79,7 +79,7 @@ def add_commands(commands: Commands) -> None:
     anchor = add_command(
         actions, "anchor", run_anchor, "anchor a ledger's checkpoint", _ANCHOR_HELP
     )
-    anchor.add_argument("ledger", metavar="LEDGER", type=Path)
+    anchor.add_argument("ledger", metavar="LEDGER", type=ledger_place)
     anchor.add_argument("--contract", metavar="ADDRESS", help="an Anchor deployed before")
     _add_chain(anchor)
 
@@ -183,7 +183,7 @@ def run_anchor(options: argparse.Namespace, console: Console) -> Mapping[str, An
     try:
         kept = ledger.store.checkpoint()
         if kept is None:
-            raise InvalidInput(f"{options.ledger}: has no checkpoint yet")
+            raise InvalidInput(f"{ledger.store.name}: has no checkpoint yet")
         checkpoint = Checkpoint.from_text(Note.from_bytes(kept[2]).text)
         chain, gas = _chain(options, signing=True), 0
         if options.contract is None:

@@ -20,7 +20,7 @@ from zkai.commands.ledger_queries import (
     prove_answer,
     question,
 )
-from zkai.commands.options import Commands, HelpFormatter, add_command
+from zkai.commands.options import Commands, HelpFormatter, add_command, ledger_place
 from zkai.commands.receipts import (
     add_passphrase,
     passphrase,
@@ -36,6 +36,7 @@ from zkai.ledger.checkpoint import Checkpoint, InclusionProof, LogPolicy
 from zkai.ledger.export import export, proof_digest, verify_export
 from zkai.ledger.ledger import Ledger, Submission
 from zkai.ledger.note import MAX_NOTE, Note
+from zkai.ledger.postgres import parse_url
 from zkai.ledger.queries import KINDS
 from zkai.ledger.records import parse_entry
 from zkai.ledger.statusmap import MapProof
@@ -53,7 +54,8 @@ MAP_FORMAT = "zkai.map-proof/1"
 _MAX_MAP_PROOF = 1 << 20
 
 _INIT_HELP = """
-LEDGER is one SQLite file. Its entry 0 states the rules, signed by the operator:
+LEDGER is one SQLite file, or a schema of a PostgreSQL server:
+postgresql://user@host/database?schema=zkai. Its entry 0 states the rules, signed by the operator:
 whose receipts may enter (--trust), proofs under which verifying keys (--key),
 and, with --chain-id or --ledger, for which place. LEDGER.policy.json is for
 whoever verifies: the log's name and key. Add witnesses to it with --witness.
@@ -124,7 +126,7 @@ def _add(
     actions: Commands, name: str, run: Any, summary: str, text: str = ""
 ) -> argparse.ArgumentParser:
     parser = add_command(actions, name, run, summary, text)
-    parser.add_argument("ledger_file", metavar="LEDGER", type=Path)
+    parser.add_argument("ledger_file", metavar="LEDGER", type=ledger_place)
     return parser
 
 
@@ -156,8 +158,8 @@ def _add_reading(actions: Commands) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Ledger]:
-    ledger = Ledger.open(path)
+def _opened(where: Path | str) -> Iterator[Ledger]:
+    ledger = Ledger.open(where)
     try:
         yield ledger
     finally:
@@ -166,8 +168,7 @@ def _opened(path: Path) -> Iterator[Ledger]:
 
 def run_init(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     """Begin a ledger."""
-    check_target(options.ledger_file, new=True)
-    policy_path = options.ledger_file.with_name(options.ledger_file.name + ".policy.json")
+    policy_path = _policy_path(options.ledger_file)
     check_target(policy_path, new=True)
     place, operator = place_of(options), read_key(options.operator, passphrase(options))
     policy = LogPolicy(options.origin, operator.public)
@@ -183,10 +184,19 @@ def run_init(options: argparse.Namespace, console: Console) -> Mapping[str, Any]
         at=int(time.time()),
     )
     ledger.checkpoint([operator])
+    name = ledger.store.name
     ledger.close()
     policy.write(policy_path)
-    console.say(f"{options.ledger_file}: begun; {policy_path} is for whoever verifies")
-    return {"ledger": str(options.ledger_file), "policy": str(policy_path), **_size(1)}
+    console.say(f"{name}: begun; {policy_path} is for whoever verifies")
+    return {"ledger": name, "policy": str(policy_path), **_size(1)}
+
+
+def _policy_path(where: Path | str) -> Path:
+    """Return where a new ledger's policy goes: beside its file, or here, named by its schema."""
+    if isinstance(where, str):
+        return Path(f"{parse_url(where)[1]}.policy.json")
+    check_target(where, new=True)
+    return where.with_name(where.name + ".policy.json")
 
 
 def _witness(text: str) -> tuple[str, Any]:
@@ -243,7 +253,7 @@ def run_cosign(options: argparse.Namespace, console: Console) -> Mapping[str, An
     with _opened(options.ledger_file) as ledger:
         kept = ledger.store.checkpoint()
         if kept is None:
-            raise InvalidInput(f"{options.ledger_file}: has no checkpoint yet")
+            raise InvalidInput(f"{ledger.store.name}: has no checkpoint yet")
         proof = ledger.log.consistency(min(witness.last(policy.origin).size, kept[0]), kept[0])
         now = int(time.time())
         note = witness.cosign(Note.from_bytes(kept[2]), policy, proof, now)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from zkai.commands.console import Console
+from zkai.ledger.postgres import is_url
 
 Run: TypeAlias = Callable[[argparse.Namespace, Console], Mapping[str, Any]]
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -41,3 +43,8 @@ def add_command(
     )
     parser.set_defaults(run=run)
     return parser
+
+
+def ledger_place(text: str) -> Path | str:
+    """Return where a ledger is: a file's path, or a PostgreSQL URL as it was given."""
+    return text if is_url(text) else Path(text)

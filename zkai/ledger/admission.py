@@ -55,8 +55,8 @@ class Admission:
         """Read the rules. Raises InvalidInput if the store has none."""
         rules = store.meta("rules")
         if rules is None:
-            raise InvalidInput(f"{store.path}: a ledger that was never begun")
-        self.rules: dict[str, Any] = load_json(rules, f"{store.path}: rules")
+            raise InvalidInput(f"{store.name}: a ledger that was never begun")
+        self.rules: dict[str, Any] = load_json(rules, f"{store.name}: rules")
         self.store = store
         operator = PublicKey.from_jwk(self.rules["operator"], "operator")
         self.policy = LogPolicy(self.rules["origin"], operator)

@@ -44,6 +44,10 @@ class Log:
     @property
     def map_root(self) -> bytes:
         """The root of the map after all entries."""
+        return self._map_link[:32]
+
+    @property
+    def _map_link(self) -> bytes:
         return self.store.meta("map_root") or EMPTY
 
     def extend(self, entries: Sequence[bytes], changes: Sequence[Mapping[str, bytes]] = ()) -> int:
@@ -72,10 +76,10 @@ class Log:
         for offset, names in enumerate(changes):
             last.update(names)
             rows += [(name, first + offset, value) for name, value in names.items()]
-        root, nodes = self._map.update(self.map_root, last)
-        self.store.add_map_nodes(nodes.items())
+        root, nodes = self._map.update(self._map_link, last)
+        links = self.store.add_map_nodes(nodes)
         self.store.add_map_values(rows)
-        self.store.put_meta("map_root", root)
+        self.store.put_meta("map_root", links[root])
 
     def _add_tiles(self, old: int, new: int) -> None:
         level = 0
@@ -149,7 +153,7 @@ class Log:
                     raise VerificationError("log: the map is not that of the last checkpoint")
                 return Note.from_bytes(last[2])
         note = Checkpoint(self.origin, size, root, map_root).sign(keys)
-        self.store.add_checkpoint(size, map_root, note.to_bytes())
+        self.store.add_checkpoint(size, self._map_link, note.to_bytes())
         return note
 
     def replace_note(self, checkpoint: Checkpoint, note: Note) -> None:
@@ -160,7 +164,7 @@ class Log:
         kept = self.store.checkpoint(checkpoint.size)
         if kept is None or Note.from_bytes(kept[2]).text != note.text:
             raise VerificationError("log: this is no checkpoint of this log")
-        self.store.add_checkpoint(checkpoint.size, checkpoint.map_root, note.to_bytes())
+        self.store.replace_note(checkpoint.size, note.to_bytes())
 
     def prove_entry(self, index: int, size: int | None = None) -> InclusionProof:
         """Return an entry's proof under the latest checkpoint, or that of a size.
@@ -181,9 +185,9 @@ class Log:
         kept = self.store.checkpoint(size)
         if kept is None:
             raise InvalidInput("log: there is no such checkpoint; make one first")
-        size, map_root, note = kept
+        size, map_link, note = kept
         value = self.store.map_value(name, size)
-        return value, self._map.prove(map_root, name), Note.from_bytes(note)
+        return value, self._map.prove(map_link, name), Note.from_bytes(note)
 
 
 def _fold(leaves: Sequence[bytes]) -> tuple[bytes, bytes]:

@@ -114,25 +114,34 @@ def _hash(text: object, where: str) -> bytes:
 
 
 Node = tuple[bool, bytes, bytes]
-"""Whether it is a leaf; a leaf's path and value hash, or a branch's two sides."""
+"""Whether it is a leaf; a leaf's path and value hash, or the links to a branch's two sides.
+
+A link is a node's hash, and behind it whatever the store needs to find the node; a new node is
+linked by its hash alone.
+"""
 
 
 class StatusMap:
-    """A map whose nodes somebody else stores, by their hashes. Old roots stay readable."""
+    """A map whose nodes somebody else stores, by their links. Old roots stay readable."""
 
     def __init__(self, get: Callable[[bytes], Node]) -> None:
         self._get = get
         self._new: dict[bytes, Node] = {}
 
-    def _node(self, hash_: bytes) -> Node:
-        return self._new.get(hash_) or self._get(hash_)
+    def _node(self, link: bytes) -> Node:
+        return self._new.get(link[:32]) or self._get(link)
 
     def update(self, root: bytes, changes: Mapping[str, bytes]) -> tuple[bytes, dict[bytes, Node]]:
-        """Return the root after setting names to values, and the nodes that are new."""
-        self._new = {}
+        """Return the root's hash after setting names to values, and the nodes that are new.
+
+        They are in order: what a node links to comes before it.
+        """
         items = sorted((path_of(name), sha256(value)) for name, value in changes.items())
-        new_root = self._update(root, items, 0)
-        return new_root, {h: n for h, n in self._new.items() if h != EMPTY}
+        try:
+            new_root = self._update(root, items, 0)
+            return new_root[:32], self._new
+        finally:
+            self._new = {}
 
     def _update(self, root: bytes, items: Sequence[tuple[bytes, bytes]], depth: int) -> bytes:
         if not items:
@@ -163,7 +172,7 @@ class StatusMap:
         )
 
     def _put_branch(self, left: bytes, right: bytes) -> bytes:
-        hash_ = branch(left, right)
+        hash_ = branch(left[:32], right[:32])
         self._new[hash_] = (False, left, right)
         return hash_
 
@@ -178,7 +187,7 @@ class StatusMap:
                 root, sibling = second, first
             else:
                 root, sibling = first, second
-            siblings.append(sibling)
+            siblings.append(sibling[:32])
         return MapProof(tuple(siblings), None)
 
 
