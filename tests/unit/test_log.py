@@ -1,4 +1,4 @@
-"""The log on both databases: tiles against plain trees, checkpoints, witnesses, crashes in between."""
+"""The log on both databases: tiles against plain trees, checkpoints, witnesses, crashes."""
 
 from __future__ import annotations
 
