@@ -8,4 +8,5 @@
 #include "points.cdef"
 #include "poseidon.cdef"
 #include "r1cs.cdef"
+#include "rlwe.cdef"
 #include "setup.cdef"
