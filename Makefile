@@ -28,9 +28,9 @@ NATIVE := CMakeLists.txt $(wildcard native/*.c native/*.h native/*.inc native/*.
 C_SOURCES := $(wildcard native/*.c native/*.h native/*.inc native/tests/*.c native/tests/*.h)
 BENCHES = $(patsubst bench/%.py,%,$(shell grep -l __main__ bench/[!_]*.py))
 # Files that the wheel copies, beside the Python sources.
-SHIPPED := $(shell find circuits zkai/chain/artifacts -type f 2>/dev/null)
+SHIPPED := $(shell find circuits zkai/chain/artifacts zkai/receipt/page -type f 2>/dev/null)
 
-.PHONY: help demo test test-slow lint format bench peers contracts vectors reference sanitize fuzz build pins clean
+.PHONY: help demo test test-slow lint format bench peers contracts page vectors reference sanitize fuzz build pins clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -67,7 +67,7 @@ $(STAMPS)/dev: pyproject.toml constraints.txt $(STAMPS)/torch | $(STAMPS)/demo
 	@touch $@
 
 node_modules/.package-lock.json: package.json package-lock.json .npmrc
-	@command -v npm >/dev/null || { echo "the tests need Node.js with npm (20 or newer)" >&2; exit 3; }
+	@command -v npm >/dev/null || { echo "the tests need Node.js with npm (20.19 or newer)" >&2; exit 3; }
 	@echo "== installing the Node packages"
 	npm ci --no-progress --loglevel=error
 	@touch $@
@@ -109,6 +109,9 @@ peers:  ## what the benchmarks compare with, in an environment of its own (.venv
 
 contracts: $(STAMPS)/dev node_modules/.package-lock.json  ## recompile the contracts, compare with the shipped artifacts
 	$(BIN)/python contracts/build.py --check
+
+page: $(STAMPS)/dev node_modules/.package-lock.json  ## build the verifier page again, compare with the shipped one
+	$(BIN)/python web/build.py --check
 
 vectors: $(STAMPS)/dev node_modules/.package-lock.json  ## regenerate the test vectors, compare with the committed ones
 	@for script in $(wildcard */make_*vectors.py tests/vectors/make_*.py); do \

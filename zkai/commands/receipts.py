@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from zkai.assignment import ZERO, Destination
 from zkai.commands.console import Console
 from zkai.commands.files import check_target
 from zkai.commands.options import Commands, HelpFormatter, add_command
-from zkai.encoding import hex32, load_json, read_capped, write_atomic
+from zkai.encoding import hex32, load_json, read_capped, sha256, write_atomic
 from zkai.errors import InvalidInput
 from zkai.proof.keys import MAX_PROOF_BYTES, KeyDocument
 from zkai.receipt.envelope import MAX_ENVELOPE
@@ -55,8 +56,14 @@ over the same statement. cose needs a receipt with one signer.
 """
 
 
+_PAGE_HELP = """
+One HTML file that verifies receipts in a browser, without a network: open it
+from disk. Hand it on by another way than the receipts that it is to check.
+"""
+
+
 def add_commands(commands: Commands) -> None:
-    """Add `receipt keygen`, `trust`, `rotate`, `revoke`, `sign`, `verify`, `export`, `show`."""
+    """Add `receipt keygen`, `trust`, `rotate`, `revoke`, `sign`, `verify`, `export` and others."""
     summary = "sign what a proof is about, and check who signed"
     receipt = commands.add_parser(
         "receipt",
@@ -113,6 +120,8 @@ def add_commands(commands: Commands) -> None:
     add_passphrase(out)
     show = add_command(actions, "show", run_show, "show a receipt without checking anything")
     show.add_argument("receipt", metavar="RECEIPT", type=Path)
+    page = add_command(actions, "page", run_page, "write the browser's verifier page", _PAGE_HELP)
+    page.add_argument("-o", "--out", metavar="FILE.html", type=Path, required=True)
 
 
 def _add_key_commands(actions: Commands) -> None:
@@ -323,6 +332,15 @@ def run_show(options: argparse.Namespace, console: Console) -> Mapping[str, Any]
     console.say(f"{options.receipt}: NOT verified; if it and its proof are: {receipt.grade}")
     _say(receipt, console)
     return {"id": hex32(receipt.id), "verified": False, "statement": receipt.statement}
+
+
+def run_page(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    """Write the page that the package ships."""
+    check_target(options.out)
+    data = files("zkai.receipt").joinpath("page/verify.html").read_bytes()
+    write_atomic(options.out, data)
+    console.say(f"{options.out}: open it in a browser")
+    return {"page": str(options.out), "sha256": hex32(sha256(data))}
 
 
 def _say(receipt: Receipt, console: Console) -> None:

@@ -1,0 +1,331 @@
+"""The verifier page: what ships; signatures, JSON, grades and statuses against the library."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.util
+import json
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.unit import proof_support
+from tests.unit.ledger_support import new_ledger, submissions
+from tests.unit.page_support import page_call, page_verify
+from tests.unit.receipt_support import NOW, fork_receipts, signer, store, verifying_keys
+from tests.unit.test_ledger import key_status
+from tests.unit.test_receipt import flips
+from tests.unit.test_signer import wycheproof
+from tests.unit.verifier_support import STEP, good, logged
+from zkai.commands.console import Console
+from zkai.commands.ledgers import _prove_name, _verify_name
+from zkai.encoding import load_json
+from zkai.errors import InvalidInput, VerificationError
+from zkai.ledger.checkpoint import InclusionProof
+from zkai.ledger.note import cosign_note
+from zkai.receipt.signer import ED25519, ML_DSA_65
+from zkai.receipt.statement import issue
+from zkai.receipt.trust import trust
+
+pytestmark = pytest.mark.node
+
+
+# ------------------------------------------------------------------- what ships
+
+
+@pytest.fixture(scope="module")
+def build(repo: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("web_build", repo / "web" / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["web_build"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_shipped_page_is_what_its_sources_build(build: ModuleType) -> None:
+    assert build.stale() == [], "run python web/build.py"
+
+
+def test_the_page_allows_itself_nothing(build: ModuleType) -> None:
+    page = build.PAGE.read_text()
+    found = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert found is not None
+    policy = dict(item.split(" ", 1) for item in found[1].split("; "))
+    hashes = [
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+        for text in (
+            re.findall(r"<script>(.*?)</script>", page, re.S)
+            + re.findall(r"<style>(.*?)</style>", page, re.S)
+        )
+    ]
+    assert policy == {
+        "default-src": "'none'", "script-src": hashes[0], "style-src": hashes[1],
+        "base-uri": "'none'", "form-action": "'none'", "require-trusted-types-for": "'script'",
+    }  # fmt: skip
+    assert not re.search(r"\s(src|href|on[a-z]+)=", page[: page.index("<script>")])
+    for name in ("hashes", "curves", "post-quantum"):
+        assert f"@noble/{name} " in page
+    assert page.count("Permission is hereby granted") == 3
+
+
+# --------------------------------------------------------------------- signatures
+
+
+def test_wycheproof_verdicts(repo: Path) -> None:
+    """Each case has the verdict of an empty context, as in test_signer.py."""
+    tried = {True: 0, False: 0}
+    for group in wycheproof(repo)["verify"]:
+        public = bytes.fromhex(group["pk"])
+        text = base64.urlsafe_b64encode(public).rstrip(b"=").decode()
+        jwk = {"alg": ML_DSA_65, "kty": "AKP", "pub": text}
+        for number, message, context, signature, result in group["tests"]:
+            sent = (bytes.fromhex(signature), bytes.fromhex(message))
+            found = page_call("signature", jwk, *sent)["accepted"]
+            assert found == (result == "valid" and not context), number
+            tried[found] += 1
+    assert tried == {True: 77, False: 133}
+
+
+def test_ed25519_is_strict() -> None:
+    """A signature with s + L, and a key of small order, are refused as pyca does."""
+    key, message = signer("classic", ED25519), b"message"
+    signature = key.sign(message)
+    order = 2**252 + 27742317777372353535851937790883648493
+    s = int.from_bytes(signature[32:], "little") + order
+    for made, jwk, expected in (
+        (signature, key.public.jwk, True),
+        (signature[:32] + s.to_bytes(32, "little"), key.public.jwk, False),
+        (bytes([1, *bytes(63)]), {**key.public.jwk, "x": "AQ" + "A" * 41}, False),
+        (signature[:-1], key.public.jwk, False),
+        (signature + b"\0", key.public.jwk, False),
+    ):
+        assert page_call("signature", jwk, made, message)["accepted"] == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"kty": "OKP"}, {"alg": "ML-DSA-44"}, {"d": "A"}, {"pub": "AA"}, {"crv": ED25519}],
+)
+def test_other_jwks_are_refused(change: dict[str, str]) -> None:
+    key = signer()
+    signature = key.sign(b"x")
+    assert page_call("signature", key.public.jwk, signature, b"x")["accepted"]
+    assert not page_call("signature", {**key.public.jwk, **change}, signature, b"x")["accepted"]
+
+
+# --------------------------------------------------------------------------- JSON
+
+
+def parses(data: bytes) -> bool:
+    try:
+        load_json(data, "data")
+    except InvalidInput:
+        return False
+    return True
+
+
+JSON_TEXTS = [
+    "1", "-0", "01", "1.0", "1e3", "-", "+1", "NaN", "Infinity", "9007199254740991", "[1,]", "[]",
+    "[1 2]", "{}", '{"a":1,"a":2}', '{"a":1,"\\u0061":2}', '{"a":1,}', "{a:1}", "'a'", '"a', '"\t"',
+    '"\\x"', '"\\ud800"', '"\\"', "nul", "nulll", "true", " [ 1 , 2 ] ", "\ufeff1", "1 2", "",
+    '{"__proto__":1,"__proto__":2}', '{"constructor":1}', "//", "[1]]", "\x0b1", '"\x7f"',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", JSON_TEXTS)
+def test_both_read_the_same_json(text: str) -> None:
+    expected = parses(text.encode()) and text != "\ufeff1"
+    assert page_call("parse", text.encode())["accepted"] == expected
+
+
+@given(st.text('{}[]:,"\\ud80aetrufalsn0123456789-.eE \n', max_size=12))
+@example('{"a":[{}]}')
+def test_both_read_the_same_json_of_any_text(text: str) -> None:
+    assert page_call("parse", text.encode())["accepted"] == parses(text.encode())
+
+
+def test_bytes_that_are_no_utf_8_and_deep_nesting_are_refused() -> None:
+    for data in (b'"\xff"', b'"\xed\xa0\x80"', b"[" * 100_000, '"a"'.encode("utf-16")):
+        assert not page_call("parse", data)["accepted"]
+
+
+# ------------------------------------------------------------ grades and statuses
+
+
+def encoded(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def test_grades() -> None:
+    from zkai.proof import groth16
+
+    keys = proof_support.ceremony_keys()
+    proof = groth16.prove(
+        proof_support.circuit(), keys.proving, proof_support.witness(), proof_support.STATEMENT
+    )
+    receipt = issue(proof, [signer()], kind="query", verifying_key=keys.verifying, signed=NOW)
+    trusted = encoded(trust([("issuer", signer().public)]).to_json())
+    signed = {"receipt": receipt.to_bytes(), "trust": trusted}
+    named = {**signed, "proof": proof.file_bytes()}
+    whole = {**named, "key": keys.verifying.file_bytes()}
+    digest, other = "0x" + keys.verifying.digest.hex(), "0x" + "00" * 32
+    assert page_verify(signed, NOW)["grade"] == "signed only"
+    assert page_verify(named, NOW)["grade"] == "signed only"
+    assert page_verify(whole, NOW)["grade"] == "proven (development key)"
+    for production in (False, True):
+        options = {"trusted": [other, digest], "production": production}
+        assert page_verify(whole, NOW, **options)["grade"] == "proven (ceremony key)"
+    for options, reason in (
+        ({"trusted": [other]}, "not one that you trust"),
+        ({"production": True}, "name the digest"),
+        ({"trusted": ["0x12"]}, "64 lower-case"),
+    ):
+        found = page_verify(whole, NOW, **options)
+        assert (found["accepted"], found["grade"]) == (False, None)
+        assert reason in found["reason"]
+    assert "can be under" in page_verify(named, NOW, production=True)["reason"]
+
+
+def test_development_keys_are_refused_in_production() -> None:
+    case, key = good(), verifying_keys()["training_step/1"]
+    files = {"receipt": case.receipt, "proof": case.proof, "key": key.file_bytes(),
+             "trust": encoded(store().to_json())}  # fmt: skip
+    digest = "0x" + key.digest.hex()
+    assert page_verify(files, NOW, trusted=[digest])["grade"] == "proven (development key)"
+    found = page_verify(files, NOW, trusted=[digest], production=True)
+    assert "development key" in found["reason"]
+
+
+def test_a_receipt_that_misnames_the_transcript_is_refused() -> None:
+    from zkai.proof import groth16
+    from zkai.receipt import jcs
+    from zkai.receipt.envelope import sign_envelope
+
+    keys = proof_support.ceremony_keys()
+    proof = groth16.prove(
+        proof_support.circuit(), keys.proving, proof_support.witness(), proof_support.STATEMENT
+    )
+    receipt = issue(proof, [signer()], kind="query", verifying_key=keys.verifying, signed=NOW)
+    statement = json.loads(receipt.envelope.payload)
+    statement["predicate"]["proof"]["key"]["transcript"] = "0x" + "00" * 32
+    forged_receipt = sign_envelope(jcs.encode(statement), [signer()]).to_bytes()
+    found = page_verify(
+        {"receipt": forged_receipt, "proof": proof.file_bytes(),
+         "key": keys.verifying.file_bytes(),
+         "trust": encoded(trust([("issuer", signer().public)]).to_json())}, NOW,
+    )  # fmt: skip
+    assert "transcript" in found["reason"]
+
+
+@pytest.fixture(scope="module")
+def statuses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Map proofs of the issuer's key before and after its revocation, with the log's policy."""
+    ledger = new_ledger(tmp_path_factory.mktemp("statuses") / "ledger.db")
+    witness = signer("w1")
+    policy = replace(ledger.policy, witnesses=(("w1", witness.public),), quorum=1)
+    found: dict[str, Any] = {"policy": encoded(policy.to_json())}
+    name = f"key/{signer().keyid}"
+
+    def checkpoint(at: int) -> None:
+        note = cosign_note(ledger.checkpoint([signer("log")]), "w1", witness, at)
+        ledger.add_cosignatures(note, policy)
+
+    checkpoint(NOW)
+    found["early"] = _prove_name(ledger, name)[0]
+    ledger.append_all(submissions(), NOW)
+    checkpoint(NOW + 5)
+    found["active"] = _prove_name(ledger, name)[0]
+    found["inclusion"] = ledger.log.prove_entry(STEP + 1).to_bytes()
+    found["stranger"] = _prove_name(ledger, f"key/{signer('stranger').keyid}")[0]
+    found["fork"] = _prove_name(ledger, "fork/11")[0]
+    revocation = key_status("revoked", signer().keyid, [signer("log")])  # from NOW + 10 on
+    ledger.append(revocation, NOW + 10)
+    checkpoint(NOW + 12)
+    found["revoked"] = _prove_name(ledger, name)[0]
+    found["late inclusion"] = ledger.log.prove_entry(STEP + 1).to_bytes()
+    ledger.close()
+    return found
+
+
+def status(statuses: dict[str, Any], *names: str, inclusion: str = "inclusion") -> Any:
+    """What the page says of the logged receipt with these map proofs."""
+    files: dict[str, Any] = {
+        "receipt": fork_receipts()[STEP].to_bytes(), "policy": statuses["policy"],
+        "trust": encoded(store().to_json()), "statuses": [statuses[n] for n in names],
+    }  # fmt: skip
+    if inclusion:
+        files["inclusion"] = statuses[inclusion]
+    return page_verify(files, NOW + 20)
+
+
+def test_a_key_s_status_is_as_of_a_checkpoint(statuses: dict[str, Any]) -> None:
+    found = status(statuses, "active")
+    assert found["accepted"]
+    assert "issuer: active, as of checkpoint 4" in found["checks"][-1]["detail"]
+    assert status(statuses)["checks"][-1]["state"] == "not checked"
+
+
+def test_a_revocation_counts_unless_the_receipt_was_logged_before(statuses: dict[str, Any]) -> None:
+    found = status(statuses, "revoked")
+    assert "issuer: revoked, as of checkpoint 5" in found["checks"][-1]["detail"]
+    late = status(statuses, "revoked", inclusion="late inclusion")
+    assert "was revoked when this was logged" in late["reason"]
+    assert "was revoked now" in status(statuses, "revoked", inclusion="")["reason"]
+
+
+def test_statuses_that_say_nothing_of_a_signer_are_refused(statuses: dict[str, Any]) -> None:
+    assert "older than the receipt" in status(statuses, "early")["reason"]
+    assert "not the name of a key" in status(statuses, "fork")["reason"]
+    assert "not the name of a key" in status(statuses, "active", "stranger")["reason"]
+
+
+def test_a_map_proof_s_flipped_bytes_are_refused(statuses: dict[str, Any], tmp_path: Path) -> None:
+    from zkai.ledger.checkpoint import LogPolicy
+
+    data, policy = statuses["active"], statuses["policy"]
+    ours = LogPolicy.from_json(json.loads(policy))
+    assert page_call("name", data, policy)["accepted"]
+    _verify_name(write(tmp_path, data), ours, Console(as_json=True))
+    for at in flips(data, fields=False):
+        changed = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+        assert not page_call("name", changed, policy)["accepted"], at
+        with pytest.raises((InvalidInput, VerificationError)):
+            _verify_name(write(tmp_path, changed), ours, Console(as_json=True))
+
+
+def write(folder: Path, data: bytes) -> Path:
+    path = folder / "map.json"
+    path.write_bytes(data)
+    return path
+
+
+def test_another_value_of_a_name_is_refused(statuses: dict[str, Any]) -> None:
+    """A revoked key's proof that says "active", or that the name has no value."""
+    for value in (base64.b64encode(b'{"at":1,"index":0,"status":"active"}').decode(), None):
+        document = json.loads(statuses["revoked"]) | {"value": value}
+        assert "does not show" in page_call("name", encoded(document), statuses["policy"])["reason"]
+
+
+def test_files_go_where_they_belong() -> None:
+    case = good()
+    note = InclusionProof.from_bytes(logged()[0]).note.to_bytes()
+    for data, side in (
+        (case.receipt, "given"), (case.proof, "given"), (case.inclusion, "given"),
+        (note, "given"), (encoded(store().to_json()), "trusted"),
+        (encoded(logged()[1].to_json()), "trusted"),
+        (verifying_keys()["training_step/1"].file_bytes(), "trusted"),
+    ):  # fmt: skip
+        other = "trusted" if side == "given" else "given"
+        assert page_call("recognise", data, side)["accepted"]
+        assert "belongs to" in page_call("recognise", data, other)["reason"]
+    assert not page_call("recognise", b'{"format":"constructor"}', "given")["accepted"]
