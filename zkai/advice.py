@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from zkai.circuit.statements.base import COMMIT, PLAIN, Format, Statement
+from zkai.circuit.statements.encrypted_update import EncryptedUpdate
 from zkai.circuit.statements.linked import KZG, POSEIDON, WeightsCommitment
 from zkai.proof import costs
 from zkai.proof.estimate import Recommendation
@@ -35,6 +36,9 @@ def recommend(statement: Statement) -> Recommendation:
 
     Raises InvalidInput if the statement's circuit cannot be built or is too large to be proven.
     """
+    if isinstance(statement, EncryptedUpdate):
+        reason = f"{COMMIT}: {statement.version} has no other"
+        return Recommendation(COMMIT, statement.weights_commitment, reason)
     if not hasattr(statement, "format"):
         return Recommendation(PLAIN, POSEIDON, f"{PLAIN}: {statement.version} has no other")
     changed = _changed(statement, COMMIT, POSEIDON)
@@ -82,7 +86,8 @@ def in_format(statement: Statement, chosen: Format) -> Statement:
 
     Linked weights, which plain Groth16 lacks, become hashed ones there.
     """
-    if not hasattr(statement, "format") or statement_format(statement) == chosen:
+    fixed = not hasattr(statement, "format") or isinstance(statement, EncryptedUpdate)
+    if fixed or statement_format(statement) == chosen:
         return statement
     return _changed(statement, chosen, POSEIDON if chosen == PLAIN else None)
 

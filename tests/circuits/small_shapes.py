@@ -5,8 +5,11 @@ A line of SHAPES is (statement, shape, a function that gives both for a proof fo
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,8 @@ from test_skip_step import example as skip_example
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import Format, Statement
 from zkai.circuit.statements.dataset import DatasetShape
+from zkai.circuit.statements.encrypted_update import EncryptedUpdate
+from zkai.circuit.statements.encryption import Encryption
 from zkai.circuit.statements.evaluation import Evaluation
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
@@ -122,6 +127,43 @@ def evaluation(head: Head, samples: int) -> Shape:
     return make
 
 
+def _ciphertext_example() -> ModuleType:
+    path = Path(__file__).parents[1] / "vectors" / "ciphertext_example.py"
+    spec = importlib.util.spec_from_file_location("ciphertext_example", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+EXAMPLE = _ciphertext_example()
+"""Encryption by the schoolbook (tests/vectors/ciphertext_example.py)."""
+
+
+def ciphertext(head: Head, encryption: Encryption, bits: int = 8) -> Shape:
+    """Encrypted updates, which only a commitment round can have."""
+
+    def make(form: Format) -> tuple[Statement, Values]:
+        statement = EncryptedUpdate(head, encryption, bits)
+        rng = np.random.default_rng(7)
+        states = example(statement)
+        update = rng.integers(-99, 100, head.shape)
+        values: Values = {
+            "old_weights": states["weights"],
+            "new_weights": states["weights"] + update,
+        }
+        if head.has_velocity:
+            values |= {f"{side}_velocity": states["velocity"] for side in ("old", "new")}
+        if head.frozen_size:
+            values["frozen"] = states["frozen"]
+        names = ("ciphertext", "seed", *NAMES[1:-2])
+        values |= {name: 41 + i for i, name in enumerate(names)}
+        values |= {"old_step": 3, "step": 5, "norm_bound": 999}
+        return statement, values | EXAMPLE.encrypt(encryption, update.ravel().tolist())
+
+    return make
+
+
 def linked(shape: Shape) -> Shape:
     """The same with linked states, which only a commitment round can have."""
 
@@ -152,6 +194,12 @@ def inference(head: Head, rows: int, weights: str, output: str) -> Shape:
 
     return make
 
+
+SMALL_RING = Encryption(8, (1048573, 1048571), 2, 10, error_bound=1)
+"""Every value in one polynomial, beside the one for the dealing."""
+
+NARROW_RING = replace(SMALL_RING, degree=4)
+"""Several pairs of polynomials; one has no second."""
 
 SHAPES: list[tuple[str, str, Shape]] = [
     ("training_step", "3-3", step(HEAD, 2)),
@@ -202,5 +250,9 @@ LINKED: list[tuple[str, str, Shape]] = [
     ("apply_aggregate", "3-3, linked", linked(update(MOMENTUM))),
     ("evaluation", "3-3, linked", linked(evaluation(HEAD, 2))),
     ("inference", "3-3, linked", linked(inference(HEAD, 2, "state", "argmax"))),
+    ("encrypted_update", "3-3", ciphertext(HEAD, SMALL_RING)),
+    ("encrypted_update", "3-3, momentum, two pairs", ciphertext(MOMENTUM, NARROW_RING)),
+    ("encrypted_update", "LoRA 3-2-3", ciphertext(LORA, SMALL_RING)),
+    ("encrypted_update", "MLP 3-2-3, linked", linked(ciphertext(MLP, NARROW_RING))),
 ]
 """With a commitment round alone."""

@@ -37,6 +37,7 @@ CASES = [
 
 def test_three_shapes_of_each_statement_are_tried() -> None:
     names = [name for name, _, _ in SHAPES]
+    names += [name for name, _, _ in LINKED if name not in names]
     assert {f"{name}/1" for name in names} == set(STATEMENTS)
     assert all(names.count(name) >= 3 for name in names)
     shapes = SHAPES + LINKED

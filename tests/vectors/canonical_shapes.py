@@ -13,6 +13,8 @@ from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import COMMIT, PLAIN, Format, Statement
 from zkai.circuit.statements.bound_head import attach_head
 from zkai.circuit.statements.dataset import DatasetShape
+from zkai.circuit.statements.encrypted_update import EncryptedUpdate
+from zkai.circuit.statements.encryption import Encryption
 from zkai.circuit.statements.evaluation import Evaluation
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
@@ -53,6 +55,12 @@ MLP = MlpHead((64, 32, 10))
 LORA = LoraHead((64, 32, 10), rank=4)
 SMALL_MLP = MlpHead((5, 4, 3), input_width=6, rate_shift=9, rate_bits=4)
 SMALL_LORA = LoraHead((5, 4, 3), rank=2, input_width=6, rate_shift=9, rate_bits=4, momentum=230)
+
+RING = Encryption(4096, (18014398509293569, 18014398509309953))
+"""The scheme's own parameters: two primes of 54 bits, three values of 20 bits a coefficient."""
+
+TINY_RING = Encryption(16, (18014398509481951, 18014398509481931), error_bound=3)
+"""Small enough to be looked at; it hides nothing."""
 
 
 def linear(name: str, x: str, out: str, shift: int, sx: int) -> q.QuantNode:
@@ -210,6 +218,14 @@ SHAPES: dict[str, dict[str, Callable[[], Statement]]] = {
         "64x10, 256 samples of 56 x 32, digits, commitment round": lambda: Evaluation(
             DIGITS, 256, DatasetShape(6, 32), COMMIT
         ),
+    },
+    "encrypted_update": {
+        "5x3, degree 16": lambda: EncryptedUpdate(SMALL, TINY_RING),
+        "5x3, degree 16, momentum": lambda: EncryptedUpdate(SMALL_MOMENTUM, TINY_RING, 12),
+        "MLP 5-4-3, degree 16": lambda: EncryptedUpdate(SMALL_MLP, TINY_RING),
+        "64x10": lambda: EncryptedUpdate(WIDE, RING),
+        "MLP 64-32-10": lambda: EncryptedUpdate(MLP, RING),
+        "MLP 64-32-10, linked": lambda: EncryptedUpdate(MLP, RING, 15, "kzg"),
     },
     "genesis": {
         "5x3": lambda: Genesis(SMALL),

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from canonical_shapes import SHAPES, element, integers, shape, state_of, weights_of
+from ciphertext_example import encrypt
 from network_steps import honest_step, step_attempts
 
 from zkai.circuit.gadgets.range import OVERFLOW
@@ -24,6 +25,7 @@ from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import Statement
 from zkai.circuit.statements.batch_order import order_values
 from zkai.circuit.statements.dataset import Dataset
+from zkai.circuit.statements.encrypted_update import EncryptedUpdate
 from zkai.circuit.statements.evaluation import Evaluation
 from zkai.circuit.statements.evaluation_set import EvaluationSet, Samples
 from zkai.circuit.statements.fork_terms import TERMS, ForkTerms
@@ -31,7 +33,7 @@ from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
 from zkai.circuit.statements.skip_step import SkipStep
 from zkai.circuit.statements.training_step import TrainingStep
-from zkai.encoding import from_limbs, to_limbs, write_atomic
+from zkai.encoding import FIELD_MODULUS, from_limbs, to_limbs, write_atomic
 from zkai.errors import InvalidInput, VerificationError
 from zkai.model.fixed_point import IntArray
 
@@ -137,7 +139,7 @@ def vectors(statement: Statement, honest: dict[str, Any], forgeries: list[Forger
     valid = {"name": "honest", "valid": True, "values": values, "public": public}
     if circuit.challenges:
         witness = solved(circuit, statement.assign(honest))
-        y, *rest = from_limbs(circuit.public_values(witness))
+        y, *rest = from_limbs(circuit.public_values(witness))[: 1 + len(circuit.challenges)]
         named = zip(circuit.challenges, map(str, rest), strict=True)
         valid |= {"challenges": dict(named), "folded": str(y)}
         forgeries = [*_possible(circuit, forgeries), *_of_round_one(circuit)]
@@ -348,6 +350,47 @@ def evaluation_vectors(statement: Evaluation) -> list[Vector]:
     return vectors(statement, honest, forgeries)
 
 
+def encrypted_vectors(statement: EncryptedUpdate) -> list[Vector]:
+    """Ciphertexts of updates, honest and not."""
+    head, sides = statement.head, ("old", "new")
+    honest: dict[str, Any] = {"old_weights": weights_of(head, "old")}
+    u = integers("update", head.shape, -999, 999)
+    honest["new_weights"] = honest["old_weights"] + u
+    if head.has_velocity:
+        honest |= {f"{s}_velocity": integers(f"{s} v", head.shape, -99, 99) for s in sides}
+    honest |= {"old_step": 3, "step": 9, "norm_bound": 9000}
+    honest |= numbers("ciphertext", "seed", "model", "fork", "context", "secret")
+    honest |= numbers("old_salt", "new_salt") | encrypt(statement.encryption, u.ravel().tolist())
+    inputs = statement.assign(honest)
+    digits, carries = (from_limbs(inputs[name]) for name in ("error_digits", "carries"))
+    q, gap = statement.encryption.modulus, statement.encryption.gap
+    forgeries = [
+        Forgery("a longer update", values={"norm_bound": 1000}),
+        Forgery("a longer update to the circuit", inputs={"norm_bound": 1000}),
+        Forgery("steps in the wrong order", values={"old_step": 9}),
+        Forgery("a secret that is not ternary", values={"secret_key": honest["secret_key"] * 2}),
+        Forgery("an error out of range", values={"errors": changed(honest["errors"], 4)}),
+        Forgery("another update", values={"new_weights": changed(honest["new_weights"], 77)}),
+        Forgery("another update to the circuit", inputs={"new_weights": honest["old_weights"]}),
+        Forgery("an error out of range to the circuit", inputs={"error_digits": more(digits, 7)}),
+        Forgery("a quotient out of range", inputs={"error_digits": more(digits, q << 9)}),
+        Forgery("an error of the next", inputs={"error_digits": more(digits, gap)}),
+        Forgery("another carry", inputs={"carries": more(carries, 1)}),
+        Forgery("another secret", inputs={"secret_key": moved(inputs["secret_key"], 0)}),
+        Forgery("weights that pack alike", inputs={"old_weights": moved(honest["old_weights"], 20)}),
+        Forgery("another sum of squares", hint=("update/norm sum", 0, 1)),
+    ]
+    signals = ("old_state", "new_state", "encryption", "ciphertext", "seed", "norm_bound", "user")
+    signals += ("model", "fork", "old_step", "step", "context")
+    forgeries += [Forgery(f"another {name}", signal=(name, element("other"))) for name in signals]
+    return vectors(statement, honest, forgeries)
+
+
+def more(elements: list[int], amount: int) -> list[int]:
+    """Return field elements with the first one larger."""
+    return [(elements[0] + amount) % FIELD_MODULUS, *elements[1:]]
+
+
 def genesis_vectors(statement: Genesis) -> list[Vector]:
     """First states, honest and not."""
     head = statement.head
@@ -440,6 +483,10 @@ VECTORS: dict[str, tuple[Callable[[Any], list[Vector]], tuple[str, ...]]] = {
     "evaluation": (
         evaluation_vectors,
         ("5x3, 8 samples", "5x3, 8 samples, momentum", "5x3, 8 samples, commitment round"),
+    ),
+    "encrypted_update": (
+        encrypted_vectors,
+        ("5x3, degree 16", "5x3, degree 16, momentum", "MLP 5-4-3, degree 16"),
     ),
     "skip_step": (skip_vectors, ("5x3", "5x3, momentum", "5x3, commitment round")),
     "genesis": (genesis_vectors, ("5x3", "5x3, momentum", "5x3, commitment round")),

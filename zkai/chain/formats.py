@@ -89,10 +89,16 @@ LINKS = 2
 def format_of(vk: KeyDocument) -> ContractFormat:
     """Return the contract that verifies proofs under keys like `vk`.
 
-    Raises InvalidInput for a key with another number of linked polynomials than two.
+    Raises InvalidInput for a key with another number of linked polynomials than two, or with public
+    polynomials: no contract holds what their values are computed from.
     """
     if not isinstance(vk, CommitVerifyingKey):
         return PLAIN
+    if vk.polynomials:
+        raise InvalidInput(
+            f"no contract verifies {vk.statement}: it would have to compute"
+            f" {', '.join(p.name for p in vk.polynomials)} from a ciphertext and a seed"
+        )
     if vk.links and len(vk.links) != LINKS:
         raise InvalidInput(
             f"the key links {len(vk.links)} polynomials; a contract takes {LINKS}, or none"

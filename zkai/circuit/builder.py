@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from zkai.circuit.polynomial import PublicPolynomial
 from zkai.circuit.r1cs import (
     Circuit,
     Csr,
@@ -27,6 +28,7 @@ from zkai.circuit.r1cs import (
 from zkai.circuit.rounds import lint_rounds
 from zkai.circuit.second_round import fold_signals
 from zkai.circuit.tensor import Field, Ints, Rows, Tensor, as_tensor, checked_bound
+from zkai.circuit.wide import Wide
 from zkai.encoding import FIELD_MODULUS, Limbs, to_limbs
 from zkai.errors import InvalidInput
 
@@ -61,14 +63,20 @@ class Builder:
     With `commit`, the circuit has a commitment round. A wire's round is never chosen: it is 2 if
     the step that fills it reads a wire of round 2, and the challenges are of round 2. `links` is
     the number of polynomials, named by the last signals, whose commitments the proof opens
-    (gadgets/link.py).
+    (gadgets/link.py), and `polynomials` are those that every verifier knows (polynomial.py).
     """
 
-    def __init__(self, name: str, commit: bool = False, links: int = 0) -> None:
+    def __init__(
+        self,
+        name: str,
+        commit: bool = False,
+        links: int = 0,
+        polynomials: Sequence[PublicPolynomial] = (),
+    ) -> None:
         self.name = name
         self.commit = commit
-        if links and not commit:
-            raise InvalidInput(f"circuit {name}: linked polynomials need a commitment round")
+        if (links or polynomials) and not commit:
+            raise InvalidInput(f"circuit {name}: its polynomials need a commitment round")
         self._n_wires = 1
         self._n_rows = 0
         self._public: list[PublicSignal] = []
@@ -95,6 +103,8 @@ class Builder:
             self._challenges = {n: Field(wires[i : i + 1]) for i, n in enumerate(names)}
         self.evaluations = self._new_wires(links, 2, is_field=True, private=False)
         self.linked: list[LinkedPolynomial] = []
+        self._polynomials = tuple(polynomials)
+        self._values = self._new_wires(len(polynomials), 2, is_field=True, private=False)
 
     # Where we are -----------------------------------------------------------------------------
 
@@ -130,13 +140,18 @@ class Builder:
             raise InvalidInput(f"circuit {self.name} has no challenge {name!r}")
         return Tensor((), Rows.of_wires(self._challenges[name].wires), None)
 
+    def polynomial_value(self, name: str) -> Tensor:
+        """Return a public polynomial's value at `fold`, which every verifier computes itself."""
+        place = [p.name for p in self._polynomials].index(name)
+        return Tensor((), Rows.of_wires(self._values[place : place + 1]), None)
+
     def round_of(self, *sources: Source) -> int:
         """Return 2 if a source reads a wire of round 2, else 1."""
         if not self._second:
             return 1
         starts, stops = np.array(self._second, np.int64).T
         for source in sources:
-            wires = source.wires if isinstance(source, Field) else source.rows.wires
+            wires = source.wires if isinstance(source, Field | Wide) else source.rows.wires
             span = np.searchsorted(starts, wires, "right") - 1
             if ((span >= 0) & (wires < stops[span])).any():
                 return 2
@@ -153,7 +168,7 @@ class Builder:
                 " to check it: the commitment must fix it first"
             )
         for source in sources:
-            wires = source.wires if isinstance(source, Field) else source.rows.wires
+            wires = source.wires if isinstance(source, Field | Wide) else source.rows.wires
             self._committed.append(np.unique(wires))
 
     def deferred(self, kind: type[D], make: Callable[[], D]) -> D:
@@ -226,7 +241,7 @@ class Builder:
         self,
         label: str,
         compute: Callable[..., Sequence[Ints]],
-        inputs: Sequence[Tensor],
+        inputs: Sequence[Tensor | Field],
         shapes: Sequence[tuple[int, ...]],
     ) -> list[Tensor]:
         """Make wires that the prover fills with compute(*arrays); nothing is proven of them.
@@ -319,6 +334,18 @@ class Builder:
         raw = [self._raw(s.broadcast_to(shape).rows) for s in sides]
         self.rows(rule, raw[0], raw[1], raw[2])
 
+    def constrain_wide(
+        self, a: Tensor | Wide, b: Tensor | Wide, c: Tensor | Wide, rule: str
+    ) -> None:
+        """Require a * b = c, row by row, for sides of one length with any coefficients."""
+        raw = [
+            (x.indptr, x.wires, self.coef_ids(x.table)[x.ids])
+            if isinstance(x, Wide)
+            else self._raw(x.rows)
+            for x in (a, b, c)
+        ]
+        self.rows(rule, raw[0], raw[1], raw[2])
+
     def constrain_zero(self, value: Tensor, rule: str) -> None:
         """Require value = 0, element by element."""
         self.constrain(value, 1, 0, rule)
@@ -409,7 +436,7 @@ class Builder:
         for collector in list(self._deferred.values()):
             collector.close()
         if self.commit:
-            first = 2 + len(CHALLENGES) + len(self.evaluations)
+            first = 2 + len(CHALLENGES) + len(self.evaluations) + len(self._values)
             signals = np.arange(first, first + sum(p.size for p in self._public), dtype=np.int64)
             self.require_round_one(Field(signals))
             fold_signals(self, signals, self._challenges["folded signals"].wires)
@@ -440,6 +467,7 @@ class Builder:
                 [none.reshape(0, 2), *(np.stack(d, axis=1) for d in self._definitions)]
             ),
             lookups=self.lookup_counts,
+            polynomials=self._polynomials,
         )
         if self.commit:
             lint_rounds(circuit)

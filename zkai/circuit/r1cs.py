@@ -6,7 +6,8 @@ is the constant one, then come the public signals in their order, then the priva
 A circuit with a commitment round has challenges. Its wires are [1 | y | challenges | signals | the
 others]: the prover commits to the wires of round 1, signals included, and only then learns the
 challenges; y = sum of signal_i fold^i, from i = 1, stands for the signals in the verification.
-With linked polynomials their values at fold come after the challenges, public too.
+With linked polynomials their values at fold come after the challenges, public too, and then those
+of public polynomials, whose coefficients every verifier knows (polynomial.py).
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from zkai import native
+from zkai.circuit.polynomial import PublicPolynomial, checked_elements, value_at
 from zkai.circuit.tensor import LIMIT, Field, Ints, Rows, Tensor
+from zkai.circuit.wide import Wide
 from zkai.encoding import FIELD_MODULUS, Limbs, canonical_json, to_limbs
 from zkai.errors import InvalidInput, VerificationError
 
@@ -71,7 +74,7 @@ class LinkedPolynomial:
     coefficients: Combination
 
 
-Source = Tensor | Field | Combination
+Source = Tensor | Field | Combination | Wide
 """What a step of the witness program reads."""
 
 
@@ -125,9 +128,10 @@ class LookupCounts:
 
 @dataclass(frozen=True, eq=False)
 class Partial:
-    """A witness after round 1; the wires of round 2 are zero."""
+    """A witness after round 1, the wires of round 2 zero, and public polynomials' coefficients."""
 
     witness: Witness
+    polynomials: Mapping[str, Limbs] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +157,8 @@ class Circuit:
     definitions: Ints = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     """(wire, row) for each wire of round 2, in an order in which each follows from the earlier."""
     lookups: LookupCounts = field(default_factory=LookupCounts)
+    polynomials: tuple[PublicPolynomial, ...] = ()
+    """Known to every verifier; their values at the challenge `fold` are public wires."""
 
     @property
     def n_wires(self) -> int:
@@ -181,7 +187,14 @@ class Circuit:
     @property
     def n_public(self) -> int:
         """The public wires of the proof: the signals, or y, the challenges and the evaluations."""
-        return 1 + len(self.challenges) + len(self.links) if self.challenges else self.n_signals
+        if not self.challenges:
+            return self.n_signals
+        return 1 + len(self.challenges) + len(self.links) + len(self.polynomials)
+
+    @property
+    def polynomial_wires(self) -> slice:
+        """The wires of the public polynomials' values."""
+        return slice(1 + self.n_public - len(self.polynomials), 1 + self.n_public)
 
     @property
     def signal_wires(self) -> Ints:
@@ -202,6 +215,8 @@ class Circuit:
             header |= {"format": "zkai.circuit-commit/1", "challenges": list(self.challenges)}
         if self.links:
             header["links"] = [link.signal for link in self.links]
+        if self.polynomials:
+            header["polynomials"] = [[p.name, p.size] for p in self.polynomials]
         state = hashlib.sha256(canonical_json(header))
         for matrix in (self.a, self.b, self.c):
             state.update(matrix.indptr.astype("<i8").data)
@@ -254,7 +269,9 @@ class Circuit:
         ints = np.zeros(self.n_wires, np.int64)
         ints[0] = 1
         fields = np.zeros((self.n_wires, 4), np.uint64)
-        self._fill_inputs(inputs, ints, fields)
+        names = [p.name for p in self.polynomials]
+        self._fill_inputs({n: v for n, v in inputs.items() if n not in names}, ints, fields)
+        polynomials = {p.name: p.coefficients(inputs.get(p.name)) for p in self.polynomials}
         unknown = set(tamper or {}) - {step.label for step in self.steps}
         if unknown:
             raise InvalidInput(f"no step of this circuit is called {sorted(unknown)}")
@@ -267,7 +284,7 @@ class Circuit:
                     ints[step.wires] = np.ravel(output)
         whole = np.flatnonzero(~self.is_field)
         fields[whole] = native.fr_from_int64(ints[whole])
-        return Partial(fields)
+        return Partial(fields, polynomials)
 
     def round_one(self, partial: Partial) -> Witness:
         """Return every wire's value after round 1, read-only; those of round 2 are zero."""
@@ -288,6 +305,10 @@ class Circuit:
             )
         fields = partial.witness.copy()
         fields[2 : 2 + len(challenges)] = _field_values("challenges", len(challenges), challenges)
+        if self.polynomials:
+            fields[self.polynomial_wires] = to_limbs(
+                [value_at(partial.polynomials[p.name], challenges[0]) for p in self.polynomials]
+            )
         for step in self.steps:
             if step.round_number == 2:
                 values = [_field_value(x, fields) for x in step.inputs]
@@ -297,7 +318,7 @@ class Circuit:
     def _value(self, source: Source, ints: Ints, fields: Limbs) -> Ints | Limbs:
         if isinstance(source, Tensor):
             return source.evaluate(ints)
-        if isinstance(source, Combination):
+        if isinstance(source, Combination | Wide):
             raise InvalidInput(f"{self.name}: a step of round 1 reads a combination over the field")
         values = fields[source.wires]
         whole = ~self.is_field[source.wires]
@@ -368,6 +389,8 @@ def _coefficient_table(coefs: Ints) -> tuple[Limbs, npt.NDArray[np.uint32]]:
 
 
 def _field_value(source: Source, fields: Limbs) -> Limbs:
+    if isinstance(source, Wide):
+        return source.evaluate(fields)
     return fields[source.wires] if isinstance(source, Field) else combine(source.rows, fields)
 
 
@@ -377,6 +400,8 @@ def _run(step: Step, values: Sequence[Any], tamper: Tamper | None) -> Any:
 
 
 def _field_values(name: str, size: int, value: Any) -> Limbs:
+    if isinstance(value, np.ndarray) and value.dtype == np.uint64:
+        return checked_elements(f"input {name}", size, value)
     values = [value] if isinstance(value, int) else list(value)
     if len(values) != size:
         raise InvalidInput(f"input {name}: expected {size} field elements, got {len(values)}")

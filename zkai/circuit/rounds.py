@@ -7,8 +7,9 @@ Where it stands in a factor, the other factor holds a challenge: a prover could 
 challenge 0, and the wire would be free.
 And what an argument checks with challenges (operands of a product, values and multiplicities of a
 lookup, remainders, the public signals, coefficients of a linked polynomial) must be of round 1.
-The only public wires of round 2 are y, the challenges, and linked polynomials' evaluations; y and
-the evaluations need definitions as private wires do: a free one would be chosen to fit.
+The only public wires of round 2 are y, the challenges, polynomials' evaluations; y and those of
+linked polynomials need definitions as private wires do: a free one would be chosen to fit. Those of
+public polynomials are no prover's to choose: every verifier computes them (polynomial.py).
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def lint_rounds(circuit: Circuit) -> None:
     Raises InvalidInput naming the first wire that breaks a rule, and where its row comes from.
     """
     n, defined = circuit.n_wires, 2 + len(circuit.challenges)
-    first = defined + len(circuit.links)
+    linked = defined + len(circuit.links)
+    first = linked + len(circuit.polynomials)
     rounds = circuit.rounds
     if not circuit.challenges or circuit.challenges[0] != "fold":
         raise InvalidInput(f"{circuit.name}: a commitment round folds its signals by a challenge")
@@ -45,7 +47,9 @@ def lint_rounds(circuit: Circuit) -> None:
     wires, rows = circuit.definitions.T
     order = np.full(n, -1, np.int64)  # the place of a wire's definition; -1 is known from the start
     second = np.flatnonzero(rounds == 2)
-    second = second[(second == FOLDED) | (second >= defined)]
+    second = second[
+        (second == FOLDED) | ((second >= defined) & (second < linked)) | (second >= first)
+    ]
     if len(np.unique(wires)) != len(wires) or len(np.unique(rows)) != len(rows):
         raise InvalidInput(f"{circuit.name}: a row or a wire of round 2 has two definitions")
     if (free := np.setxor1d(wires, second)).size:

@@ -14,6 +14,7 @@ import numpy as np
 from zkai import native
 from zkai.circuit.r1cs import Combination
 from zkai.circuit.tensor import Ints, Rows, Tensor, as_tensor
+from zkai.circuit.wide import Wide
 from zkai.encoding import Limbs
 from zkai.errors import InvalidInput
 
@@ -42,8 +43,25 @@ def define_product(
     return made
 
 
+def define_horner(builder: Builder, rule: str, total: Tensor | Wide, plus: Wide) -> Tensor:
+    """Return new wires of round 2 equal to total * fold + plus over the field: one row each."""
+    n = len(plus)
+    fold = builder.challenge("fold").broadcast_to((n,))
+
+    def compute(x: Limbs, y: Limbs, z: Limbs) -> Limbs:
+        return native.fr_add(native.fr_mul(x, y), z)
+
+    before = total if isinstance(total, Wide) else Combination(total.rows)
+    sources = (before, Combination(fold.rows), plus)
+    wires = builder.new_step(rule, compute, sources, n, is_field=True)
+    made = Tensor((n,), Rows.of_wires(wires), None)
+    builder.define(wires)
+    builder.constrain_wide(total, fold, Wide.total([(1, made), (-1, plus)]), rule)
+    return made
+
+
 def define_quotient(
-    builder: Builder, rule: str, numerator: Tensor | int, denominator: Tensor
+    builder: Builder, rule: str, numerator: Tensor | int, denominator: Tensor | Wide
 ) -> Tensor:
     """Return new wires of round 2 with wire * denominator = numerator: one row each.
 
@@ -52,13 +70,22 @@ def define_quotient(
 
     Raises InvalidInput if no side depends on a challenge.
     """
-    top, bottom = as_tensor(numerator), denominator
-    shape = np.broadcast_shapes(top.shape, bottom.shape)
-    top, bottom = top.broadcast_to(shape), bottom.broadcast_to(shape)
 
     def compute(x: Limbs, y: Limbs) -> Limbs:
         return native.fr_mul(x, native.fr_inv(y))
 
+    if isinstance(denominator, Wide):
+        top = as_tensor(numerator).broadcast_to((len(denominator),))
+        wires = builder.new_step(
+            rule, compute, (Combination(top.rows), denominator), top.size, is_field=True
+        )
+        made = Tensor(top.shape, Rows.of_wires(wires), None)
+        builder.define(wires)
+        builder.constrain_wide(made, denominator, top, rule)
+        return made
+    top, bottom = as_tensor(numerator), denominator
+    shape = np.broadcast_shapes(top.shape, bottom.shape)
+    top, bottom = top.broadcast_to(shape), bottom.broadcast_to(shape)
     wires = _new_wires(builder, rule, [top, bottom], compute)
     made = Tensor(shape, Rows.of_wires(wires), None)
     builder.define(wires)

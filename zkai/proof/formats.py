@@ -120,16 +120,21 @@ def verify(
     verifier: str = "native",
     production: bool = False,
     trusted_digests: Collection[bytes | str] = (),
+    polynomials: Mapping[str, Any] | None = None,
 ) -> None:
     """Return None if `proof` holds under `key`, by the verifier of their format.
+
+    `polynomials` are the coefficients of public polynomials, where the key has some.
 
     Raises VerificationError if they are of different formats, and as the format's own `verify`
     does.
     """
     check_format(proof, key)
     if isinstance(key, CommitVerifyingKey) and isinstance(proof, CommitProof):
-        return argument.verify(proof, key, verifier, production, trusted_digests)
+        return argument.verify(proof, key, verifier, production, trusted_digests, polynomials)
     assert isinstance(key, PlainVerifyingKey)
+    if polynomials:
+        raise InvalidInput("plain Groth16 has no public polynomials")
     return groth16.verify(proof, key, verifier, production, trusted_digests)
 
 

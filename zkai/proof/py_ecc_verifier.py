@@ -7,11 +7,11 @@ equation, and the challenges of a commitment round. It takes about a second.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from zkai.encoding import keccak256
+from zkai.encoding import from_limbs, keccak256
 from zkai.errors import InvalidInput, ToolError, VerificationError
 from zkai.proof import refusals
 from zkai.proof.commit.keys import CommitProof, CommitVerifyingKey
@@ -39,15 +39,21 @@ def verify_with_py_ecc(proof: Proof, key: VerifyingKey, values: Sequence[int]) -
 
 
 def verify_commit_with_py_ecc(
-    proof: CommitProof, key: CommitVerifyingKey, values: Sequence[int]
+    proof: CommitProof,
+    key: CommitVerifyingKey,
+    values: Sequence[int],
+    polynomials: Mapping[str, Any] | None = None,
 ) -> None:
     """Return None if a proof with a commitment round holds for the public values.
+
+    `polynomials` are the coefficients of the key's public polynomials.
 
     Raises as `verify_with_py_ecc` does.
     """
     curve = _curve()
     alpha, beta, delta1, delta2 = _key_points(curve, key, ("beta", "delta1", "delta2"))
-    ic = _key_ic(curve, key, len(key.challenges) + len(key.links) + 2)
+    size = len(key.challenges) + len(key.links) + len(key.polynomials) + 2
+    ic = _key_ic(curve, key, size)
     apart = [delta1, delta2, curve.G2]
     if key.links:
         apart += _key_points(curve, key, ("tau",))[1:]
@@ -68,13 +74,28 @@ def verify_commit_with_py_ecc(
     powers = (pow(challenges[0], i, curve.curve_order) for i in range(1, len(values) + 1))
     y = sum(value * power for value, power in zip(values, powers, strict=True)) % curve.curve_order
     evaluations = () if proof.link is None else proof.link.evaluations
-    total = _combine(curve, ic, [y, *challenges, *evaluations])
+    computed = _values_at(curve, key, polynomials, challenges[0])
+    total = _combine(curve, ic, [y, *challenges, *evaluations, *computed])
     pairs = [(b, curve.neg(a)), (beta, alpha), (delta1, d), (delta2, c)]
     if proof.link is not None:
         joined, opening = _joined(curve, proof, linked, seed, challenges[0])
         total = curve.add(total, joined)
         pairs.append((apart[3], opening))
     _check_product(curve, [*pairs, (curve.G2, total)])
+
+
+def _values_at(
+    curve: Any, key: CommitVerifyingKey, given: Mapping[str, Any] | None, fold: int
+) -> list[int]:
+    """Return the public polynomials' values at fold, by Horner's rule."""
+    key.polynomial_values(given, 0)  # refuses what is missing, or no elements
+    values = []
+    for polynomial in key.polynomials:
+        total = 0
+        for coefficient in reversed(from_limbs((given or {})[polynomial.name])):
+            total = (total * fold + coefficient) % curve.curve_order
+        values.append(total)
+    return values
 
 
 def _scalar(curve: Any, data: bytes) -> int:

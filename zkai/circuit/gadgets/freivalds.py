@@ -20,11 +20,11 @@ Source: R. Freivalds, "Probabilistic machines can use less running time", IFIP C
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from zkai.circuit.builder import Builder
+from zkai.circuit.gadgets.evaluate import has_row_sums, row_sums
 from zkai.circuit.gadgets.range import require_bound
 from zkai.circuit.second_round import define_product
 from zkai.circuit.tensor import Tensor, concat
@@ -61,7 +61,6 @@ class Products:
         self._builder = builder
         self._products: list[_Product] = []
         self._pairs: list[_Product] = []
-        self._sums: dict[tuple[Any, ...], Tensor] = {}
 
     def product(self, x: Tensor, w: Tensor) -> Tensor:
         """Return x @ w for x (b, k) and w (k, m), on wires of round 1, with its bound.
@@ -117,7 +116,7 @@ class Products:
     def _rows(self, product: _Product) -> int:
         """Return the rows of a check, less those that are made already."""
         (k, m) = product.w.shape
-        return product.rows - (k * (m - 1) if _key(product.w) in self._sums else 0)
+        return product.rows - (k * (m - 1) if has_row_sums(self._builder, product.w) else 0)
 
     def _check(self, product: _Product) -> None:
         """Prove x (w u) = z u; the last term of each sum needs no wire of its own."""
@@ -148,14 +147,7 @@ class Products:
 
         One row for each element but the last column's. Call it while the circuit is closed.
         """
-        key = _key(matrix)
-        if key not in self._sums:
-            r, n = self._builder.challenge("fold"), matrix.shape[1]
-            total = Tensor(matrix.shape[:1], matrix[:, n - 1].rows, None)
-            for column in range(n - 2, -1, -1):
-                total = define_product(self._builder, "freivalds", total, r, plus=matrix[:, column])
-            self._sums[key] = total
-        return self._sums[key]
+        return row_sums(self._builder, matrix)
 
 
 def _paired(rows: Tensor) -> Tensor:
@@ -172,11 +164,6 @@ def _paired(rows: Tensor) -> Tensor:
 def products(builder: Builder) -> Products:
     """Return the circuit's one collector of matrix products."""
     return builder.deferred(Products, lambda: Products(builder))
-
-
-def _key(matrix: Tensor) -> tuple[Any, ...]:
-    rows = matrix.rows
-    return (matrix.shape, *(a.tobytes() for a in (rows.indptr, rows.wires, rows.coefs)))
 
 
 def _same(left: Tensor, right: Tensor) -> bool:

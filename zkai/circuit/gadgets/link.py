@@ -19,10 +19,10 @@ import numpy as np
 
 from zkai import native
 from zkai.circuit.builder import Builder
-from zkai.circuit.gadgets.freivalds import products
+from zkai.circuit.gadgets.evaluate import evaluate, power_of_fold
 from zkai.circuit.r1cs import Combination, LinkedPolynomial
 from zkai.circuit.second_round import define_product
-from zkai.circuit.tensor import Field, Ints, Rows, Tensor, as_tensor, concat, stack_rows
+from zkai.circuit.tensor import Field, Ints, Rows, Tensor, as_tensor, stack_rows
 from zkai.encoding import FIELD_MODULUS, Limbs, to_limbs, word
 from zkai.errors import InvalidInput
 
@@ -60,7 +60,6 @@ class Links:
     def __init__(self, builder: Builder) -> None:
         self._builder = builder
         self._links: list[_Link] = []
-        self._powers: dict[int, Tensor] = {}
 
     def bind(self, signal: str, parts: Sequence[Tensor], blinders: Field) -> None:
         """Let the signal name the polynomial of the parts' elements, row-major, and the blinders.
@@ -90,8 +89,10 @@ class Links:
                 total = as_tensor(0)
                 for part in reversed(link.parts):
                     if total.rows.wires.size:
-                        total = define_product(builder, "link", total, self._power(part.size))
-                    total = total + self._evaluate(part)
+                        total = define_product(
+                            builder, "link", total, power_of_fold(builder, part.size)
+                        )
+                    total = total + evaluate(builder, part, "link")
                 self._finish(total, wire)
 
     def _finish(self, total: Tensor, wire: Ints) -> None:
@@ -100,31 +101,6 @@ class Links:
         builder.new_step("link", lambda x: x, source, 1, is_field=True, into=wire)
         builder.define(wire)
         builder.constrain(total, 1, Tensor((), Rows.of_wires(wire), None), "link")
-
-    def _evaluate(self, part: Tensor) -> Tensor:
-        """Return the sum of part[i, j] fold^(m i + j) for a matrix (k, m)."""
-        if not part.rows.wires.size:
-            return as_tensor(0)
-        sums, step = products(self._builder).row_sums(part), part.shape[1]
-        while sums.size > 1:
-            pairs, odd = sums[: sums.size // 2 * 2].reshape(-1, 2), sums[sums.size // 2 * 2 :]
-            power = self._power(step)
-            joined = define_product(self._builder, "link", pairs[:, 1], power, plus=pairs[:, 0])
-            sums, step = concat([joined, odd]) if odd.size else joined, 2 * step
-        return sums.reshape()
-
-    def _power(self, n: int) -> Tensor:
-        """Return fold^n, n >= 1."""
-        if n == 1:
-            return self._builder.challenge("fold")
-        if n not in self._powers:
-            half = self._power(n // 2)
-            with self._builder.at("powers of fold"):
-                power = define_product(self._builder, "power", half, half)
-                if n % 2:
-                    power = define_product(self._builder, "power", power, self._power(1))
-            self._powers[n] = power
-        return self._powers[n]
 
 
 def links(builder: Builder) -> Links:

@@ -11,6 +11,8 @@ For every other s the left side has a pole there and the right has none: they ar
 functions, equal or undefined at 2 (n + T) of the alphas at most. alpha must not follow from s: with
 alpha = s the residues depend on v1, and a prover fits multiplicities to a false pair. Without the
 id, an entry (x, 0) of a function's table would satisfy a range lookup. s is the challenge `fold`.
+Tables of other entries, and what has more columns than two, are in gadgets/tables.py: with c
+columns the id's power is s^c, and c T stands for 2 T.
 
 Source: U. Haboeck, "Multivariate lookups based on logarithmic derivatives", ePrint 2022/1530.
 
@@ -29,9 +31,11 @@ from itertools import combinations
 import numpy as np
 
 from zkai.circuit.builder import Builder
+from zkai.circuit.gadgets.evaluate import power_of_fold, row_sums
+from zkai.circuit.gadgets.tables import Elements, Tuples
 from zkai.circuit.r1cs import LookupCounts
 from zkai.circuit.second_round import define_product, define_quotient
-from zkai.circuit.tensor import Ints, Tensor, as_tensor, concat
+from zkai.circuit.tensor import Field, Ints, Rows, Tensor, as_tensor, concat
 from zkai.errors import InvalidInput
 
 WIDTHS = range(2, 17)
@@ -80,6 +84,7 @@ class Lookups:
         self._ranges: list[_Range] = []
         self._lookups: list[_Lookup] = []
         self._tables: dict[str, tuple[Ints, Ints | None]] = {}
+        self._others: dict[str, Elements | Tuples] = {}
 
     def range(self, value: Tensor, bits: int, rule: str, loose: bool = False) -> None:
         """Prove 0 <= value < 2^bits; if `loose`, some 2^n with bits <= n <= bits + 8.
@@ -110,6 +115,33 @@ class Lookups:
         self._builder.require_round_one(argument, value)
         pair = [x.reshape(x.size) for x in (argument, value)]
         self._lookups.append(_Lookup(self._builder.node, rule, name, pair[0], pair[1]))
+
+    def member(self, name: str, table: Elements, value: Field, rule: str) -> None:
+        """Prove that each element is in a table of field elements: one row a lookup.
+
+        Raises InvalidInput if a value depends on a challenge, or for another table of that name.
+        """
+        self._builder.require_round_one(value)
+        self._look_up(name, table, Tensor((len(value),), Rows.of_wires(value.wires), None), rule)
+
+    def tuples(self, name: str, table: Tuples, rows: Tensor, rule: str) -> None:
+        """Prove that each row of a matrix (n, c) is in a table of c columns.
+
+        One row a lookup, and those of `row_sums`, which an evaluation shares.
+
+        Raises InvalidInput as `member` does.
+        """
+        self._builder.require_round_one(rows)
+        if rows.shape[1:] != table.entries.shape[1:]:
+            raise InvalidInput(f"{self._builder.name}: table {name!r} has other columns")
+        self._look_up(name, table, rows, rule)
+
+    def _look_up(self, name: str, table: Elements | Tuples, value: Tensor, rule: str) -> None:
+        if self._others.setdefault(name, table) is not table:
+            raise InvalidInput(
+                f"{self._builder.name}: lookup table {name!r} is used for two things"
+            )
+        self._lookups.append(_Lookup(self._builder.node, rule, name, value, None))
 
     def close(self) -> None:
         """Cut the ranges into limbs, count the lookups and add the argument's rows."""
@@ -158,20 +190,34 @@ class Lookups:
     def _argue(self) -> None:
         builder = self._builder
         alpha, s = builder.challenge("alpha"), builder.challenge("fold")
-        multiplicities = {name: self._count(name) for name in self._tables}
+        sizes = {name: len(first) for name, (first, _) in self._tables.items()}
+        sizes |= {name: len(table) for name, table in self._others.items()}
+        multiplicities = {name: self._count(name, size) for name, size in sizes.items()}
         # Largest first: the widest table needs no term for its id, which is 0.
-        order = sorted(self._tables, key=lambda name: (-len(self._tables[name][0]), name))
+        order = sorted(sizes, key=lambda name: (-sizes[name], name))
+        columns = max((table.columns for table in self._others.values()), default=2)
         with builder.at("lookup tables"):
-            square = define_product(builder, "tag squared", s, s)
-        ids = self._tags(order, square)
+            if columns > 2:
+                tag = power_of_fold(builder, columns)
+            else:
+                tag = define_product(builder, "tag squared", s, s)
+        ids = self._tags(order, tag)
         total: list[Tensor] = []
         for lookup in self._lookups:
             with builder.at(lookup.node):
-                value = lookup.first + ids[lookup.table]
+                looked_up = lookup.first
+                if len(looked_up.shape) > 1:
+                    looked_up = row_sums(builder, looked_up)
+                value = looked_up + ids[lookup.table]
                 if lookup.second is not None:
                     value = value + define_product(builder, f"{lookup.rule} pair", lookup.second, s)
                 total.append(define_quotient(builder, lookup.rule, 1, alpha - value))
         for name in order:
+            if name in self._others:
+                with builder.at("lookup tables"):
+                    below = self._others[name].denominators(builder, alpha, ids[name])
+                    total.append(-define_quotient(builder, name, multiplicities[name], below))
+                continue
             first, second = self._tables[name]
             entries = as_tensor(first) + ids[name]
             if second is not None:
@@ -183,16 +229,21 @@ class Lookups:
             joined = concat([t.reshape(t.size) for t in total])
             builder.constrain_zero(joined.sum(0), "lookups balance")
 
-    def _tags(self, order: Sequence[str], square: Tensor) -> dict[str, Tensor]:
-        """Return each table's term s^2 id."""
-        return {name: square * number for number, name in enumerate(order)}
+    def _tags(self, order: Sequence[str], power: Tensor) -> dict[str, Tensor]:
+        """Return each table's term s^k id."""
+        return {name: power * number for number, name in enumerate(order)}
 
-    def _count(self, name: str) -> Tensor:
+    def _count(self, name: str, size: int) -> Tensor:
         """Return the table's multiplicities, wires of round 1."""
-        size = len(self._tables[name][0])
-        values = [x.first for x in self._lookups if x.table == name]
+        values: list[Tensor | Field] = [x.first for x in self._lookups if x.table == name]
+        other = self._others.get(name)
+        if isinstance(other, Elements):
+            values = [self._builder.to_field(x) for x in values if isinstance(x, Tensor)]
 
         def count(*arrays: Ints) -> list[Ints]:
+            if other is not None:
+                places = np.concatenate([other.places(a) for a in arrays])
+                return [np.bincount(places, minlength=size).astype(np.int64)]
             flat = np.concatenate([np.zeros(0, np.int64), *(a.ravel() for a in arrays)])
             inside = flat[(flat >= 0) & (flat < size)]  # constraints refuse the others
             return [np.bincount(inside, minlength=size).astype(np.int64)]

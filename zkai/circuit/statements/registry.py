@@ -8,18 +8,29 @@ from typing import Any
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import PLAIN, Statement, check_names
 from zkai.circuit.statements.dataset import DatasetShape
+from zkai.circuit.statements.encrypted_update import EncryptedUpdate
+from zkai.circuit.statements.encryption import SCHEME, Encryption
 from zkai.circuit.statements.evaluation import Evaluation
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
 from zkai.circuit.statements.linked import POSEIDON
 from zkai.circuit.statements.skip_step import SkipStep
 from zkai.circuit.statements.training_step import TrainingStep
+from zkai.encoding import parse_decimal
 from zkai.errors import InvalidInput
 from zkai.model.heads import HEADS, UNSAID, field_names
 
 STATEMENTS: dict[str, type[Statement]] = {
     kind.version: kind
-    for kind in (TrainingStep, SkipStep, Genesis, ApplyAggregate, Inference, Evaluation)
+    for kind in (
+        TrainingStep,
+        SkipStep,
+        Genesis,
+        ApplyAggregate,
+        EncryptedUpdate,
+        Inference,
+        Evaluation,
+    )
 }
 
 
@@ -38,6 +49,7 @@ def from_description(description: Mapping[str, Any]) -> Statement:
         ApplyAggregate.version: (),
         SkipStep.version: (),
         Evaluation.version: ("samples", "dataset"),
+        EncryptedUpdate.version: ("encryption", "update_bits", "format"),
     }
     if version not in keys:
         raise InvalidInput(f"unknown statement {version!r}; known: {', '.join(STATEMENTS)}")
@@ -46,6 +58,11 @@ def from_description(description: Mapping[str, Any]) -> Statement:
     check_names(version, description, ["statement", "head", *keys[version]], optional)
     head, proof_format = _head(version, description["head"]), description.get("format", PLAIN)
     kind = description.get("weights_commitment", POSEIDON)
+    if version == EncryptedUpdate.version:
+        if proof_format != EncryptedUpdate.format:
+            raise InvalidInput(f"{version}: format must be {EncryptedUpdate.format!r}")
+        chosen = _encryption(description["encryption"])
+        return EncryptedUpdate(head, chosen, description["update_bits"], kind)
     if version == Genesis.version:
         return Genesis(head, proof_format, kind)
     if version == Evaluation.version:
@@ -66,6 +83,18 @@ def from_description(description: Mapping[str, Any]) -> Statement:
         dataset=dataset,
         weights_commitment=kind,
     )
+
+
+def _encryption(description: Any) -> Encryption:
+    names = ("degree", "primes", "values_per_coefficient", "value_bits", "error_bound")
+    check_names("encryption", description, ["scheme", *names])
+    if description["scheme"] != SCHEME:
+        raise InvalidInput(f"encryption: unknown scheme; known: {SCHEME}")
+    primes = description["primes"]
+    if not isinstance(primes, list):
+        raise InvalidInput("encryption: primes must be a list of decimal strings")
+    found = tuple(parse_decimal(p, "encryption: primes", 1 << 64) for p in primes)
+    return Encryption(**{n: description[n] for n in names} | {"primes": found})
 
 
 def _dataset(description: Any) -> DatasetShape:

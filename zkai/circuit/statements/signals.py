@@ -33,6 +33,13 @@ ORDERS: dict[str, tuple[tuple[str, ...], ...]] = {
         (*_STATES, "update", *_NAMED, "context", *links) for links in ((), _LINKS)
     ),
     "skip_step/1": ((*_STATES, "max_skips", *_NAMED, "context"),),
+    "encrypted_update/1": tuple(
+        (
+            *_STATES, "encryption", "ciphertext", "seed", "norm_bound", "user", "model", "fork",
+            "old_step", "step", "context", *links,
+        )
+        for links in ((), _LINKS)
+    ),
     "evaluation/1": tuple(
         (
             *_STATES, "evaluation_set", "beacon", "beacon_round", "improved", "margin", "user",

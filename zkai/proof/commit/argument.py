@@ -9,7 +9,8 @@ the commitments to linked polynomials add.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -86,7 +87,7 @@ def prove(
         link=_open(circuit, proving_key, witness, polynomials, commitments, seed),
     )
     try:
-        _verify_under(proof, verifying, _verify_native)
+        _verify_under(proof, verifying, _verify_native, partial.polynomials or None)
     except VerificationError as error:
         raise InvalidInput(
             f"{proving_key.path}: the proof made with this key does not verify; "
@@ -162,7 +163,8 @@ def _open(
     if not polynomials:
         return None
     public = from_limbs(circuit.public_values(witness))
-    evaluations = public[-len(polynomials) :]
+    first = 1 + len(circuit.challenges)
+    evaluations = public[first : first + len(polynomials)]
     v = int.from_bytes(batching_hash(seed, evaluations), "big") % FIELD_MODULUS
     opening = key.commit(quotient(joined(polynomials, v), public[1]))
     return Link(tuple(commitments), tuple(evaluations), opening)
@@ -212,8 +214,12 @@ def verify(
     verifier: str = "native",
     production: bool = False,
     trusted_digests: Collection[bytes | str] = (),
+    polynomials: Mapping[str, Any] | None = None,
 ) -> None:
     """Return None if `proof` holds under `key`.
+
+    `polynomials` are the coefficients of the key's public polynomials, if it has any; that they are
+    what the signals name is for the caller to check.
 
     Checks that proof and key name the same statement, circuit and key; that every public value is
     below r; that A, B, C, D are canonical, on their curves, in their subgroups and not infinity;
@@ -227,20 +233,27 @@ def verify(
     or `production` without a trusted digest.
     """
     check_policy(key, verifier, production, trusted_digests)
-    _verify_under(proof, key, verify_commit_with_py_ecc if verifier == "py-ecc" else _verify_native)
+    check = verify_commit_with_py_ecc if verifier == "py-ecc" else _verify_native
+    _verify_under(proof, key, check, polynomials)
+
+
+_Polynomials = Mapping[str, Any] | None
 
 
 def _verify_under(
     proof: CommitProof,
     key: CommitVerifyingKey,
-    check: Callable[[CommitProof, CommitVerifyingKey, list[int]], None],
+    check: Callable[[CommitProof, CommitVerifyingKey, list[int], _Polynomials], None],
+    polynomials: _Polynomials,
 ) -> None:
     """Verify a proof under a key whose provenance is not the question."""
     check_names(proof, key)
-    check(proof, key, proof.public_values(key))
+    check(proof, key, proof.public_values(key), polynomials)
 
 
-def _verify_native(proof: CommitProof, key: CommitVerifyingKey, values: list[int]) -> None:
+def _verify_native(
+    proof: CommitProof, key: CommitVerifyingKey, values: list[int], polynomials: _Polynomials
+) -> None:
     key.check()
     check_range(key, values)
     a, b, c, d = (
@@ -249,13 +262,15 @@ def _verify_native(proof: CommitProof, key: CommitVerifyingKey, values: list[int
     )
     commitments = checked_commitments(proof, key, values)
     public = key.public_wires(values, proof.d, commitments)
+    computed = key.polynomial_values(polynomials, public[1])
     terms = list(zip(key.ic, [1, *public], strict=False))
+    terms += zip(key.ic[len(key.ic) - len(computed) :], computed, strict=True)
     in_g1, in_g2 = [d, c], [g2_words(point) for point in (key.beta, key.delta1, key.delta2)]
     if link := proof.link:
         extra, opening = opening_terms(
             proof, link, key.seed(values, proof.d, commitments), public[1]
         )
-        terms += list(zip(key.ic[1 + len(public) :], link.evaluations, strict=True)) + extra
+        terms += list(zip(key.ic[1 + len(public) :], link.evaluations, strict=False)) + extra
         in_g1.append(opening)
         in_g2.append(g2_words(key.tau))
     points = np.concatenate([g1_words(point) for point, _ in terms])

@@ -18,6 +18,8 @@ from zkai.proof.points import G1, G2, g1_uncompressed, g2_uncompressed
 
 PROOF_FORMAT = "zkai.groth16-commit/1"
 LINKED_FORMAT = "zkai.groth16-commit-link/1"
+POLYNOMIALS_TAG = "zkai.groth16-commit-polynomials/1"
+"""What starts the digest of a key with public polynomials; the digest is in every seed."""
 
 
 def challenge_seed(

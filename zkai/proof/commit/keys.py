@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from zkai.circuit.polynomial import MAX_COEFFICIENTS, MAX_POLYNOMIALS, PublicPolynomial, values_at
 from zkai.circuit.r1cs import Circuit
 from zkai.encoding import Limbs, keccak256, word
-from zkai.errors import InvalidInput
+from zkai.errors import InvalidInput, VerificationError
 from zkai.proof.commit.challenges import (
     LINKED_FORMAT,
+    POLYNOMIALS_TAG,
     PROOF_FORMAT,
     challenge_seed,
     challenges,
@@ -19,7 +21,7 @@ from zkai.proof.commit.challenges import (
 )
 from zkai.proof.commit.keyfile import POWERS, CommitKeyFile
 from zkai.proof.commit.link import MAX_LINKS, Link, commit
-from zkai.proof.jsonform import expect_text, g2_from_json, g2_to_json
+from zkai.proof.jsonform import expect_fields, expect_text, g2_from_json, g2_to_json
 from zkai.proof.keys import KeyDocument, Proof
 from zkai.proof.points import G1, G2
 from zkai.proof.proving_keys import VERIFYING_FILE, Keys, MarkedKey, points_ic
@@ -41,7 +43,8 @@ class CommitVerifyingKey(KeyDocument):
 
     e(A, B) = e(alpha, beta) e(IC_0 + y IC_1 + sum r_j IC_{j+1}, G2) e(D, delta1) e(C, delta2);
     with `links`, the names of the last signals, the evaluations' IC follow, and the opening's check
-    is joined to it by a hashed scalar (docs/decisions/0008-kzg-link.md), over tau in G2.
+    is joined to it by a hashed scalar (docs/decisions/0008-kzg-link.md), over tau in G2. Last come
+    the IC of public polynomials' values at r_1 (docs/decisions/0016-encrypted-update.md).
     """
 
     FORMAT: ClassVar[str] = FORMAT
@@ -55,13 +58,22 @@ class CommitVerifyingKey(KeyDocument):
     challenges: tuple[str, ...]
     links: tuple[str, ...] = ()
     tau: G2 = None
+    polynomials: tuple[PublicPolynomial, ...] = ()
 
     def digest_tag(self) -> bytes:
-        """Return what starts the digest: another tag where polynomials are linked."""
+        """Return what starts the digest: other tags where polynomials are linked, or public."""
+        if self.polynomials:
+            return keccak256(POLYNOMIALS_TAG.encode())
         return keccak256(LINKED_FORMAT.encode()) if self.links else super().digest_tag()
 
     def digest_sizes(self) -> bytes:
-        """Return the numbers of signals, of challenges and, if there are, of links as words."""
+        """Return the numbers of signals, of challenges and, if there are, of links as words.
+
+        With public polynomials all three, and their number and sizes.
+        """
+        if self.polynomials:
+            counts = (self.n_public, len(self.challenges), len(self.links), len(self.polynomials))
+            return b"".join(word(n) for n in (*counts, *(p.size for p in self.polynomials)))
         linked = word(len(self.links)) if self.links else b""
         return word(self.n_public) + word(len(self.challenges)) + linked
 
@@ -80,11 +92,12 @@ class CommitVerifyingKey(KeyDocument):
             raise InvalidInput("verifying key: challenges: expected 1 to 255, `fold` the first")
         if len(set(names)) != len(names):
             raise InvalidInput("verifying key: challenges: a name appears twice")
-        if len(self.ic) != len(names) + len(self.links) + 2:
+        if len(self.ic) != len(names) + len(self.links) + len(self.polynomials) + 2:
             raise InvalidInput("verifying key: `challenges` and `ic` disagree on their number")
         if fault := known_deltas((self.delta1, self.delta2)):
             raise InvalidInput(f"verifying key: it ends {fault}")
         self._check_link()
+        _check_polynomials(self.polynomials)
 
     def _check_link(self) -> None:
         if not self.links:
@@ -110,10 +123,27 @@ class CommitVerifyingKey(KeyDocument):
         found = challenges(self.seed(values, d, commitments), len(self.challenges))
         return [folded(values, found[0]), *found]
 
+    def polynomial_values(self, given: Mapping[str, Any] | None, fold: int) -> list[int]:
+        """Return the public polynomials' values at fold, from their coefficients by name.
+
+        Raises VerificationError where a key has some and none are given, InvalidInput for one that
+        is missing, unknown or of another size.
+        """
+        if self.polynomials and given is None:
+            names = ", ".join(p.name for p in self.polynomials)
+            raise VerificationError(
+                f"a proof of {self.statement} is about public polynomials ({names}) that whoever"
+                " verifies it computes from a ciphertext and a seed: use"
+                " zkai.verify_encrypted_update"
+            )
+        return values_at(self.polynomials, given or {}, fold)
+
     def extra_json(self) -> dict[str, Any]:
-        """Return the challenges' names, and the links' with tau where there are any."""
+        """Return the challenges' names, the links' with tau, and the public polynomials."""
         linked = {"links": list(self.links), "tau": g2_to_json(self.tau)} if self.links else {}
-        return {"challenges": list(self.challenges)} | linked
+        public = [{"name": p.name, "size": p.size} for p in self.polynomials]
+        polynomials = {"polynomials": public} if public else {}
+        return {"challenges": list(self.challenges)} | linked | polynomials
 
     @classmethod
     def extra_from_json(cls, value: dict[str, Any], where: str) -> dict[str, Any]:
@@ -126,13 +156,38 @@ class CommitVerifyingKey(KeyDocument):
             result["tau"] = g2_from_json(value["tau"], f"{where}.tau")
             if not result["links"]:
                 raise InvalidInput(f"{where}.links: expected names, or no such field")
+        if "polynomials" in value:
+            result["polynomials"] = _polynomials(value["polynomials"], f"{where}.polynomials")
         return result
 
     @classmethod
     def extra_fields(cls, value: Any) -> tuple[str, ...]:
-        """Return the fields of this format: a linked key has two more."""
-        linked = isinstance(value, dict) and "links" in value
-        return (*cls.EXTRA_FIELDS, "links", "tau") if linked else cls.EXTRA_FIELDS
+        """Return the fields of this format: a linked key has two more, public polynomials one."""
+        found = cls.EXTRA_FIELDS
+        if not isinstance(value, dict):
+            return found
+        found += ("links", "tau") if "links" in value else ()
+        return (*found, "polynomials") if "polynomials" in value else found
+
+
+def _polynomials(value: Any, where: str) -> tuple[PublicPolynomial, ...]:
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_POLYNOMIALS:
+        raise InvalidInput(f"{where}: expected 1 to {MAX_POLYNOMIALS} polynomials")
+    found = []
+    for i, item in enumerate(value):
+        expect_fields(item, ("name", "size"), f"{where}[{i}]")
+        if type(item["size"]) is not int:
+            raise InvalidInput(f"{where}[{i}].size: expected an integer")
+        name = expect_text(item["name"], f"{where}[{i}].name", _CHALLENGE)
+        found.append(PublicPolynomial(name, item["size"]))
+    return tuple(found)
+
+
+def _check_polynomials(polynomials: Sequence[PublicPolynomial]) -> None:
+    if len(polynomials) > MAX_POLYNOMIALS or len({p.name for p in polynomials}) != len(polynomials):
+        raise InvalidInput("verifying key: polynomials: too many, or a name appears twice")
+    if any(not 1 <= p.size <= MAX_COEFFICIENTS for p in polynomials):
+        raise InvalidInput(f"verifying key: polynomials: a size is not in [1, {MAX_COEFFICIENTS}]")
 
 
 def _names(value: Any, where: str, most: int) -> tuple[str, ...]:
@@ -185,6 +240,7 @@ class CommitProvingKey(MarkedKey):
             circuit.public,
             challenges=circuit.challenges,
             links=tuple(link.signal for link in circuit.links),
+            polynomials=circuit.polynomials,
             **self.verifying_points(),
         )
         key.check()
