@@ -40,11 +40,10 @@ def encrypt(encryption: Encryption, values: Sequence[int], label: str = "") -> d
         error = [integer(f"{label} e {m} {i}", -bound, bound) for i in range(n)]
         for j in range(n):
             first = ((m - 1) * n + j) * per
-            message = 0
-            if m:
-                held = values[first : first + per]
-                message = sum(int(value) << (bits * d) for d, value in enumerate(held))
-            product = sum(a[j - i] * s if i <= j else -a[n + j - i] * s for i, s in enumerate(secret))
+            held = values[first : first + per] if m else ()
+            message = sum(int(value) << (bits * d) for d, value in enumerate(held))
+            turned = [a[j - i] if i <= j else -a[n + j - i] for i in range(n)]
+            product = sum(x * y for x, y in zip(turned, secret, strict=True))
             masked.append(centred(encryption.delta * message + error[j] - product, q))
         errors.append(error)
         public += a

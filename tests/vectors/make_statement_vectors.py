@@ -361,7 +361,7 @@ def encrypted_vectors(statement: EncryptedUpdate) -> list[Vector]:
     honest |= {"old_step": 3, "step": 9, "norm_bound": 9000}
     honest |= numbers("ciphertext", "seed", "model", "fork", "context", "secret")
     honest |= numbers("old_salt", "new_salt") | encrypt(statement.encryption, u.ravel().tolist())
-    inputs = statement.assign(honest)
+    inputs, w = statement.assign(honest), honest["old_weights"]
     digits, carries = (from_limbs(inputs[name]) for name in ("error_digits", "carries"))
     q, gap = statement.encryption.modulus, statement.encryption.gap
     forgeries = [
@@ -371,13 +371,13 @@ def encrypted_vectors(statement: EncryptedUpdate) -> list[Vector]:
         Forgery("a secret that is not ternary", values={"secret_key": honest["secret_key"] * 2}),
         Forgery("an error out of range", values={"errors": changed(honest["errors"], 4)}),
         Forgery("another update", values={"new_weights": changed(honest["new_weights"], 77)}),
-        Forgery("another update to the circuit", inputs={"new_weights": honest["old_weights"]}),
+        Forgery("another update to the circuit", inputs={"new_weights": w}),
         Forgery("an error out of range to the circuit", inputs={"error_digits": more(digits, 7)}),
         Forgery("a quotient out of range", inputs={"error_digits": more(digits, q << 9)}),
         Forgery("an error of the next", inputs={"error_digits": more(digits, gap)}),
         Forgery("another carry", inputs={"carries": more(carries, 1)}),
         Forgery("another secret", inputs={"secret_key": moved(inputs["secret_key"], 0)}),
-        Forgery("weights that pack alike", inputs={"old_weights": moved(honest["old_weights"], 20)}),
+        Forgery("weights that pack alike", inputs={"old_weights": moved(w, 20)}),
         Forgery("another sum of squares", hint=("update/norm sum", 0, 1)),
     ]
     signals = ("old_state", "new_state", "encryption", "ciphertext", "seed", "norm_bound", "user")
