@@ -130,7 +130,8 @@ def evaluation(head: Head, samples: int) -> Shape:
 def _ciphertext_example() -> ModuleType:
     path = Path(__file__).parents[1] / "vectors" / "ciphertext_example.py"
     spec = importlib.util.spec_from_file_location("ciphertext_example", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
