@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
-from zkai.commands import chains, datasets, ledgers, models, proofs, receipts, tour
+from zkai.commands import chains, datasets, ledgers, merkle, models, proofs, receipts, tour
 from zkai.commands.console import Console
 from zkai.commands.options import HelpFormatter
 from zkai.errors import InvalidInput, ToolError, VerificationError
@@ -60,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     chains.add_commands(commands)
     receipts.add_commands(commands)
     ledgers.add_commands(commands)
+    merkle.add_commands(commands)
     tour.add_commands(commands)
     return top
 
