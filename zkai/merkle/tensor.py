@@ -155,9 +155,8 @@ def _torch_bytes(tensor: Any, where: str) -> tuple[Head, Any]:
     """Return a torch tensor's head and bytes; numpy lacks some of its types, all of them view."""
     if tensor.device.type != "cpu" or str(tensor.layout) != "torch.strided":
         raise InvalidInput(f"{where}: expected a dense tensor on the CPU: call .cpu() first")
-    import torch
-
     head = Head(str(tensor.dtype).removeprefix("torch."), tuple(map(int, tensor.shape)))
+    torch = sys.modules["torch"]  # whoever has a tensor has loaded it
     dense = tensor.detach().contiguous().resolve_conj().resolve_neg()
     return head, dense.reshape(-1).view(torch.uint8).numpy()
 
