@@ -1,6 +1,7 @@
-"""A ledger under appends, forks, crashes and restarts, against a model of plain lists.
+"""A ledger under appends, forks, merges, crashes and restarts, against a model of plain lists.
 
-No fork, no rollback, no gap, no lost acknowledged entry, whatever the order.
+No fork, no rollback, no gap, no lost acknowledged entry, whatever the order, on both databases,
+with a second writer beside.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.databases import Places
+from tests.services import Cluster
 from tests.unit.receipt_support import NOW, signer
 from zkai.encoding import hex32
 from zkai.errors import InvalidInput, VerificationError
@@ -25,6 +29,7 @@ from zkai.ledger.checkpoint import Checkpoint
 from zkai.ledger.ledger import Ledger, Submission
 from zkai.ledger.merkle import verify_consistency
 from zkai.ledger.note import Note
+from zkai.ledger.records import NODE, sign_record
 from zkai.ledger.statusmap import StatusMap
 from zkai.proof.keys import Proof
 from zkai.receipt.statement import Facts, Receipt, issue
@@ -62,23 +67,33 @@ def proofs_not_verified() -> Iterator[None]:
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Honest and dishonest submissions in any order."""
+    """Honest and dishonest submissions in any order, by one of two writers."""
+
+    cluster: Cluster | None = None
 
     @initialize()
     def begin(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="zkai-machine-"))
-        self.path = self.folder / "ledger.db"
+        self.place = Places(self.folder, self.cluster)("ledger")
         store = trust([("issuer", signer().public)])
-        self.ledger = Ledger.create(self.path, "machine", signer("log"), store, [], at=NOW)
-        self.ledger.admission.keys[bytes(32)] = None  # type: ignore[assignment]
+        Ledger.create(self.place, "machine", signer("log"), store, [], at=NOW).close()
+        self.writers = [self.opened(), self.opened()]
+        self.ledger = self.writers[0]
         self.entries = [self.ledger.store.entry(0)]
         self.heads: dict[int, tuple[bytes, int, int]] = {}  # fork: head, state, step
+        self.lists: dict[tuple[str, str], list[int]] = {}
         self.receipts: list[bytes] = []
         self.notes: list[Note] = []
 
+    def opened(self) -> Ledger:
+        ledger = Ledger.open(self.place)
+        ledger.admission.keys[bytes(32)] = None  # type: ignore[assignment]
+        return ledger
+
     def teardown(self) -> None:
-        if hasattr(self, "ledger"):
-            self.ledger.close()
+        if hasattr(self, "writers"):
+            for ledger in self.writers:
+                ledger.close()
             shutil.rmtree(self.folder)
 
     def submission(
@@ -91,16 +106,29 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def offer(self, submission: Submission, receipt: Receipt, good: bool) -> None:
         """Append; it enters exactly if it should."""
+        if self.enters(submission, good):
+            self.receipts.append(receipt.id)
+            if receipt.predicate["fork"] is not None:
+                self.lists.setdefault(("fork", receipt.predicate["fork"]), []).append(
+                    len(self.entries) - 1
+                )
+
+    def enters(self, submission: Submission, good: bool) -> bool:
         try:
             with proofs_not_verified():
                 index = self.ledger.append(submission, NOW)
         except (VerificationError, InvalidInput):
             assert not good
-            return
+            return False
         assert good
         assert index == len(self.entries)
         self.entries.append(submission.entry)
-        self.receipts.append(receipt.id)
+        return True
+
+    @rule(writer=st.integers(0, 1))
+    def other_writer(self, writer: int) -> None:
+        """From here on another process writes, which has the ledger open since before."""
+        self.ledger = self.writers[writer]
 
     @rule(
         fork=st.integers(0, FORKS - 1),
@@ -159,6 +187,31 @@ class LedgerMachine(RuleBasedStateMachine):
         self.offer(Submission(receipt.to_bytes()), receipt, known)
 
     @precondition(lambda self: self.receipts)
+    @rule(
+        wrong=st.sampled_from([None, "receipt", "parent", "own", "signer"]),
+        parents=st.integers(0, 3),
+        data=st.data(),
+    )
+    def grow(self, wrong: str | None, parents: int, data: st.DataObject) -> None:
+        """A model is forked off another (one parent) or merged from several: a node of the tree."""
+        of = data.draw(st.sampled_from(self.receipts))
+        others = [r for r in self.receipts if r != of]
+        chosen = others[-parents:] if parents else []
+        if wrong == "receipt":
+            of = bytes(31) + b"\1"
+        elif wrong in ("parent", "own"):
+            chosen = [*chosen, of if wrong == "own" else bytes(32)]
+        body = {
+            "receipt": hex32(of), "parents": [hex32(p) for p in chosen],
+            "height": len(self.entries), "generation": len(chosen), "fitness": [], "priors": [],
+            "constraints": [],
+        }  # fmt: skip
+        by = signer() if wrong == "signer" else signer("log")
+        record = sign_record(NODE, body, [by], NOW)
+        if self.enters(Submission(record.envelope.to_bytes()), wrong is None):
+            self.lists.setdefault(("node", hex32(of)), []).append(len(self.entries) - 1)
+
+    @precondition(lambda self: self.receipts)
     @rule(data=st.data())
     def append_again(self, data: st.DataObject) -> None:
         """An acknowledged entry keeps its place."""
@@ -169,24 +222,43 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(where=st.sampled_from(["extend", "add_record", "put_head", "put_blob", "_set"]))
     def crash(self, where: str) -> None:
-        """The process dies in the middle of an append; another opens the file."""
-        target: Any = self.ledger.store
-        if where in ("extend", "_set"):
-            target = self.ledger.log
-        real = getattr(target, where)
+        """The process dies in the middle of an append; another opens the ledger."""
+        target: Any = self.ledger.log if where in ("extend", "_set") else self.ledger.store
+        self.die_in(target, where, self.next_move()[0])
+
+    @rule()
+    def crash_after_the_commit(self) -> None:
+        """The process dies before it can acknowledge. The entry is there, and keeps its place."""
+        submission, fork, head = self.next_move()
+        self.die_in(self.ledger.store._db, "_commit", submission)
+        self.entries.append(submission.entry)
+        self.receipts.append(head[0])
+        self.heads[fork] = head
+        self.lists.setdefault(("fork", str(fork)), []).append(len(self.entries) - 1)
+        assert self.ledger.append(submission, NOW) == len(self.entries) - 1
+
+    def next_move(self) -> tuple[Submission, int, tuple[bytes, int, int]]:
+        """What would enter next: a new fork, or the first one's next step."""
+        new = 100 * len(self.entries)
+        fork = next((f for f in range(FORKS) if f not in self.heads), None)
+        if fork is None:
+            (parent, old, step), fork = self.heads[0], 0
+            submission, receipt = self.submission("training_step", 0, old, new, step, parent)
+        else:
+            step = 0
+            submission, receipt = self.submission("genesis", fork, 0, new, 0, None)
+        return submission, fork, (receipt.id, new, step)
+
+    def die_in(self, target: Any, method: str, submission: Submission) -> None:
+        """Append, and die when a method has done its work: nothing is rolled back any more."""
+        real = getattr(target, method)
 
         def die(*values: Any) -> None:
             real(*values)
             raise Crash
 
-        setattr(target, where, die)
-        fork = next((f for f in range(FORKS) if f not in self.heads), None)
-        if fork is None:
-            parent, old, step = self.heads[0]
-            arguments = ("training_step", 0, old, 100 * len(self.entries), step, parent)
-        else:
-            arguments = ("genesis", fork, 0, 100 * len(self.entries), 0, None)
-        submission, _ = self.submission(*arguments)  # type: ignore[arg-type]
+        setattr(target, method, die)
+        self.ledger.store._db._rollback = lambda: None  # type: ignore[method-assign]
         try:
             with proofs_not_verified():
                 self.ledger.append(submission, NOW)
@@ -198,9 +270,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
+        at = self.writers.index(self.ledger)
         self.ledger.close()
-        self.ledger = Ledger.open(self.path)
-        self.ledger.admission.keys[bytes(32)] = None  # type: ignore[assignment]
+        self.ledger = self.writers[at] = self.opened()
 
     @rule()
     def sign(self) -> None:
@@ -221,11 +293,24 @@ class LedgerMachine(RuleBasedStateMachine):
             data = self.ledger.store.map_value(f"fork/{fork}", log.size)
             proof = StatusMap(self.ledger.store.map_node).prove(log._map_link, f"fork/{fork}")
             proof.verify(log.map_root, f"fork/{fork}", data)
+        for (kind, name), indices in self.lists.items():
+            assert self.ledger.store.members(kind, name, log.size) == indices
         for note in self.notes:
             old = Checkpoint.from_text(note.text)
             proof = log.consistency(old.size, log.size)
             verify_consistency(old.size, log.size, old.root, log.root(log.size), proof)
 
 
+class PostgresMachine(LedgerMachine):
+    """The same in PostgreSQL."""
+
+
+@pytest.fixture
+def on_postgres(postgres: Cluster) -> None:
+    PostgresMachine.cluster = postgres
+
+
 TestLedger = LedgerMachine.TestCase
-TestLedger.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestLedger.settings = settings(max_examples=20, stateful_step_count=25, deadline=None)
+TestLedgerOnPostgres = pytest.mark.usefixtures("on_postgres")(PostgresMachine.TestCase)
+TestLedgerOnPostgres.settings = settings(max_examples=10, stateful_step_count=25, deadline=None)
