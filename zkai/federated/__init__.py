@@ -1,0 +1,1 @@
+"""Aggregation among parties that do not trust each other: clients, aggregator, key holders."""
