@@ -8,6 +8,8 @@ from typing import Any
 
 import cbor2
 import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +51,18 @@ def test_jwcrypto_verifies_the_jws() -> None:
         token.verify(jwk.JWK(**key.public.jwk), alg=alg)
         assert token.payload == fork_receipts()[1].envelope.payload
     assert open_jws(data, store(), at=NOW) == fork_receipts()[1].statement
+
+
+def test_pyca_verifies_the_jws() -> None:
+    """RFC 7515's signing input, as anybody can write it."""
+    value = json.loads(to_jws(fork_receipts()[1], signers()))
+    for key, item in zip(signers(), value["signatures"], strict=True):
+        message = f"{item['protected']}.{value['payload']}".encode()
+        signature = jcs.from_base64url(item["signature"], "signature", 8192)
+        loaded: Any = MLDSA65PublicKey if key.alg == "ML-DSA-65" else Ed25519PublicKey
+        loaded.from_public_bytes(key.public.data).verify(signature, message)
+        with pytest.raises(InvalidSignature):
+            loaded.from_public_bytes(key.public.data).verify(signature, message + b"x")
 
 
 def test_pyca_verifies_the_cose_form() -> None:

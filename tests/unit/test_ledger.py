@@ -417,6 +417,54 @@ def test_an_operator_s_forged_history_does_not_replay(ledger: Ledger, tmp_path: 
         verify_export(folder, ledger.policy)
 
 
+@pytest.mark.parametrize(("block", "accepted"), [(999, True), (1299, True), (1300, False)])
+def test_a_back_dated_record_does_not_replay(
+    places: Places, tmp_path: Path, block: int, accepted: bool
+) -> None:
+    """The issuer's key ends at NOW + 1000. The operator sets its clock back to let it sign more.
+
+    What stands before the record says how late it must have been, less the clocks' tolerance.
+    """
+    fork_proofs()
+    keys = store().keys
+    ending = replace(store(), keys=(replace(keys[0], not_after=NOW + 1000), *keys[1:]))
+    ledger = Ledger.create(
+        places("backdated"), ORIGIN, signer("log"), ending, list(verifying_keys().values()), at=NOW
+    )
+    genesis, step, _ = submissions()
+    ledger.append(genesis, NOW)
+    ledger.seal_block(signer("log"), NOW + block)
+    refused(ledger, step, "expired now", at=NOW + 1000)
+    ledger.append(step, NOW)
+    ledger.checkpoint([signer("log")])
+    (tmp_path / "export").mkdir()
+    export(ledger, tmp_path / "export")
+    ledger.close()
+    if accepted:
+        assert verify_export(tmp_path / "export", ledger.policy).size == 4
+        return
+    with pytest.raises(VerificationError, match="entry 3: key issuer had expired now"):
+        verify_export(tmp_path / "export", ledger.policy)
+
+
+@pytest.mark.parametrize(("seen", "accepted"), [(NOW - 300, True), (NOW - 301, False)])
+def test_a_record_from_after_the_quorum_does_not_replay(
+    ledger: Ledger, tmp_path: Path, seen: int, accepted: bool
+) -> None:
+    """A witness saw the checkpoint before an entry in it says that it was signed."""
+    filled(ledger)
+    policy = replace(ledger.policy, witnesses=(("w", signer("w1").public),), quorum=1)
+    note = cosign_note(ledger.checkpoint([signer("log")]), "w", signer("w1"), seen)
+    ledger.add_cosignatures(note, policy)
+    (tmp_path / "export").mkdir()
+    export(ledger, tmp_path / "export")
+    if accepted:
+        verify_export(tmp_path / "export", policy)
+        return
+    with pytest.raises(VerificationError, match="entry 1: it says that it was signed later"):
+        verify_export(tmp_path / "export", policy)
+
+
 def test_a_gap_in_an_export_is_named(places: Places, tmp_path: Path) -> None:
     ledger = new_ledger(places("gap"))
     genesis, _, last = submissions()

@@ -7,6 +7,12 @@
     ledger.json                     {"format": "zkai.ledger/1", "rules", "trust"}: see entry 0
 
 Only what the checkpoint covers is written. `replay` reads such a folder and believes none of it.
+
+An entry does not say when it was logged, only when its signer says that it signed. What precedes it
+bounds the time from below: nobody logs a record that claims to be signed more than `SKEW_S` later,
+so whatever follows one was logged no earlier than that. Each entry is admitted as of the earliest
+time that its place allows, so that a key which had expired by then signs nothing more, whatever
+time it claims. The quorum's time for the checkpoint bounds every entry from above.
 """
 
 from __future__ import annotations
@@ -27,7 +33,7 @@ from zkai.ledger.records import Record, parse_entry
 from zkai.proof.jsonform import expect_fields
 from zkai.proof.keys import MAX_PROOF_BYTES
 from zkai.receipt.statement import Receipt
-from zkai.receipt.trust import TrustStore
+from zkai.receipt.trust import SKEW_S, TrustStore
 
 FORMAT = "zkai.ledger/1"
 MAX_RULES = 256 << 20
@@ -134,7 +140,7 @@ def verify_export(folder: Path, policy: LogPolicy) -> Checkpoint:
     Raises VerificationError or InvalidInput with the first thing that does not hold.
     """
     note = Note.from_bytes(read_capped(folder / "checkpoint", MAX_NOTE), str(folder / "checkpoint"))
-    checkpoint, _ = policy.verify(note)
+    checkpoint, seen = policy.verify(note)
     where = str(folder / "ledger.json")
     value = load_json(read_capped(folder / "ledger.json", MAX_RULES), where)
     expect_fields(value, ("format", "rules", "trust"), where)
@@ -147,6 +153,7 @@ def verify_export(folder: Path, policy: LogPolicy) -> Checkpoint:
             read_entries(folder, checkpoint.size),
             folder / "proof",
             policy,
+            seen,
         )
         try:
             if (ledger.log.root(checkpoint.size), ledger.log.map_root) != (
@@ -160,9 +167,16 @@ def verify_export(folder: Path, policy: LogPolicy) -> Checkpoint:
 
 
 def replay(
-    path: Path, value: dict[str, Any], entries: Iterator[bytes], proofs: Path, policy: LogPolicy
+    path: Path,
+    value: dict[str, Any],
+    entries: Iterator[bytes],
+    proofs: Path,
+    policy: LogPolicy,
+    seen: int | None = None,
 ) -> Ledger:
-    """Return a new ledger into which every entry was admitted as if it came today.
+    """Return a new ledger into which every entry was admitted anew, in its place.
+
+    `seen` is when a quorum had seen all of them.
 
     Raises VerificationError, naming the entry, for one that may not enter.
     """
@@ -178,14 +192,19 @@ def replay(
     if not isinstance(first, Record):
         raise VerificationError("ledger: entry 0 does not state the rules")
     ledger = begin(path, rules, trust, first, first.signed_at)
+    latest = first.signed_at
     for index, data in enumerate(entries, 1):
         record = parse_entry(data, f"entry {index}")
+        latest = max(latest, record.signed_at)
         digest = proof_digest(record)
         proof = None
         if digest is not None:
             proof = read_capped(proofs / f"{digest.hex()}.json", MAX_PROOF_BYTES)
         try:
-            if ledger.append(Submission(data, proof), record.signed_at) != index:
+            if seen is not None and record.signed_at > seen + SKEW_S:
+                raise VerificationError("it says that it was signed later than the quorum saw it")
+            at = max(record.signed_at, latest - SKEW_S)
+            if ledger.append(Submission(data, proof), at) != index:
                 raise VerificationError("the same record is there twice")
         except VerificationError as error:
             raise VerificationError(f"entry {index}: {error}") from error
