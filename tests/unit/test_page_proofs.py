@@ -184,6 +184,14 @@ def test_forged_keys_are_refused(name: str, change: str) -> None:
     assert verdicts(proof.file_bytes(), json.dumps(value).encode()) == {same}
 
 
+def test_a_key_with_public_polynomials_is_for_zkai() -> None:
+    """Their values come from a ciphertext, which the page does not read."""
+    proof, key = documents()["commit"]
+    value = key.to_json() | {"polynomials": [{"name": "p", "size": 4}]}
+    answer = page_call("groth16", proof.file_bytes(), json.dumps(value).encode())
+    assert "verify these with zkai" in answer["reason"]
+
+
 def test_a_known_statement_s_signals_keep_their_names() -> None:
     """The digest covers no names: two of a training step's that change places are refused."""
     value = verifying_keys()["training_step/1"].to_json()

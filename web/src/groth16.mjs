@@ -120,6 +120,8 @@ export function parseKey(data) {
   const value = parseJson(data, where);
   const proofs = isObject(value) ? KEYS[value.format] : undefined;
   need(proofs !== undefined, `${where}: of another format than ${Object.keys(KEYS).join(', ')}`);
+  const whole = proofs === PLAIN || !('polynomials' in value);
+  need(whole, `${where}: of proofs about a ciphertext; verify these with zkai, and the ciphertext`);
   const linked = proofs === COMMIT && 'links' in value;
   const g2 = proofs === PLAIN ? ['beta', 'gamma', 'delta'] : ['beta', 'delta1', 'delta2'];
   if (linked) g2.push('tau');
