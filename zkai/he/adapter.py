@@ -89,6 +89,14 @@ class LoraNetwork:
             for shape, bias in zip(shapes, given, strict=True)
         ]
 
+    def arrays(self) -> dict[str, Floats]:
+        """Return every factor and bias by its name: down0, up0, bias0, down1, ..."""
+        return {
+            f"{name}{number}": getattr(adapter, name)
+            for number, adapter in enumerate(self.adapters)
+            for name in ("down", "up", "bias")
+        }
+
     def forward(self, frozen: Frozen, rows: Floats) -> list[Floats]:
         """Return every layer's input, and the logits last."""
         values = [np.asarray(rows, np.float64)]

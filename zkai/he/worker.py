@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import IO, Protocol
+from typing import Protocol
 
 from zkai.errors import InvalidInput, ToolError, VerificationError
 from zkai.he.limits import limit_this_process
@@ -28,6 +28,7 @@ _ERRORS: dict[int, Callable[[str], Exception]] = {
     UNUSABLE: InvalidInput,
     BROKEN: ToolError,
 }
+MAX_COMPLAINT = 1000
 _KEPT = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
 
 
@@ -38,14 +39,31 @@ class Server(Protocol):
         """Return the answer to a message."""
 
 
-def write_frame(stream: IO[bytes], status: int, data: bytes) -> None:
+class Readable(Protocol):
+    """What frames are read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return so many bytes, or fewer at the end."""
+
+
+class Writable(Protocol):
+    """What frames are written to."""
+
+    def write(self, data: bytes, /) -> int:
+        """Write all bytes."""
+
+    def flush(self) -> None:
+        """Send what was written."""
+
+
+def write_frame(stream: Writable, status: int, data: bytes) -> None:
     """Write one frame."""
     stream.write(_FRAME.pack(status, len(data)))
     stream.write(data)
     stream.flush()
 
 
-def read_frame(stream: IO[bytes], most: int = MAX_MESSAGE) -> tuple[int, bytes] | None:
+def read_frame(stream: Readable, most: int = MAX_MESSAGE) -> tuple[int, bytes] | None:
     """Return a frame's status and bytes, or None at the end.
 
     Raises InvalidInput for a frame that is too long or cut short.
@@ -62,6 +80,12 @@ def read_frame(stream: IO[bytes], most: int = MAX_MESSAGE) -> tuple[int, bytes] 
     if len(data) < length:
         raise InvalidInput("frame: cut short")
     return status, data
+
+
+def refusal(status: int, text: bytes) -> Exception:
+    """Return the exception that a frame other than an answer stands for."""
+    said = text[:MAX_COMPLAINT].decode("utf-8", "replace")
+    return _ERRORS.get(status, ToolError)("".join(c if c.isprintable() else "?" for c in said))
 
 
 class Worker:
@@ -105,7 +129,7 @@ class Worker:
             raise ToolError("the limited process ended: out of memory, out of time, or crashed")
         status, answer = found
         if status != DONE:
-            raise _ERRORS.get(status, ToolError)(answer.decode("utf-8", "replace"))
+            raise refusal(status, answer)
         return answer
 
     def close(self) -> None:
@@ -132,10 +156,20 @@ def _role(name: str, options: bytes) -> Server:
         from zkai.he.finetune import HeadServer
 
         return HeadServer()
+    if name == "hybrid":
+        from zkai.he.hybrid import HybridServer
+        from zkai.he.model_file import matrices
+
+        return HybridServer(matrices(options))
+    if name == "query":
+        from zkai.he.model_file import model
+        from zkai.he.query import QueryServer
+
+        return QueryServer(model(options))
     raise InvalidInput(f"role: {name!r} is unknown")
 
 
-def serve(name: str, asked: IO[bytes], answers: IO[bytes]) -> None:
+def serve(name: str, asked: Readable, answers: Writable) -> None:
     """Answer frames until there are no more; the first one holds the role's options."""
     server: Server | None = None
     while (frame := read_frame(asked)) is not None:
