@@ -68,6 +68,15 @@ def test_both_formats_are_compared(summary: dict[str, Any]) -> None:
         assert ratio == pytest.approx(plain[name] / commit[name], abs=1e-3)
 
 
+def test_a_head_is_trained_under_encryption(summary: dict[str, Any]) -> None:
+    found = summary["encrypted_training"]
+    assert found["steps"] == 8
+    assert found["max_abs_error"] < 1e-5
+    assert found["accuracy"] == pytest.approx(found["accuracy_in_clear"], abs=0.005)
+    assert found["accuracy"] > summary["accuracy"]["base"]
+    assert 0 < found["bytes_up_per_step"] < 2e6
+
+
 def test_every_forgery_is_refused(summary: dict[str, Any]) -> None:
     tampered = summary["tampered"]
     assert tampered["tried"] >= 30

@@ -86,6 +86,7 @@ def _show(summary: Mapping[str, Any], console: Console) -> None:
     ]
     columns = ["user", "digits", "proven steps", "before", "after", "no worse than before"]
     console.table("Accuracy on each user's held-out samples", columns, users)
+    _show_encrypted(summary["encrypted_training"], console)
     receipts, ledger = summary["receipts"], summary["ledger"]
     console.say(
         f"{receipts['signed']} receipts signed, logged and verified; the ledger has"
@@ -96,3 +97,13 @@ def _show(summary: Mapping[str, Any], console: Console) -> None:
         for entry in summary["tampered"]["forgeries"]
     ]
     console.table("Forgeries, each beside an honest twin that passes", ["attempt", ""], attempts)
+
+
+def _show_encrypted(found: Mapping[str, Any] | None, console: Console) -> None:
+    from zkai.demo import encrypted
+
+    if found is None:
+        console.say("no head was trained under encryption: pip install 'zkai[he]' for that")
+        return
+    title = "A head fine-tuned by a server that sees ciphertexts only"
+    console.table(title, encrypted.COLUMNS, [encrypted.row(found)])

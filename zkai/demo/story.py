@@ -19,7 +19,7 @@ from zkai.circuit.statements.fork_terms import ForkTerms
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
 from zkai.circuit.statements.training_step import TrainingStep
-from zkai.demo import forgeries, report
+from zkai.demo import encrypted, forgeries, report
 from zkai.demo.comparison import compare
 from zkai.demo.digits import (
     BATCH,
@@ -71,9 +71,11 @@ def run(out: Path, progress: Progress | None = None) -> dict[str, Any]:
     certificates = [examine(stage, history) for history in histories]
     logbook = write_logbook(stage)
     compared = compare(stage, step_values(stage, histories[0]))
+    trained = encrypted.fine_tune(stage)
     tried = _try_forgeries(forgeries.Cheat(stage, histories, inferences))
     summary = _summary(stage, histories, tried)
     summary |= {"certificates": certificates, "comparison": compared, **logbook}
+    summary["encrypted_training"] = trained
     summary["seconds"] = {"total": round(time.perf_counter() - started, 3), **_rounded(stage)}
     write_atomic(out / "summary.json", json.dumps(summary, indent=1).encode() + b"\n")
     report.write(out / "report.html", summary)
