@@ -46,9 +46,13 @@ FLAWS = {
 }
 
 
-@cache
 def own_seal(chain: Chain = SMALL) -> Any:
     """SEAL itself with a key pair of its own."""
+    return _own_seal(chain)
+
+
+@cache
+def _own_seal(chain: Chain) -> Any:
     parameters = seal.EncryptionParameters(seal.SCHEME_TYPE.CKKS)
     parameters.set_poly_modulus_degree(chain.n)
     bits = [prime.bit_length() for prime in chain.primes]
@@ -153,8 +157,7 @@ def test_c_decrypts_what_seal_encrypts_to_seals_own_plaintext_bit_for_bit() -> N
         own.decryptor.decrypt(ciphertext, plain)
         expected = worker._normalise("Plaintext", saved(plain), "plaintext")
     rows = len(SMALL.data_primes)
-    raw = SMALL.primes, saved(own.secret)
-    secret = _secret_words(raw[1])[:rows]
+    secret = _secret_words(saved(own.secret))[:rows]
     opened = ring.add(ring.multiply(c1, np.ascontiguousarray(secret)), c0)
     assert write_plaintext(SMALL, opened, SCALE) == expected
 
@@ -215,7 +218,7 @@ def test_a_message_in_clear_is_no_ciphertext() -> None:
 
 def test_what_is_not_canonical_is_not_written() -> None:
     words = read_ciphertext(SMALL, some_ciphertext(), SCALE).copy()
-    with pytest.raises(InvalidInput, match="shape|words of"):
+    with pytest.raises(InvalidInput, match="words of"):
         write_ciphertext(SMALL, words[:, :1], SCALE)
     words[0, 1, 5] = SMALL.data_primes[1]
     with pytest.raises(InvalidInput, match="below its prime"):
@@ -250,20 +253,24 @@ def test_half_a_file_and_a_file_of_another_kind_are_refused_by_the_worker() -> N
     with SealWorker(SMALL) as worker:
         with pytest.raises(InvalidInput, match="SEAL refused"):
             worker.ciphertext(some_ciphertext()[:-9], SCALE)
-        with pytest.raises(InvalidInput, match="parameters"):
+        with pytest.raises(InvalidInput, match="SEAL refused"):
             worker.ciphertext(saved(own_seal().public), SCALE)
         with pytest.raises(InvalidInput, match="SEAL refused"):
             worker.public_key(saved(encoded(numbers()[0])))
 
 
 def test_a_worker_has_limits() -> None:
-    with pytest.raises(ToolError, match="memory|64 MiB"):
+    with pytest.raises(ToolError, match="64 MiB"):
         SealWorker(SMALL, memory_bytes=64 << 20)
-    with pytest.raises(ToolError, match="took longer than 0.01 s"):
+    with pytest.raises(ToolError, match=r"took longer than 0\.01 s"):
         SealWorker(SMALL, wall_seconds=0.01)
     with SealWorker(SMALL, cpu_seconds=1) as worker, pytest.raises(ToolError, match="1 processor"):
-        while True:
-            worker.encode(np.ones((64, SMALL.slots)), SCALE)
+        encode_for_ever(worker)
+
+
+def encode_for_ever(worker: SealWorker) -> None:
+    while True:
+        worker.encode(np.ones((64, SMALL.slots)), SCALE)
 
 
 def test_a_large_upload_ends_the_worker_not_us() -> None:

@@ -135,6 +135,11 @@ class Ceremony:
         self._projection = Projection.from_seed(seed, self.terms.chain.n)
 
     @property
+    def common(self) -> Limbs:
+        """The public key's second half, a."""
+        return self.terms.common() if self.joint is None else self.joint.key[1]
+
+    @property
     def projection(self) -> Projection:
         """The matrix P. Raises InvalidInput before the openings are closed."""
         if self._projection is None:
@@ -178,7 +183,7 @@ class Ceremony:
 
         Raises VerificationError or InvalidInput, naming the dealer, for one to complain about.
         """
-        common, said = self.terms.common(), {}
+        common, said = self.common, {}
         for dealer in self.qualified:
             message = messages.get(dealer, b"")
             share = Share.from_bytes(self.terms, self.openings[dealer], holder, message)
@@ -259,7 +264,7 @@ class Ceremony:
         if self._share_fault(dealer, holder, shown) is not None:
             return f"did not show the share of dealer {dealer} that it had accepted"
         share = Share.from_bytes(self.terms, self.openings[dealer], holder, shown)
-        said = respond(self.terms, self.projection, self.terms.common(), share)
+        said = respond(self.terms, self.projection, self.common, share)
         if not np.array_equal(said, self.responses[holder][dealer]):
             return f"responded something else than its share of dealer {dealer} gives"
         return None
@@ -277,12 +282,12 @@ class Ceremony:
         Raises VerificationError if a dispute is open, too few are left, or (resharing) a dealer
         is missing or the old holders shared another key: then others must deal.
         """
-        open_disputes = [dealer for dealer in self.qualified if self._in_dispute(dealer)]
-        if open_disputes:
-            raise VerificationError(f"ceremony: dealers {open_disputes} are in dispute")
         needed = self.terms.threshold
         if len(self.holders) < needed:
             raise VerificationError(f"ceremony: {len(self.holders)} holders left, {needed} needed")
+        open_disputes = [dealer for dealer in self.qualified if self._in_dispute(dealer)]
+        if open_disputes:
+            raise VerificationError(f"ceremony: dealers {open_disputes} are in dispute")
         if self.joint is not None:
             self._check_renewed(self.joint)
             return self.joint
@@ -296,7 +301,7 @@ class Ceremony:
         for public in publics:
             if public is not None:
                 total = ring.add(total, public)
-        return JointKey(self.terms.chain, np.stack([total, self.terms.common()]))
+        return JointKey(self.terms.chain, np.stack([total, self.common]))
 
     def _check_renewed(self, joint: JointKey) -> None:
         missing = sorted(set(self.terms.dealers) - set(self.qualified))

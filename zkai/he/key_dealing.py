@@ -114,7 +114,8 @@ class Terms:
 
     def common(self) -> Limbs:
         """Return the common polynomial a, (L, n): nobody chose it."""
-        return self.ring.uniform(sha256(_DOMAIN + b"a" + self.digest), 0)[0]
+        common: Limbs = self.ring.uniform(sha256(_DOMAIN + b"a" + self.digest), 0)[0]
+        return common
 
     @property
     def polynomial_bytes(self) -> int:
@@ -264,7 +265,7 @@ def _mask(terms: Terms, blind: Limbs | None) -> Limbs:
     small = drawn.astype(object) - (1 << MASK_BITS)
     extra: Any = 0 if blind is None else blind.astype(object)
     primes = np.array(terms.chain.primes, dtype=object)[:, None]
-    return ((small + extra) % primes).astype(np.uint64)
+    return np.asarray(((small + extra) % primes).astype(np.uint64))
 
 
 def respond(terms: Terms, projection: Projection, common: Limbs, share: Share) -> Limbs:

@@ -49,14 +49,11 @@ class Projection:
         Halves of 30 bits keep each sum below 2**30 n, exact in a double.
         """
         coefficients = ring.coefficients(polynomial)
-        low = (coefficients & np.uint64((1 << 30) - 1)).astype(np.float64)
-        high = (coefficients >> _HALF).astype(np.float64)
-        rows = []
-        for prime, lower, upper in zip(ring.primes, low, high, strict=True):
-            small = (self.matrix @ lower).astype(np.int64).astype(object)
-            large = (self.matrix @ upper).astype(np.int64).astype(object)
-            rows.append((small + (large << 30)) % prime)
-        return np.array(rows).astype(np.uint64)
+        halves = np.concatenate([coefficients & np.uint64((1 << 30) - 1), coefficients >> _HALF])
+        sums = (self.matrix @ halves.T.astype(np.float64)).T.astype(np.int64).astype(object)
+        low, high = sums[: len(ring.primes)], sums[len(ring.primes) :]
+        found = (low + (high << 30)) % np.array(ring.primes, dtype=object)[:, None]
+        return np.asarray(found.astype(np.uint64))
 
 
 def interpolate(ring: Ring, values: Mapping[int, Limbs], threshold: int) -> Limbs | None:
@@ -80,7 +77,7 @@ def _through(ring: Ring, values: Mapping[int, Limbs], base: tuple[int, ...], at:
     total: Any = 0
     for j, weight in zip(base, modular_weights(ring, base, at), strict=True):
         total = total + values[j].astype(object) * weight.astype(object)[:, None]
-    return (total % np.array(ring.primes, dtype=object)[:, None]).astype(np.uint64)
+    return np.asarray((total % np.array(ring.primes, dtype=object)[:, None]).astype(np.uint64))
 
 
 def largest(ring: Ring, residues: Limbs) -> int:

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from zkai.he.limits import limit_this_process
+
 MAX_HEADER = 1 << 16
 MAX_BLOBS = 1 << 16
 MAX_FRAME = 1 << 30
@@ -182,9 +184,8 @@ def serve(stream_in: BinaryIO, stream_out: BinaryIO) -> None:
 def main() -> None:
     """Limit this process, then serve."""
     memory_bytes, cpu_seconds = int(sys.argv[1]), int(sys.argv[2])
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    limit_this_process(memory_bytes)
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not stand among the answers
     serve(sys.stdin.buffer, answers)

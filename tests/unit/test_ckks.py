@@ -1,0 +1,423 @@
+"""Scheme ckks: sums that three of five open, and what they refuse to open."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.unit.ckks_support import (
+    NAMES,
+    SEED,
+    SMALL,
+    ciphertexts,
+    committee,
+    dealt,
+    logged,
+    opened,
+    respond_all,
+    scheme,
+    terms,
+)
+from zkai.encoding import sha256
+from zkai.errors import InvalidInput, VerificationError
+from zkai.he import ckks
+from zkai.he.ckks import CHAIN, Ckks, CkksSum
+from zkai.he.committee import start
+from zkai.he.joint_key import HolderKey, JointKey, weight
+from zkai.he.seal_file import read_ciphertext
+from zkai.he.shamir import modular_weights, weights
+
+pytest.importorskip("tenseal.sealapi")
+
+SUBSETS = tuple(combinations(range(1, 6), 3))
+RING = SMALL.data_ring
+HEAD = ckks._HEAD.size
+
+
+@cache
+def total() -> bytes:
+    return scheme().add(SEED, ciphertexts()[1])
+
+
+@cache
+def parts(active: tuple[int, ...] = (1, 3, 4)) -> dict[int, bytes]:
+    _, keys = committee()
+    found = logged(ciphertexts()[1])
+    return {j: scheme().partial(SEED, keys[j], active, found, 3) for j in active}
+
+
+@cache
+def another() -> tuple[JointKey, dict[int, HolderKey]]:
+    given = terms(session=bytes(32))
+    ceremony, messages = opened(given, dealt(given, lambda d: start(given, d)))
+    respond_all(ceremony, messages)
+    return ceremony.conclude(), {h: ceremony.holder_key(h, messages[h]) for h in given.places}
+
+
+def polynomials(data: bytes) -> np.ndarray[Any, Any]:
+    """(M, 2, L, n) coefficients of a ciphertext's bytes."""
+    size = SMALL.ciphertext_bytes
+    files = [data[i : i + size] for i in range(HEAD, len(data), size)]
+    return np.array([read_ciphertext(SMALL, file, scheme().parameters.scale) for file in files])
+
+
+# --- opening --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("active", SUBSETS)
+def test_every_three_of_five_open_the_sum(active: tuple[int, ...]) -> None:
+    found = scheme().fuse(SEED, total(), parts(active))
+    assert np.abs(found - ciphertexts()[0].sum(0)).max() < 2e-7
+
+
+@pytest.mark.parametrize("active", [(1, 2), (2, 5)])
+def test_two_holders_open_nothing(active: tuple[int, ...]) -> None:
+    """Whatever coefficients they take: here those of degree one, and no zero shares."""
+    _, keys = committee()
+    found = np.ascontiguousarray(polynomials(total())[:, 0])
+    c1 = np.ascontiguousarray(polynomials(total())[:, 1])
+    for j, factor in zip(active, modular_weights(RING, active, 0), strict=True):
+        share = keys[j].share[: len(RING.primes)]
+        found = RING.add(found, RING.multiply(c1, RING.combine(share[None], factor[None])))
+    assert RING.largest(RING.coefficients(found)) > RING.modulus // 4
+    with pytest.raises(InvalidInput, match="3 parts open a sum, not 2"):
+        scheme().fuse(SEED, total(), {j: parts()[j] for j in (1, 3)})
+    with pytest.raises(InvalidInput, match="3 holders open, not 2"):
+        scheme().partial(SEED, keys[1], (1, 3), logged(ciphertexts()[1]), 2)
+
+
+def test_at_full_size_the_error_is_below_a_tenth_of_a_millionth() -> None:
+    joint, keys = committee(CHAIN)
+    parameters = CkksSum(5000, 10, 4, 3, 5)
+    full = Ckks(parameters, joint)
+    values = np.random.default_rng(3).uniform(-4, 4, (2, 5000))
+    sent = tuple(full.encrypt(SEED, row) for row in values)
+    assert len(sent[0]) == parameters.ciphertext_bytes
+    some = {j: full.partial(SEED, keys[j], (2, 3, 5), logged(sent), 2) for j in (2, 3, 5)}
+    found = full.fuse(SEED, full.add(SEED, sent), some)
+    assert np.abs(found - values.sum(0)).max() < 1e-7
+    assert len(some[2]) == parameters.partial_bytes
+
+
+@pytest.mark.parametrize("shape", [(1,), (2048,), (2049,), (7, 11, 3)])
+def test_tensors_of_any_shape_and_kind(shape: tuple[int, ...]) -> None:
+    _, keys = committee()
+    count = int(np.prod(shape))
+    some = scheme(values=count)
+    values = [np.arange(count).reshape(shape) % 3 - 1, np.full(shape, 0.5, np.float32)]
+    sent = tuple(some.encrypt(SEED, each) for each in values)
+    opening = {j: some.partial(SEED, keys[j], (1, 2, 3), logged(sent), 2) for j in (1, 2, 3)}
+    found = some.fuse(SEED, some.add(SEED, sent), opening)
+    assert np.abs(found - (values[0] + values[1]).ravel()).max() < 2e-7
+
+
+def test_sums_of_sums_are_the_same_bytes() -> None:
+    one, two, three = ciphertexts()[1]
+    some = scheme()
+    assert some.add(SEED, [some.add(SEED, [one, two]), three]) == total()
+    assert some.add(SEED, [three, some.add(SEED, [two, one])]) == total()
+
+
+def test_the_sum_of_weighted_values_and_weights_is_a_weighted_average() -> None:
+    _, keys = committee()
+    some = scheme(values=3, bound=100, scale_bits=58)
+    rows = [(0.5, -1.0, 10), (0.1, 0.3, 30)]
+    sent = tuple(some.encrypt(SEED, np.array([x * w, y * w, w])) for x, y, w in rows)
+    opening = {j: some.partial(SEED, keys[j], (1, 2, 3), logged(sent), 2) for j in (1, 2, 3)}
+    *sums, weighed = some.fuse(SEED, some.add(SEED, sent), opening)
+    assert np.allclose(np.array(sums) / weighed, [0.2, -0.025], atol=1e-6)
+
+
+# --- what is refused before anything is encrypted -------------------------------------------------
+
+
+def test_a_sum_that_could_overflow_is_refused() -> None:
+    for changes in ({"bound": 1 << 9}, {"clients": 2000}, {"scale_bits": 70}):
+        with pytest.raises(InvalidInput, match="overflows"):
+            scheme(**changes)
+    limit = scheme(scale_bits=66).parameters  # 4 clients of 2: 2**69 of 2**71
+    assert limit.largest(4) < RING.modulus // 2 < 8 * limit.largest(4)
+
+
+@pytest.mark.parametrize("value", [2.001, -3.0, np.nan, np.inf])
+def test_a_value_beyond_the_bound_is_refused(value: float) -> None:
+    values = np.zeros(3000)
+    values[17] = value
+    with pytest.raises(InvalidInput, match="at most 2"):
+        scheme().encrypt(SEED, values)
+
+
+def test_other_numbers_of_values_and_kinds_are_refused() -> None:
+    for values in (np.zeros(2999), np.zeros((2, 3000)), np.zeros(3000, complex)):
+        with pytest.raises(InvalidInput, match="3000 real numbers"):
+            scheme().encrypt(SEED, values)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"values": 0}, {"clients": 0}, {"bound": 0}, {"threshold": 1}, {"threshold": 6},
+        {"scale_bits": 10}, {"smudge_bits": 10}, {"smudge_bits": 62},
+    ],
+)  # fmt: skip
+def test_parameters_out_of_range_are_refused(changes: dict[str, int]) -> None:
+    with pytest.raises(InvalidInput, match=r"ckks|committee"):
+        scheme(**changes)
+
+
+# --- bytes from strangers -------------------------------------------------------------------------
+
+FLAWS = {
+    "empty": (lambda data: b"", "bytes, not"),
+    "cut off": (lambda data: data[:-1], "bytes, not"),
+    "too long": (lambda data: data + b"\0", "bytes, not"),
+    "another magic number": (lambda data: b"\0" + data[1:], "not such a file"),
+    "a partial's kind": (lambda data: data[:8] + b"\2" + data[9:], "not such a file"),
+    "no clients": (lambda data: data[:12] + b"\0" + data[13:], "of 0 clients"),
+    "many clients": (lambda data: data[:12] + b"\x09" + data[13:], "of 9 clients"),
+    "another key": (lambda data: data[:16] + bytes(32) + data[48:], "another joint key"),
+    "another round": (lambda data: data[:48] + bytes(32) + data[80:], "another round"),
+    "an unused field": (lambda data: data[:80] + b"\1" + data[81:], "clients"),
+    "a broken file": (lambda data: data[:HEAD] + b"\0" + data[HEAD + 1 :], "not SEAL's header"),
+    "a residue too large": (lambda data: data[:-8] + b"\xff" * 8, "below its prime"),
+}
+
+
+@pytest.mark.parametrize("flaw", FLAWS)
+def test_a_ciphertext_with_a_flaw_is_refused(flaw: str) -> None:
+    change, reason = FLAWS[flaw]
+    with pytest.raises(InvalidInput, match=reason):
+        scheme().add(SEED, [ciphertexts()[1][0], change(ciphertexts()[1][1])])
+
+
+def test_every_bit_of_the_head_counts() -> None:
+    one, two, _ = ciphertexts()[1]
+    for at in range(HEAD):
+        for bit in range(8):
+            changed = bytearray(two)
+            changed[at] ^= 1 << bit
+            if 12 <= at < 16:  # the number of clients: a claim, and the logged digest covers it
+                continue
+            with pytest.raises(InvalidInput, match="ciphertext 0"):
+                scheme().add(SEED, [bytes(changed), one])
+
+
+def test_a_ciphertext_under_another_key_is_refused_though_it_looks_the_same() -> None:
+    joint, _ = another()
+    foreign = Ckks(scheme().parameters, joint).encrypt(SEED, ciphertexts()[0][0])
+    with pytest.raises(InvalidInput, match="ciphertext 1: under another joint key"):
+        scheme().add(SEED, [ciphertexts()[1][0], foreign])
+    relabelled = foreign[:16] + ciphertexts()[1][0][16:48] + foreign[48:]
+    sent = (ciphertexts()[1][0], relabelled)
+    _, keys = committee()
+    some = {j: scheme().partial(SEED, keys[j], (1, 2, 3), logged(sent), 2) for j in (1, 2, 3)}
+    with pytest.raises(VerificationError, match="noise"):  # and a false label opens nothing
+        scheme().fuse(SEED, scheme().add(SEED, sent), some)
+
+
+def test_a_holder_of_another_key_gives_no_part() -> None:
+    _, keys = another()
+    with pytest.raises(InvalidInput, match="not of this joint key"):
+        scheme().partial(SEED, keys[1], (1, 2, 3), logged(ciphertexts()[1]), 3)
+
+
+def test_a_share_of_another_ceremony_gives_noise_which_is_seen() -> None:
+    _, keys = committee()
+    _, others = another()
+    wrong = replace(keys[3], share=others[3].share)
+    changed = parts() | {3: scheme().partial(SEED, wrong, (1, 3, 4), logged(ciphertexts()[1]), 3)}
+    with pytest.raises(VerificationError, match="noise"):
+        scheme().fuse(SEED, total(), changed)
+
+
+# --- what holders refuse --------------------------------------------------------------------------
+
+
+def test_only_logged_ciphertexts_are_opened_each_checked_before_it_is_parsed() -> None:
+    _, keys = committee()
+    found = logged(ciphertexts()[1])
+    for rubbish in (b"", b"rubbish", ciphertexts()[1][0][:-1]):
+        with pytest.raises(VerificationError, match="not the one that was logged"):
+            scheme().partial(SEED, keys[1], (1, 3, 4), [(found[0][0], rubbish), *found[1:]], 3)
+
+
+def test_a_single_clients_sum_and_a_replayed_ciphertext_are_not_opened() -> None:
+    _, keys = committee()
+    one, two, three = logged(ciphertexts()[1])
+    for given, minimum in (([one], 1), ([one, two], 3), ([one, one, two], 3), ([one, one], 2)):
+        with pytest.raises(VerificationError, match="distinct"):
+            scheme().partial(SEED, keys[1], (1, 3, 4), given, minimum)
+    del three
+
+
+def test_a_sum_does_not_pass_for_a_clients_ciphertext() -> None:
+    """Two sums that differ by one client would count as two ciphertexts."""
+    _, keys = committee()
+    one, two, _ = ciphertexts()[1]
+    both = scheme().add(SEED, [one, two])
+    with pytest.raises(InvalidInput, match="a sum stands"):
+        scheme().partial(SEED, keys[1], (1, 3, 4), logged((one, both)), 2)
+
+
+def test_there_is_no_way_to_hand_in_a_chosen_c1_and_why() -> None:
+    """c1 = 2**45 reads the key through smudging of 2**32, where a function takes a raw c1."""
+    _, keys = committee()
+    chosen = RING.ntt(RING.small(np.array([[1 << 45] + [0] * (SMALL.n - 1)], np.int64)))
+    opened_sum = RING.zeros(1)
+    for j in (1, 3, 4):  # what a naive holder would answer
+        share = keys[j].share[: len(RING.primes)]
+        naive = RING.multiply(chosen, RING.combine(share[None], weight(RING, j, (1, 3, 4))))
+        noise = RING.ntt(RING.small(RING.smudge(bytes([j]) * 32, 0, 1, 32)))
+        opened_sum = RING.add(opened_sum, RING.add(naive, noise))
+    low = RING.lift(RING.coefficients(opened_sum))[0, :, 0].view(np.int64)
+    guess = np.round(low / 2.0**45).astype(np.int64)
+    secret = RING.combine(
+        np.stack([keys[j].share[: len(RING.primes)] for j in (1, 3, 4)]),
+        modular_weights(RING, (1, 3, 4), 0),
+    )
+    assert np.array_equal(RING.ntt(RING.small(guess)), secret)
+    body = scheme()._pack(SEED, np.stack([np.zeros_like(chosen), chosen], axis=1), 1)
+    small = Ckks(replace(scheme().parameters, values=5), scheme().joint)
+    with pytest.raises(VerificationError, match="at least 2 distinct"):
+        small.partial(SEED, keys[1], (1, 3, 4), logged((body,)), 1)
+
+
+def test_a_steered_sum_is_why_digests_come_first() -> None:
+    """Who sees the others' bodies before it commits makes the sum of c1 what it likes."""
+    one, two, _ = ciphertexts()[1]
+    wanted = np.broadcast_to(polynomials(one)[:, 1][:1], polynomials(one)[:, 1].shape)
+    steered = polynomials(one).copy()
+    for seen in (one, two):
+        wanted = RING.subtract(np.ascontiguousarray(wanted), np.ascontiguousarray(
+            polynomials(seen)[:, 1]))  # fmt: skip
+    steered[:, 1] = wanted
+    rushing = scheme()._pack(SEED, steered, 1)
+    found = polynomials(scheme().add(SEED, [one, two, rushing]))[:, 1]
+    assert np.array_equal(found[0], polynomials(one)[0, 1])
+    recorded = [(sha256(body), body) for body in (one, two, ciphertexts()[1][2])]
+    late = [*recorded[:2], (recorded[2][0], rushing)]
+    _, keys = committee()
+    with pytest.raises(VerificationError, match="not the one that was logged"):
+        scheme().partial(SEED, keys[1], (1, 3, 4), late, 3)
+
+
+# --- why shares of zero ---------------------------------------------------------------------------
+
+
+def naive_part(key: HolderKey, active: tuple[int, ...], c1: np.ndarray[Any, Any]) -> Any:
+    """lambda_j f(j) c1 + smudge, without a zero share."""
+    share = RING.combine(key.share[None, : len(RING.primes)], weight(RING, key.place, active))
+    smudge = RING.ntt(RING.small(RING.smudge(bytes(31) + bytes([key.place]), 0, len(c1), 61)))
+    return RING.add(RING.multiply(c1, share), smudge)
+
+
+def read_modulo_ten(part: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """What dan and eve make of holder 3's part, with 1, 2, 3 active: c0 + c1 s modulo 10."""
+    _, keys = committee()
+    c0, c1 = (np.ascontiguousarray(polynomials(total())[:, half]) for half in (0, 1))
+    own, lagrange = (0, 4, 5), weights((0, 4, 5), 3)
+    assert [str(w) for w in lagrange] == ["1/10", "3/2", "-3/5"]
+    found = RING.add(c0, RING.combine(part[:, None], RING.residues([10])))
+    for j, w in zip(own[1:], lagrange[1:], strict=True):
+        share = keys[j].share[: len(RING.primes)]
+        known = RING.combine(share[None], RING.residues([int(10 * w)]))
+        found = RING.subtract(found, RING.multiply(c1, known))
+    return _modulo_ten(RING.coefficients(found))
+
+
+def _modulo_ten(coefficients: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    words = RING.lift(coefficients)
+    high = words[..., 1].view(np.int64).astype(object)
+    return np.asarray((high * (1 << 64) + words[..., 0].astype(object)) % 10)
+
+
+def opened_modulo_ten() -> np.ndarray[Any, Any]:
+    _, keys = committee()
+    c0, c1 = (np.ascontiguousarray(polynomials(total())[:, half]) for half in (0, 1))
+    stacked = np.stack([keys[j].share[: len(RING.primes)] for j in (1, 2, 3)])
+    secret = RING.combine(stacked, modular_weights(RING, (1, 2, 3), 0))
+    return _modulo_ten(RING.coefficients(RING.add(c0, RING.multiply(c1, secret))))
+
+
+def test_without_shares_of_zero_corrupt_holders_read_the_noise_through_any_smudge() -> None:
+    _, keys = committee()
+    c1 = np.ascontiguousarray(polynomials(total())[:, 1])
+    naive = naive_part(keys[3], (1, 2, 3), c1)
+    assert np.array_equal(read_modulo_ten(naive), opened_modulo_ten())
+
+
+def test_with_shares_of_zero_they_read_nothing() -> None:
+    words = np.frombuffer(parts((1, 2, 3))[3], "<u8", offset=HEAD).astype(np.uint64)
+    agree = read_modulo_ten(words.reshape(-1, *RING.shape)) == opened_modulo_ten()
+    assert 0.05 < agree.mean() < 0.15
+
+
+# --- parts ----------------------------------------------------------------------------------------
+
+
+def test_a_part_is_of_one_sum_one_round_and_one_set_of_holders() -> None:
+    others = parts((1, 3, 5))
+    with pytest.raises(VerificationError, match="part of holder 1: of another holder, sum"):
+        scheme().fuse(SEED, total(), {**parts(), 1: others[1]})
+    with pytest.raises(VerificationError, match="another holder"):
+        scheme().fuse(SEED, total(), {1: parts()[1], 3: parts()[3], 5: parts()[4]})
+    smaller = scheme().add(SEED, ciphertexts()[1][:2])
+    with pytest.raises(VerificationError, match="another holder, sum"):
+        scheme().fuse(SEED, smaller, parts())
+    with pytest.raises(InvalidInput, match="another round"):
+        scheme().fuse(bytes(32), total(), parts())
+
+
+def test_parts_with_flaws_are_refused() -> None:
+    good = parts()[4]
+    flaws = {"bytes, not": good[:-1], "below its prime": good[:-8] + b"\xff" * 8}
+    flaws |= {"not such a file": b"\0" + good[1:]}
+    for reason, data in flaws.items():
+        with pytest.raises(InvalidInput, match=reason):
+            scheme().fuse(SEED, total(), parts() | {4: data})
+    noise = bytearray(good)
+    noise[HEAD + 9] ^= 1
+    with pytest.raises(VerificationError, match="noise"):
+        scheme().fuse(SEED, total(), parts() | {4: bytes(noise)})
+
+
+def test_a_part_carries_fresh_smudging_each_time() -> None:
+    _, keys = committee()
+    again = scheme().partial(SEED, keys[1], (1, 3, 4), logged(ciphertexts()[1]), 3)
+    first, second = (
+        np.frombuffer(data, "<u8", offset=HEAD).astype(np.uint64).reshape(-1, *RING.shape)
+        for data in (parts()[1], again)
+    )
+    difference = RING.largest(RING.coefficients(RING.subtract(first, second)))
+    assert 1 << 31 < difference < 1 << 34
+
+
+def test_the_bits_of_smudging_are_what_the_formula_says() -> None:
+    parameters = CkksSum(1_000_000, 10, 1, 3, 5)
+    assert parameters.statistical_bits() - parameters.statistical_bits(4) == pytest.approx(2)
+    assert 28 < parameters.statistical_bits() < 29
+    assert CkksSum(1_000_000, 10, 1, 3, 5, smudge_bits=40).statistical_bits() < 8
+
+
+def test_noise_stays_below_its_bound() -> None:
+    """The noise of three fresh ciphertexts, measured with the key that only a test has."""
+    _, keys = committee()
+    with ckks.SealWorker(SMALL) as worker:
+        rows = np.zeros((2, SMALL.slots))
+        rows.ravel()[:3000] = ciphertexts()[0].sum(0)
+        expected = worker.encode(rows, scheme().parameters.scale)
+    stacked = np.stack([keys[j].share[: len(RING.primes)] for j in (1, 2, 3)])
+    secret = RING.combine(stacked, modular_weights(RING, (1, 2, 3), 0))
+    found = polynomials(total())
+    c0, c1 = (np.ascontiguousarray(found[:, half]) for half in (0, 1))
+    noise = RING.subtract(RING.add(c0, RING.multiply(c1, secret)), expected)
+    assert 20 < RING.largest(RING.coefficients(noise)) < 3 * scheme().parameters.noise + 1000
+
+
+def test_names_are_for_people() -> None:
+    assert terms().dealers[2] == NAMES[1]
