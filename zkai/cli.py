@@ -15,7 +15,17 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
-from zkai.commands import chains, datasets, ledgers, merkle, models, proofs, receipts, tour
+from zkai.commands import (
+    chains,
+    datasets,
+    ledgers,
+    merkle,
+    models,
+    proofs,
+    receipts,
+    tour,
+    vaults,
+)
 from zkai.commands.console import Console
 from zkai.commands.options import HelpFormatter
 from zkai.errors import InvalidInput, ToolError, VerificationError
@@ -61,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     receipts.add_commands(commands)
     ledgers.add_commands(commands)
     merkle.add_commands(commands)
+    vaults.add_commands(commands)
     tour.add_commands(commands)
     return top
 

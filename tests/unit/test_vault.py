@@ -267,6 +267,32 @@ def test_a_crash_between_entry_and_card(vault: Vault, monkeypatch: pytest.Monkey
     assert serve(vault, card.object, BOB) == DATA
 
 
+def test_a_crash_before_the_entry_grants_nothing(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = published(vault)
+
+    def crash(submission: Submission, at: int) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(vault.ledger, "append", crash)
+        with pytest.raises(KeyboardInterrupt):
+            vault.grant(card.object, ALICE, BOB.recipient, purpose="", at=NOW)
+    assert vault._path(card.object).with_suffix(".next").exists()
+    assert vault.card(card.object) == card
+    assert not vault._path(card.object).with_suffix(".next").exists()
+
+
+def test_a_refused_grant_leaves_no_wrap(vault: Vault) -> None:
+    """Whoever opens the object but may not speak for it cannot slip a reader into the card."""
+    card = published(vault)
+    thief = Owner(MALLORY.signer, ALICE.opener)
+    with pytest.raises(VerificationError, match="signed by the object's owner"):
+        vault.grant(card.object, thief, BOB.recipient, purpose="", at=NOW)
+    assert vault.card(card.object) == card
+
+
 def test_a_refused_revocation_changes_nothing(vault: Vault) -> None:
     card = granted(vault)
     with pytest.raises(VerificationError, match="not granted"):

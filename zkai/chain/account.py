@@ -70,6 +70,18 @@ class AccountKey:
         """Return the signed transaction's bytes, ready to send."""
         return bytes(self._account.sign_transaction(dict(transaction)).raw_transaction)
 
+    def sign_text(self, text: str) -> dict[str, str]:
+        """Return the point and the signature (EIP-191) that bind the account to what it says.
+
+        `account_key` is x || y and `signature` r || s, as in `zkai.ledger.account`.
+        """
+        from eth_account.messages import encode_defunct
+        from eth_keys.datatypes import PrivateKey as Secp256k1Key
+
+        point = Secp256k1Key(bytes(self._account.key)).public_key.to_bytes()
+        signed = bytes(self._account.sign_message(encode_defunct(text=text)).signature)
+        return {"account_key": "0x" + point.hex(), "signature": "0x" + signed[:64].hex()}
+
     def __repr__(self) -> str:
         return f"AccountKey({self.address})"
 

@@ -93,6 +93,11 @@ def _add_key(parser: argparse.ArgumentParser) -> None:
 def _add_chain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rpc", metavar="URL", help="a chain's JSON-RPC; else the embedded EVM")
     parser.add_argument("--chain-id", metavar="N", type=int, help="refuse any other chain")
+    add_account_key(parser)
+
+
+def add_account_key(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names a file with an account's private key."""
     parser.add_argument(
         "--key-file", metavar="FILE", type=Path, help="file with the private key that signs"
     )
@@ -218,11 +223,12 @@ def _chain(options: argparse.Namespace, signing: bool) -> Chain:
         return EmbeddedChain(CHAIN_ID if options.chain_id is None else options.chain_id)
     from zkai.chain.rpc import RpcChain
 
-    key = _account_key(options) if signing else None
+    key = account_key(options) if signing else None
     return RpcChain(options.rpc, key, options.chain_id)
 
 
-def _account_key(options: argparse.Namespace) -> AccountKey:
+def account_key(options: argparse.Namespace) -> AccountKey:
+    """Return the account's key, of --key-file or the variable. Raises InvalidInput without one."""
     from zkai.chain.account import AccountKey
 
     if options.key_file is not None:

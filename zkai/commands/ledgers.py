@@ -13,6 +13,7 @@ from typing import Any
 
 from zkai.commands.console import Console
 from zkai.commands.files import check_target
+from zkai.commands.ledger_keys import add_identity_commands
 from zkai.commands.ledger_queries import (
     add_freshness,
     add_questions,
@@ -21,13 +22,8 @@ from zkai.commands.ledger_queries import (
     question,
 )
 from zkai.commands.options import Commands, HelpFormatter, add_command, ledger_place
-from zkai.commands.receipts import (
-    add_passphrase,
-    passphrase,
-    place_of,
-    read_receipt,
-    read_verifying_key,
-)
+from zkai.commands.passphrases import add_passphrase, passphrase
+from zkai.commands.receipts import place_of, read_receipt, read_verifying_key
 from zkai.encoding import hex32, load_json, new_folder, read_capped, sha256, write_atomic
 from zkai.errors import InvalidInput
 from zkai.ledger.answer import FORMAT as ANSWER_FORMAT
@@ -120,6 +116,7 @@ def add_commands(commands: Commands) -> None:
     point.add_argument("--operator", metavar="KEY.json", type=Path, required=True)
     add_passphrase(point)
     _add_reading(actions)
+    add_identity_commands(actions)
 
 
 def _add(

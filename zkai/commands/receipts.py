@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
-import os
-import sys
 import time
 from collections.abc import Mapping
 from importlib.resources import files
@@ -16,6 +13,7 @@ from zkai.assignment import ZERO, Destination
 from zkai.commands.console import Console
 from zkai.commands.files import check_target
 from zkai.commands.options import Commands, HelpFormatter, add_command
+from zkai.commands.passphrases import PASSPHRASE_HELP, add_passphrase, passphrase
 from zkai.encoding import hex32, load_json, read_capped, sha256, write_atomic
 from zkai.errors import InvalidInput
 from zkai.proof.keys import MAX_PROOF_BYTES, KeyDocument
@@ -27,20 +25,14 @@ from zkai.receipt.statement import Facts, Place, Receipt, issue
 from zkai.receipt.trust import TrustStore, revoke, rotate, trust
 from zkai.receipt.verify import parse_proof, verify_proof_of, verify_receipt
 
-PASSPHRASE_VARIABLE = "ZKAI_PASSPHRASE"  # noqa: S105 - a name, not a secret
 MAX_FACTS = 1 << 20
-
-_PASSPHRASE_HELP = f"""
-Keys are encrypted under a passphrase: the first line of --passphrase-file, or
-the environment variable {PASSPHRASE_VARIABLE}, or what you type.
-"""
 
 _SIGN_HELP = f"""
 FACTS.json is an object of what the proof does not show: hyperparameters,
 environment, metering, privacy, sources, tee, started, finished, critical,
 extensions; docs/receipt.md describes them. A proof under a ceremony's key needs
 --key. The destination must be the proof's own.
-{_PASSPHRASE_HELP}"""
+{PASSPHRASE_HELP}"""
 
 _VERIFY_HELP = """
 Checks the signatures against your trust store and, with --proof and --key, that
@@ -125,7 +117,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def _add_key_commands(actions: Commands) -> None:
-    keygen = add_command(actions, "keygen", run_keygen, "make a signing key", _PASSPHRASE_HELP)
+    keygen = add_command(actions, "keygen", run_keygen, "make a signing key", PASSPHRASE_HELP)
     keygen.add_argument("-o", "--out", metavar="KEY.json", type=Path, required=True)
     keygen.add_argument(
         "--alg", choices=(ML_DSA_65, ED25519), default=ML_DSA_65, help=f"algorithm ({ML_DSA_65})"
@@ -155,11 +147,6 @@ def _add_moment(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_passphrase(parser: argparse.ArgumentParser) -> None:
-    """Add the option that names a file with the keys' passphrase."""
-    parser.add_argument("--passphrase-file", metavar="FILE", type=Path)
-
-
 def add_place(parser: argparse.ArgumentParser) -> None:
     """Add the options that name a proof's destination."""
     parser.add_argument("--chain-id", metavar="N", type=int, help="chain that the proof is for")
@@ -175,23 +162,6 @@ def place_of(options: argparse.Namespace) -> Place | None:
     assert isinstance(found.ledger, bytes)
     assert isinstance(found.recipient, bytes)
     return Place(found.chain_id, found.ledger, found.recipient)
-
-
-def passphrase(options: argparse.Namespace, *, new: bool = False) -> str:
-    """Return the passphrase of the user's keys. Raises InvalidInput if there is none."""
-    if options.passphrase_file is not None:
-        lines = read_capped(options.passphrase_file, 4096).decode("utf-8", "replace").splitlines()
-        if not lines or not lines[0]:
-            raise InvalidInput(f"{options.passphrase_file}: its first line is empty")
-        return lines[0]
-    if text := os.environ.get(PASSPHRASE_VARIABLE, ""):
-        return text
-    if not sys.stdin.isatty():
-        raise InvalidInput(f"no passphrase: set {PASSPHRASE_VARIABLE}, or use --passphrase-file")
-    text = getpass.getpass("passphrase: ")
-    if new and getpass.getpass("again: ") != text:
-        raise InvalidInput("the two passphrases differ")
-    return text
 
 
 def read_verifying_key(path: Path) -> KeyDocument:

@@ -133,12 +133,23 @@ class Vault:
         """
         where, cid = self._path(name), self._state(name)["cid"]
         following = where.with_suffix(".next")
-        if following.exists() and _read(following).cid == cid:
-            os.replace(following, where)  # a crash came between the ledger's entry and this
+        if following.exists() and (found := _read(following)).cid == cid:
+            # A crash came after this was written: whether before the ledger's entry, it says.
+            write_atomic(where, replace(found, wraps=self._granted(found)).to_bytes())
+            following.unlink()
         card = _read(where)
         if card.object != name or card.cid != cid:
             raise VerificationError("vault: the ledger names another cid for this object")
         return card
+
+    def _granted(self, card: Card) -> tuple[tuple[Recipient, bytes], ...]:
+        """Return the wraps of those to whom the ledger grants the object."""
+        store, size = self.ledger.store, self.ledger.log.size
+        return tuple(
+            pair
+            for pair in card.wraps
+            if is_granted(store, hex32(card.object), pair[0].keyid, size)
+        )
 
     def _path(self, name: bytes) -> Path:
         return self.cards / f"{name.hex()}.json"
@@ -179,9 +190,14 @@ class Vault:
             "profile": PROFILE, "recipient": keyid, "purpose": purpose,
         }  # fmt: skip
         record = sign_record(CONSENT, body, [owner.signer], at)
-        write_atomic(self._path(card.object).with_suffix(".next"), card.to_bytes())
-        self.ledger.append(Submission(record.envelope.to_bytes()), at)
-        os.replace(self._path(card.object).with_suffix(".next"), self._path(card.object))
+        following = self._path(card.object).with_suffix(".next")
+        write_atomic(following, card.to_bytes())
+        try:
+            self.ledger.append(Submission(record.envelope.to_bytes()), at)
+        except (VerificationError, InvalidInput):
+            following.unlink()
+            raise
+        os.replace(following, self._path(card.object))
         return card
 
     def grant(self, name: bytes, owner: Owner, to: Recipient, *, purpose: str, at: int) -> Card:
@@ -203,12 +219,8 @@ class Vault:
 
         Raises VerificationError if the owner cannot open it or the ledger refuses.
         """
-        card, size = self.card(name), self.ledger.log.size
-        granted = [
-            r
-            for r, _ in card.wraps
-            if r.keyid != keyid and is_granted(self.ledger.store, hex32(name), r.keyid, size)
-        ]
+        card = self.card(name)
+        granted = [r for r, _ in self._granted(card) if r.keyid != keyid]
         data = card.read(owner.opener, self.store, MAX_DATA)
         new = self._seal(name, data, granted, card.kind, card.fork)
         try:
