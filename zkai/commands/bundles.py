@@ -85,7 +85,7 @@ def run_import(options: argparse.Namespace, console: Console) -> Mapping[str, An
     store = ObjectStore(options.store)
     with new_folder(options.out) as folder:
         _write_parts(fork, folder)
-        import_fork(fork, store)
+    import_fork(fork, store)  # after: the store may be a folder in there
     console.say(
         f"{options.bundle}: fork {fork.fork} whole as of {fork.checkpoint.size} entries;"
         f" {len(fork.receipts)} receipts, {len(fork.cards)} objects"
