@@ -117,11 +117,10 @@ class ClientKey:
         self._check_alive()
         if self._dealing not in (None, dealing):
             raise InvalidInput("client key: its shares are bound to another dealing already")
-        seed = check_seed(self.round, self.identifier, dealing)
+        mask = check_mask(self.round, self.identifier, dealing)
         self._dealing = dealing
-        body = native.mask(
-            RING.tables, self._negated(), (seed, int(Stream.CHECK), 0), self._check_error()
-        )
+        product = RING.coefficients(RING.multiply(mask, self._negated()))
+        body = RING.add(product, first(RING.small(self._check_error())))
         return frame(Kind.CHECK, self.round, self.identifier, RING.pack(body))
 
     def opening(self) -> Opening:
@@ -130,7 +129,7 @@ class ClientKey:
         if self._messages is None:
             raise InvalidInput("client key: nothing is encrypted yet")
         secret = RING.ternary(bytes(self._seed), Stream.SECRET)[0]
-        return Opening(secret, self._errors(), self._check_error()[0], self._messages)
+        return Opening(secret, self._errors(), self._check_error()[0], self._messages.copy())
 
     def wipe(self) -> None:
         """Forget the key; every later use raises InvalidInput."""
@@ -166,8 +165,9 @@ def check_seed(round_: Round, key: bytes, dealing: bytes) -> bytes:
 
 
 def check_mask(round_: Round, key: bytes, dealing: bytes) -> Limbs:
-    """Return a client's A_check (L, n) in NTT form."""
-    return first(RING.uniform(check_seed(round_, key, dealing), Stream.CHECK))
+    """Return a client's A_check (L, n) in NTT form: uniform, with 1 for 0, so it is invertible."""
+    seed = check_seed(round_, key, dealing)
+    return np.maximum(first(RING.uniform(seed, Stream.CHECK)), np.uint64(1))
 
 
 def masks(round_: Round, start: int, count: int) -> Limbs:

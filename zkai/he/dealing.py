@@ -2,12 +2,13 @@
 
 For a group of clients i each holder j answers once with
 
-    P_j = sum over i of share_ij A_check,i + z_j,    z_j uniform in [-2^b, 2^b),
+    P_j = sum over i of r_i share_ij A_check,i + z_j,    z_j uniform in [-2^b, 2^b),
 
-and for the shares f_i(j) of one polynomial each, with integers d and w_j of `whole_weights`,
+r_i = 1 in a group of one, else 16 signed monomials that follow from the whole group. Then for the
+shares f_i(j) of one polynomial each, with integers d and w_j of `whole_weights`,
 
     d P_k - sum over T of w_j P_j                  is small for every holder k outside T (degree),
-    d sum over i of b_i + sum over T of w_j P_j    is small (f_i(0) is the key of b_i).
+    d sum over i of r_i b_i + sum over T of w_j P_j    is small (f_i(0) is the key of b_i).
 
 The weights go on after the noise, and the answer is the same whichever sets T it is used for and
 however often it is asked for: there is nothing to average. A_check,i was not known when the shares
@@ -21,10 +22,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from zkai.encoding import Limbs
+import numpy as np
+
+from zkai.encoding import Limbs, sha256
 from zkai.errors import InvalidInput, VerificationError
 from zkai.he.client import check_mask, share_from_seed
-from zkai.he.parameters import CHECK_BITS, ID_BYTES, RING, Round
+from zkai.he.parameters import CHECK_BITS, CHECK_WEIGHT, ID_BYTES, RING, Round
+from zkai.he.ring import first
 from zkai.he.shamir import check_points, whole_weights
 from zkai.he.wire import Kind, Stream, derive, frame, open_frame, open_polynomials
 
@@ -70,11 +74,11 @@ def check_partial(
     group = group_identifier(round_, dealings)
     total = RING.zeros(1)
     secret = hashlib.sha256()
-    for dealing, data in zip(dealings, shares, strict=True):
+    for i, (dealing, data) in enumerate(zip(dealings, shares, strict=True)):
         share = open_share(round_, holder, dealing.key, data)
         secret.update(hashlib.sha256(data).digest())
-        mask = check_mask(round_, dealing.key, dealing.digest)
-        RING.add(total, RING.multiply(mask, share)[None], out=total)
+        product = RING.multiply(check_mask(round_, dealing.key, dealing.digest), share)
+        RING.add(total, _weighted(product, group, i, len(dealings))[None], out=total)
     seed = derive("check-smudge", secret.digest(), group, holder.to_bytes(32, "big"))
     bits = round_.parameters.check_smudge_bits
     noise = RING.smudge(seed, Stream.CHECK_SMUDGE, 1, bits)
@@ -88,7 +92,9 @@ def verify_dealings(
     """Check a group of dealings against the answers of holders, by number: t of them or more.
 
     Afterwards every t of these holders open the sum of these clients' ciphertexts alike, and no
-    other holder may take part. Where a group fails, check its halves to find the client.
+    other holder may take part. Where a group fails, check its clients one by one: who fails is left
+    out. A holder that stands apart in many dealings has answered wrongly; in one dealing it may
+    have got a bad share.
 
     Raises VerificationError, naming the holders whose answers stand apart if some do, when the
     dealings are not sound; InvalidInput for unusable bytes.
@@ -101,7 +107,7 @@ def verify_dealings(
     names = ", ".join(dealing.key.hex()[:16] for dealing in dealings[:3])
     if consistent:
         raise VerificationError(
-            f"dealing of {names}: the answers of holders {apart} do not fit the others'"
+            f"dealing of {names}: the shares or answers of holders {apart} do not fit the others'"
         )
     raise VerificationError(f"dealing of {names}: the shares are not of the key that encrypts")
 
@@ -114,13 +120,24 @@ def consistent_holders(
 
 
 def group_identifier(round_: Round, dealings: Sequence[Dealing]) -> bytes:
-    """Return the name of a group: SHA-256 of round, keys and digests, in order."""
+    """Return the name of a group: SHA-256 of round, keys, digests and checks, in order."""
     if len({dealing.key for dealing in dealings}) != len(dealings) or not dealings:
         raise InvalidInput("dealing check: expected distinct keys, at least one")
     if len(dealings) > round_.parameters.clients:
         raise InvalidInput("dealing check: more dealings than the round has clients")
-    parts = [part for dealing in dealings for part in (dealing.key, dealing.digest)]
+    parts = [part for d in dealings for part in (d.key, d.digest, sha256(d.check))]
     return derive("group", round_.seed, *parts)
+
+
+def _weighted(product: Limbs, group: bytes, client: int, size: int) -> Limbs:
+    """Return r_i times a polynomial (L, n) in NTT form; r_i follows from the group's name."""
+    if size == 1:
+        return product
+    stream = hashlib.shake_256(derive("weight", group, client.to_bytes(32, "big")))
+    draws = np.frombuffer(stream.digest(2 * CHECK_WEIGHT), dtype="<u2").astype(np.int64)
+    weight = np.zeros((1, RING.n), dtype=np.int64)
+    np.add.at(weight[0], draws % RING.n, 1 - 2 * (draws // RING.n % 2))
+    return RING.multiply(product, first(RING.ntt(RING.small(weight))))
 
 
 @dataclass(frozen=True)
@@ -141,12 +158,13 @@ class _Group:
             raise InvalidInput(f"dealing check: expected {parameters.threshold} answers or more")
         name = group_identifier(round_, dealings)
         total = RING.zeros(1)
-        for dealing in dealings:
+        for i, dealing in enumerate(dealings):
             what = f"check polynomial of {dealing.key.hex()[:16]}"
             subject, check = open_polynomials(dealing.check, Kind.CHECK, round_, 1, what)
             if subject != dealing.key:
                 raise InvalidInput(f"{what}: of key {subject.hex()[:16]}")
-            RING.add(total, check, out=total)
+            weighted = _weighted(first(RING.ntt(check)), name, i, len(dealings))
+            RING.add(total, weighted[None], out=total)
         opened = {}
         for holder, data in answers.items():
             what = f"dealing check of holder {holder}"
@@ -154,8 +172,8 @@ class _Group:
             subject, answer = open_polynomials(data, kind, round_, 1, what, holder)
             if subject != name:
                 raise InvalidInput(f"{what}: of another group of dealings")
-            opened[holder] = answer[0]
-        return cls(parameters.threshold, total[0], opened)
+            opened[holder] = first(answer)
+        return cls(parameters.threshold, first(RING.coefficients(total)), opened)
 
     def consistent(self) -> frozenset[int]:
         """Return the largest consistent set: trying the holders in order settles most cases."""

@@ -27,8 +27,11 @@ HEADER_BYTES = 80
 ID_BYTES = 32
 MAX_CLIENTS = 1 << 16
 MAX_VALUES = 1 << 30
-CHECK_BITS = 49
-"""A relation of a dealing check holds if all coefficients are at most 2^49 in size."""
+CHECK_BITS = 47
+"""A relation of a dealing check holds if all coefficients are at most 2^47 in size."""
+
+CHECK_WEIGHT = 16
+"""How many signed monomials the weight of a client in a group's dealing check has."""
 
 _MIN_SMUDGE_BITS = 40
 _FIELDS = ("format", "clients", "threshold", "holders", "value_bits", "values_per_coefficient")
@@ -105,8 +108,8 @@ class RlweParameters:
     @property
     def check_smudge_bits(self) -> int:
         """The bits of the noise in a holder's answer to a dealing check."""
-        relation = largest_relation(self.threshold, self.holders)
-        room = ((1 << CHECK_BITS) - relation * self.clients * ERROR_BOUND) // relation
+        errors = self.clients * ERROR_BOUND * CHECK_WEIGHT
+        room = (1 << CHECK_BITS) // largest_relation(self.threshold, self.holders) - errors
         return room.bit_length() - 1
 
     @property

@@ -29,6 +29,7 @@ class CiphertextSum:
         self.round = round_
         self._keys: set[bytes] = set()
         self._residues = RING.zeros(round_.polynomials)
+        self._digest: bytes | None = None
 
     @property
     def keys(self) -> frozenset[bytes]:
@@ -73,7 +74,9 @@ class CiphertextSum:
     @property
     def digest(self) -> bytes:
         """SHA-256 of the sum's bytes."""
-        return sha256(self.to_bytes())
+        if self._digest is None:
+            self._digest = sha256(self.to_bytes())
+        return self._digest
 
     @classmethod
     def from_bytes(cls, round_: Round, data: bytes, keys: Iterable[bytes]) -> CiphertextSum:
@@ -102,6 +105,7 @@ class CiphertextSum:
                 f"sum: more than {self.round.parameters.clients} clients could overflow it"
             )
         self._keys |= keys
+        self._digest = None
 
 
 def fingerprint(round_: Round, data: bytes, challenge: bytes) -> tuple[tuple[int, ...], ...]:
