@@ -39,12 +39,12 @@ export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 
 # The tests that drive the C library. Those of model/ and cli only load it, and torch beside it.
-mapfile -t tests < <(grep -lE '(from|import) zkai(\.| import )(native|proof|circuit\.formats)|native' \
-  tests/{unit,property}/test_*.py | xargs grep -LE '\b(torch|onnxruntime|zkai\.cli)\b')
+mapfile -t tests < <(grep -lE '(from|import) zkai(\.| import )(native|proof|circuit\.formats|he\.rlwe)|native' \
+  tests/{unit,property}/test_*.py | xargs grep -LE '\b(torch|onnxruntime|tenseal|zkai\.cli)\b')
 
 # Mutated files whose bytes C reads in place.
 if [[ $sanitizers != thread ]]; then
-  for target in r1cs wtns zkey foreign-zkey ptau transcript; do
+  for target in r1cs wtns zkey foreign-zkey ptau transcript rlwe-ciphertext rlwe-share; do
     tests+=("tests/fuzz/test_fuzz.py::test_mutated_input_is_accepted_or_refused[$target]")
   done
 fi

@@ -1,14 +1,13 @@
-"""The parsers of threshold RLWE under fuzzing: ciphertexts, sums, shares and answers of strangers."""
+"""The parsers of threshold RLWE under fuzzing: what strangers send to aggregators and holders."""
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from pathlib import Path
 
 from tests.fuzz.harness import Target
 from tests.unit.rlwe_support import ROUND, Client, answers, partials, summed
-from zkai.encoding import canonical_json
+from zkai.encoding import canonical_json, load_json
 from zkai.errors import VerificationError
 from zkai.he.rlwe import (
     CiphertextSum,
@@ -96,7 +95,7 @@ def parameters(folder: Path) -> Target:
     seed = canonical_json(ROUND.parameters.to_json())
 
     def use(scratch: Path, data: bytes) -> None:
-        RlweParameters.from_json(json.loads(data))
+        RlweParameters.from_json(load_json(data, "parameters"))
 
     return Target("rlwe-parameters", (seed,), use, json=True)
 

@@ -16,6 +16,7 @@ from tests.fuzz.commit_targets import COMMIT_TARGETS
 from tests.fuzz.dataset_targets import DATASET_TARGETS
 from tests.fuzz.harness import Target
 from tests.fuzz.receipt_targets import RECEIPT_TARGETS
+from tests.fuzz.rlwe_targets import RLWE_TARGETS
 from tests.fuzz.vault_targets import VAULT_TARGETS
 from zkai.circuit.builder import Builder
 from zkai.circuit.formats import read_r1cs, read_wtns, write_r1cs, write_wtns
@@ -352,6 +353,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     **COMMIT_TARGETS,
     **DATASET_TARGETS,
     **RECEIPT_TARGETS,
+    **RLWE_TARGETS,
     **VAULT_TARGETS,
 }
 
