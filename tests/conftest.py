@@ -15,8 +15,9 @@ from types import ModuleType
 import pytest
 from hypothesis import HealthCheck, settings
 
+from bench._postgres import Cluster
 from tests.databases import DATABASES, Places
-from tests.services import Cluster, postgres_cluster
+from tests.services import postgres_cluster
 
 ROOT = Path(__file__).resolve().parent.parent
 NODE_MODULES = ROOT / "node_modules"

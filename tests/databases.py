@@ -6,7 +6,7 @@ import secrets
 import sqlite3
 from pathlib import Path
 
-from tests.services import Cluster
+from bench._postgres import Cluster
 
 DATABASES = ("sqlite", "postgres")
 

@@ -21,8 +21,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from bench._postgres import Cluster
 from tests.databases import DATABASES, Places
-from tests.services import Cluster, postgres_cluster
+from tests.services import postgres_cluster
 from zkai.encoding import hex32
 from zkai.ledger.checkpoint import Checkpoint
 from zkai.ledger.ledger import Ledger, Submission, begin

@@ -6,15 +6,16 @@ Tests skip where one is missing; with ZKAI_REQUIRE_SERVICES=1, as in CI, they fa
 from __future__ import annotations
 
 import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from bench._postgres import Cluster, postgres_binaries, running_postgres
+
+POSTGRES = "PostgreSQL (apt-get install postgresql)"
+MEMORY = Path("/dev/shm")
 
 
 def require_service(name: str, found: str | Path | None) -> Path:
@@ -30,81 +31,13 @@ def require_service(name: str, found: str | Path | None) -> Path:
     pytest.skip(message)
 
 
-def postgres_binaries() -> Path | None:
-    """Return the folder of the newest PostgreSQL server here: Debian's, or that on PATH."""
-    found = sorted(
-        Path("/usr/lib/postgresql").glob("*/bin/initdb"),
-        key=lambda path: int(path.parent.parent.name),
-    )
-    on_path = shutil.which("initdb")
-    if found:
-        return found[-1].parent
-    return None if on_path is None else Path(on_path).resolve().parent
-
-
-class Cluster:
-    """A PostgreSQL server of its own: a folder of data and a socket, no port."""
-
-    USER = "zkai"
-
-    def __init__(self, binaries: Path, folder: Path) -> None:
-        self.binaries, self.folder = binaries, folder
-        self._account: str | None = None
-        if os.geteuid() == 0:  # the server refuses to run as root
-            self._account = "postgres"
-            account = pwd.getpwnam(self._account)
-            os.chown(folder, account.pw_uid, account.pw_gid)
-        folder.chmod(0o755)
-        self._run(
-            "initdb", "--pgdata", "data", "--username", self.USER, "--auth", "trust",
-            "--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions",
-        )  # fmt: skip
-
-    def _run(self, program: str, *arguments: str) -> None:
-        command = [str(self.binaries / program), *arguments]
-        done = subprocess.run(
-            command, cwd=self.folder, user=self._account, group=self._account,
-            extra_groups=None if self._account is None else [],
-            capture_output=True, text=True, check=False,
-            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
-        )  # fmt: skip
-        assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"
-
-    def start(self) -> None:
-        """Start the server, and wait until it answers."""
-        settings = f"-k {self.folder} -c listen_addresses= -c max_connections=20"
-        settings += " -c shared_buffers=16MB -c unix_socket_permissions=0777"
-        self._run("pg_ctl", "start", "-D", "data", "-w", "-s", "-l", "log", "-o", settings)
-
-    def stop(self, mode: str = "fast") -> None:
-        """Stop the server: "immediate" is its crash, after which it recovers from its log."""
-        self._run("pg_ctl", "stop", "-D", "data", "-w", "-s", "-m", mode)
-
-    @property
-    def running(self) -> bool:
-        """Whether the server has been started."""
-        return (self.folder / "data/postmaster.pid").exists()
-
-    @property
-    def url(self) -> str:
-        """The URL of its one database."""
-        return f"postgresql://{self.USER}@/postgres?host={self.folder}"
-
-
 @contextmanager
 def postgres_cluster() -> Iterator[Cluster]:
     """A running server of this test run alone; see `require_service` for where there is none.
 
     It lies in memory where that is possible: every commit waits for its fsync, as in production.
     """
-    binaries = require_service("PostgreSQL (apt-get install postgresql)", postgres_binaries())
-    memory = Path("/dev/shm")
-    parent = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="zkai-pg-", dir=parent) as folder:
-        cluster = Cluster(binaries, Path(folder))
-        cluster.start()
-        try:
-            yield cluster
-        finally:
-            if cluster.running:
-                cluster.stop("immediate")
+    binaries = require_service(POSTGRES, postgres_binaries())
+    parent = MEMORY if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) else None
+    with running_postgres(binaries, parent) as cluster:
+        yield cluster

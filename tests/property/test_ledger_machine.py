@@ -19,8 +19,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from bench._postgres import Cluster
 from tests.databases import Places
-from tests.services import Cluster
 from tests.unit.receipt_support import NOW, signer
 from zkai.encoding import hex32
 from zkai.errors import InvalidInput, VerificationError

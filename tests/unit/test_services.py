@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import Cluster, require_service
+from bench._postgres import Cluster
+from tests.services import require_service
 
 
 def test_a_missing_service_skips_or_fails(monkeypatch: pytest.MonkeyPatch) -> None:

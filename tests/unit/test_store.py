@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from bench._postgres import Cluster
 from tests.databases import Places
-from tests.services import Cluster, postgres_cluster
+from tests.services import postgres_cluster
 from zkai.errors import InvalidInput, ToolError
 from zkai.ledger.log import Log
 from zkai.ledger.postgres import Postgres, is_url, masked, parse_url

@@ -59,6 +59,7 @@ class Admission:
         self.rules: dict[str, Any] = load_json(rules, f"{store.name}: rules")
         self.store = store
         operator = PublicKey.from_jwk(self.rules["operator"], "operator")
+        self._trust: tuple[bytes, TrustStore] = b"", trust([("operator", operator)])
         self.policy = LogPolicy(self.rules["origin"], operator)
         keys = [_verifying_key(item) for item in self.rules["verifying_keys"]]
         self.keys: dict[bytes, KeyDocument] = {key.digest: key for key in keys}
@@ -67,7 +68,9 @@ class Admission:
         """Return the keys that count now, or with "trust_0" those with which the ledger began."""
         data = self.store.meta(name)
         assert data is not None
-        return TrustStore.from_json(load_json(data, name))
+        if data != self._trust[0]:  # another process may have changed it
+            self._trust = data, TrustStore.from_json(load_json(data, name))
+        return self._trust[1]
 
     def admit(self, record: Receipt | Record, proof: bytes | None, index: int, at: int) -> Effects:
         if isinstance(record, Receipt):

@@ -27,6 +27,7 @@ from zkai.receipt.statement import (
     PREDICATE_TYPE,
     STATEMENT_TYPE,
     Receipt,
+    check_statement,
     parse_time,
     write_time,
 )
@@ -69,7 +70,7 @@ def parse_entry(data: bytes, where: str = "entry") -> Receipt | Record:
     value = load_json(envelope.payload, f"{where}.payload")
     kind = value.get("predicateType") if isinstance(value, dict) else None
     if kind == PREDICATE_TYPE:
-        return Receipt.from_bytes(data, where)
+        return Receipt(envelope, check_statement(value, f"{where}.payload"))
     if not isinstance(kind, str) or kind not in TYPES:
         raise InvalidInput(f"{where}.payload.predicateType: {str(kind)[:80]!r} is unknown")
     document = schema.load(SCHEMA)

@@ -10,9 +10,6 @@ from pathlib import Path
 from zkai.errors import InvalidInput, ToolError
 from zkai.ledger.database import LOCK_SECONDS, Database, Row
 
-WAL_PAGES = 8000
-"""How many pages gather in the WAL before they are copied to the file: 32 MB."""
-
 
 class Sqlite(Database):
     """A file. One process at a time writes; others read what is committed."""
@@ -32,7 +29,6 @@ class Sqlite(Database):
             )
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         except sqlite3.DatabaseError as error:
             raise InvalidInput(f"{path}: not a ledger ({error})") from error
 

@@ -7,6 +7,7 @@ and `critical` lists those extensions that a verifier must understand or refuse.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from zkai.receipt.signer import PrivateKey
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:zkai:compute-receipt/v1"
 SCHEMA = "receipt.schema.json"
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 MAX_LISTED = 64
 """Signals of more values than this are in a receipt by their digest."""
 UNDERSTOOD: frozenset[str] = frozenset()
@@ -124,7 +126,11 @@ def parse_statement(payload: bytes, where: str) -> dict[str, Any]:
     Raises InvalidInput, naming the field, for unknown versions and fields, critical extensions
     that are not understood, and parts that contradict each other.
     """
-    value = load_json(payload, where)
+    return check_statement(load_json(payload, where), where)
+
+
+def check_statement(value: Any, where: str) -> dict[str, Any]:
+    """Return a statement that has been read from JSON; see `parse_statement`."""
     if isinstance(value, dict) and value.get("predicateType") != PREDICATE_TYPE:
         raise InvalidInput(f"{where}.predicateType: expected {PREDICATE_TYPE}")
     schema.check(value, schema.load(SCHEMA), where)
@@ -154,7 +160,9 @@ def parse_statement(payload: bytes, where: str) -> dict[str, Any]:
 def parse_time(text: str, where: str) -> int:
     """Return the seconds since 1970 of an RFC 3339 time in UTC. Raises InvalidInput."""
     try:
-        return int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
+        if not _TIME.fullmatch(text):
+            raise ValueError
+        return int(datetime.fromisoformat(text).timestamp())
     except ValueError as error:
         raise InvalidInput(f"{where}: not a time such as 2026-01-31T23:59:59Z") from error
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ class TrustStore:
         if not any(all(known[k].public.alg == ML_DSA_65 for k in g) for g in self.required):
             raise InvalidInput(f"trust store: no group of `required` is of {ML_DSA_65} keys only")
 
-    @property
+    @cached_property
     def by_keyid(self) -> Mapping[str, TrustedKey]:
         """The keys by their thumbprints."""
         return {key.public.keyid: key for key in self.keys}
