@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 
 from bench import _digits, training_step
+from bench._postgres import postgres_binaries
 from bench._proving import onnx_model
 from bench._step_graph import Base, step_graph
 from zkai.assignment import Destination, complete
@@ -97,6 +98,9 @@ def test_every_model_s_step_has_values(model: str) -> None:
 def test_receipts_and_the_log_are_measured(repo: Path) -> None:
     result = bench(repo, "receipts", "--quick")
     keys = {"sign_per_s", "verify_per_s", "append_per_s", "append_durable_per_s", "inclusion_ms"}
+    keys |= {"admit_per_s", "admit_durable_per_s", "fdatasync_per_s"}
+    if postgres_binaries() is not None:
+        keys |= {f"postgres_{key}" for key in keys if key.startswith(("append", "admit"))}
     assert all(result["ours"][key] > 0 for key in keys)
     assert result["peers"]["pqcrypto"]["sign_per_s"] > 0
     assert result["peers"]["dilithium-py"] is None
