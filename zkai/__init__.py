@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zkai.circuit.statements.evaluation_set import EvaluationSet, Samples
     from zkai.circuit.statements.fork_terms import ForkTerms
     from zkai.circuit.statements.genesis import Genesis
+    from zkai.circuit.statements.query import Query
     from zkai.circuit.statements.skip_step import SkipStep
     from zkai.circuit.statements.training_step import TrainingStep
     from zkai.errors import InvalidInput, ToolError, VerificationError, ZkaiError
@@ -53,6 +54,7 @@ _HOMES = {
     "Proof": "zkai.proof.formats",
     "ProvingKey": "zkai.proof.proving_keys",
     "QuantConfig": "zkai.model.calibrate",
+    "Query": "zkai.circuit.statements.query",
     "Recommendation": "zkai.proof.estimate",
     "Samples": "zkai.circuit.statements.evaluation_set",
     "SkipStep": "zkai.circuit.statements.skip_step",
@@ -97,6 +99,7 @@ __all__ = [
     "Proof",
     "ProvingKey",
     "QuantConfig",
+    "Query",
     "Recommendation",
     "Samples",
     "SkipStep",

@@ -28,6 +28,7 @@ from zkai.circuit.statements.fork_terms import TERMS, ForkTerms
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
 from zkai.circuit.statements.linked import KZG, POSEIDON, LinkedState
+from zkai.circuit.statements.query import Query
 from zkai.circuit.statements.skip_step import SkipStep
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.errors import InvalidInput
@@ -127,6 +128,8 @@ def complete(
         state, exact = _inference(statement, reader)
     elif isinstance(statement, Evaluation):
         state, exact = evaluation_values(statement, reader)
+    elif isinstance(statement, Query):
+        state, exact = None, _query(statement, reader)
     else:
         raise InvalidInput(f"{type(statement).__name__}: not a statement that can be proven")
     reader.finish()
@@ -138,6 +141,8 @@ def complete(
         return Assignment(exact, public, _tensor_opening(statement, exact, public))
     if isinstance(statement, Evaluation):
         return Assignment(exact, public, Opening(statement.version, {}, {}))
+    if isinstance(statement, Query):
+        return Assignment(exact, public, _query_opening(exact, public))
     assert state is not None
     return Assignment(exact, public, _state_opening(statement, exact, public, state))
 
@@ -397,6 +402,23 @@ def _inference(statement: Inference, reader: Reader) -> tuple[UserState | None, 
         if name != "state_salt":
             exact[name] = reader.element(name, new_salt)
     return state, exact
+
+
+def _query(statement: Query, reader: Reader) -> dict[str, Any]:
+    x = reader.tensor("input", statement.scale_bits, statement.shape)
+    check_width(x, statement.width, "input")
+    return {
+        "input": x,
+        "norm_bound": reader.element("norm_bound", lambda: statement.largest_norm),
+        "input_salt": reader.element("input_salt", new_salt),
+    }
+
+
+def _query_opening(exact: Mapping[str, Any], public: PublicValues) -> Opening:
+    """Return what opens a query's commitment."""
+    commitment = public["input"]
+    assert isinstance(commitment, int)
+    return Opening(Query.version, {"input": commitment}, {"input_salt": exact["input_salt"]})
 
 
 def _tensor_opening(

@@ -29,6 +29,7 @@ from zkai.circuit.statements.dataset import DatasetShape
 from zkai.circuit.statements.evaluation import Evaluation
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.linked import KZG, POSEIDON, WeightsCommitment
+from zkai.circuit.statements.query import Query
 from zkai.circuit.statements.skip_step import SkipStep
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import as_path, read_capped
@@ -60,7 +61,9 @@ FORMATS: tuple[Format, ...] = (PLAIN, COMMIT)
 AUTO = "auto"
 """The format that `zkai.advice` recommends for the statement."""
 PLANNED_FORMATS = ("halo2",)
-KINDS = ("inference", "training_step", "skip_step", "genesis", "apply_aggregate", "evaluation")
+KINDS = (
+    "inference", "training_step", "skip_step", "genesis", "apply_aggregate", "evaluation", "query",
+)  # fmt: skip
 
 
 def load(path: Path | str) -> Statement:
@@ -207,6 +210,12 @@ def _apply_aggregate(top: _Table, folder: Path) -> Statement:
     return ApplyAggregate(_head(top), _format(top), _weights_commitment(top))
 
 
+def _query(top: _Table, folder: Path) -> Statement:
+    top.only("statement", "format", "shape", "width", "scale_bits")
+    scale = top.integer("scale_bits") if "scale_bits" in top.content else 0
+    return Query(tuple(top.integers("shape")), top.integer("width"), scale, _format(top))
+
+
 _READERS = {
     "inference": _inference,
     "training_step": _training_step,
@@ -214,6 +223,7 @@ _READERS = {
     "genesis": _genesis,
     "apply_aggregate": _apply_aggregate,
     "evaluation": _evaluation,
+    "query": _query,
 }
 
 

@@ -25,6 +25,7 @@ from zkai.circuit.statements.encryption import Encryption
 from zkai.circuit.statements.evaluation import Evaluation
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
+from zkai.circuit.statements.query import Query
 from zkai.circuit.statements.skip_step import SkipStep
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.model.heads import Head, LoraHead, MlpHead, SoftmaxHead
@@ -165,6 +166,17 @@ def ciphertext(head: Head, encryption: Encryption, bits: int = 8) -> Shape:
     return make
 
 
+def query(shape: tuple[int, ...], width: int) -> Shape:
+    """Queries of a few integers."""
+
+    def make(form: Format) -> tuple[Statement, Values]:
+        statement = Query(shape, width, format=form)
+        x = np.arange(np.prod(shape)).reshape(shape) % 3 - 1
+        return statement, {"input": x, "norm_bound": 9, "input_salt": 41, "context": 42}
+
+    return make
+
+
 def linked(shape: Shape) -> Shape:
     """The same with linked states, which only a commitment round can have."""
 
@@ -240,6 +252,9 @@ SHAPES: list[tuple[str, str, Shape]] = [
     ("evaluation", "3-3, momentum", evaluation(MOMENTUM, 1)),
     ("evaluation", "3-3, rows in pairs", evaluation(HEAD, 3)),
     ("evaluation", "MLP 3-2-3", evaluation(MLP, 1)),
+    ("query", "3 of 4 bits", query((3,), 4)),
+    ("query", "2x2 of 6 bits", query((2, 2), 6)),
+    ("query", "1x1 of 2 bits", query((1, 1), 2)),
 ]
 """In both formats."""
 

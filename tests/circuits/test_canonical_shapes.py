@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 CIRCUITS = ROOT / "circuits"
 NAMES = (
     "training_step", "skip_step", "genesis", "apply_aggregate", "encrypted_update", "inference",
-    "evaluation",
+    "evaluation", "query",
 )  # fmt: skip
 FORMATS = {"zkai.shapes/1", "zkai.statement-vectors/1"}
 

@@ -18,6 +18,7 @@ from zkai.circuit.statements.encryption import Encryption
 from zkai.circuit.statements.evaluation import Evaluation
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
+from zkai.circuit.statements.query import Query
 from zkai.circuit.statements.skip_step import SkipStep
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import FIELD_MODULUS, hex32
@@ -226,6 +227,13 @@ SHAPES: dict[str, dict[str, Callable[[], Statement]]] = {
         "64x10": lambda: EncryptedUpdate(WIDE, RING),
         "MLP 64-32-10": lambda: EncryptedUpdate(MLP, RING),
         "MLP 64-32-10, linked": lambda: EncryptedUpdate(MLP, RING, 15, "kzg"),
+    },
+    "query": {
+        "5 of 8 bits": lambda: Query((5,), 8),
+        "2x3 of 6 bits": lambda: Query((2, 3), 6, 4),
+        "2x3 of 6 bits, commitment round": lambda: Query((2, 3), 6, 4, COMMIT),
+        "1x64 of 9 bits": lambda: Query((1, 64), 9, 4),
+        "1x768 of 12 bits, commitment round": lambda: Query((1, 768), 12, 8, COMMIT),
     },
     "genesis": {
         "5x3": lambda: Genesis(SMALL),

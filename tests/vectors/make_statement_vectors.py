@@ -31,6 +31,7 @@ from zkai.circuit.statements.evaluation_set import EvaluationSet, Samples
 from zkai.circuit.statements.fork_terms import TERMS, ForkTerms
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
+from zkai.circuit.statements.query import Query
 from zkai.circuit.statements.skip_step import SkipStep
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import FIELD_MODULUS, from_limbs, to_limbs, write_atomic
@@ -391,6 +392,31 @@ def more(elements: list[int], amount: int) -> list[int]:
     return [(elements[0] + amount) % FIELD_MODULUS, *elements[1:]]
 
 
+def query_vectors(statement: Query) -> list[Vector]:
+    """Queries, well-formed and not."""
+    most = (1 << (statement.width - 1)) - 1
+    x = integers("query", statement.shape, -(most // 2), most // 2)
+    length = int((x**2).sum()) ** 0.5
+    honest: dict[str, Any] = {"input": x, "norm_bound": int(length) + 1}
+    honest |= numbers("input_salt", "context")
+    short = int(length) // 2
+    forgeries = [
+        Forgery("an input out of width", values={"input": changed(x, most + 1)}),
+        Forgery(
+            "an input out of width to the circuit",
+            inputs={"input_values": changed(x, 2 * most + 2)},
+        ),
+        Forgery("a longer query", values={"norm_bound": short}),
+        Forgery("a longer query to the circuit", inputs={"norm_bound": short}),
+        Forgery("inputs that pack alike", inputs={"input_values": moved(x, statement.width)}),
+        Forgery("another sum of squares", hint=("norm/norm sum", 0, 1)),
+        Forgery("a bound beyond 2^30", inputs={"norm_bound": 1 << 30}),
+    ]
+    signals = ("input", "norm_bound", "context")
+    forgeries += [Forgery(f"another {name}", signal=(name, element("other"))) for name in signals]
+    return vectors(statement, honest, forgeries)
+
+
 def genesis_vectors(statement: Genesis) -> list[Vector]:
     """First states, honest and not."""
     head = statement.head
@@ -487,6 +513,10 @@ VECTORS: dict[str, tuple[Callable[[Any], list[Vector]], tuple[str, ...]]] = {
     "encrypted_update": (
         encrypted_vectors,
         ("5x3, degree 16", "5x3, degree 16, momentum", "MLP 5-4-3, degree 16"),
+    ),
+    "query": (
+        query_vectors,
+        ("5 of 8 bits", "2x3 of 6 bits", "2x3 of 6 bits, commitment round"),
     ),
     "skip_step": (skip_vectors, ("5x3", "5x3, momentum", "5x3, commitment round")),
     "genesis": (genesis_vectors, ("5x3", "5x3, momentum", "5x3, commitment round")),

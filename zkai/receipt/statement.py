@@ -39,6 +39,7 @@ KINDS = {
     "skip_step": "skipped_step",
     "apply_aggregate": "aggregation",
     "evaluation": "evaluation",
+    "query": "query",
 }
 """The kind of receipt that each statement's proof gives."""
 COMMITMENTS = ("model", "user", "old_state", "new_state", "batch", "dataset", "state")

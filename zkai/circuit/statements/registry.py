@@ -14,6 +14,7 @@ from zkai.circuit.statements.evaluation import Evaluation
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
 from zkai.circuit.statements.linked import POSEIDON
+from zkai.circuit.statements.query import Query
 from zkai.circuit.statements.skip_step import SkipStep
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import parse_decimal
@@ -30,6 +31,7 @@ STATEMENTS: dict[str, type[Statement]] = {
         EncryptedUpdate,
         Inference,
         Evaluation,
+        Query,
     )
 }
 
@@ -43,6 +45,8 @@ def from_description(description: Mapping[str, Any]) -> Statement:
     version = description.get("statement") if isinstance(description, Mapping) else None
     if version == Inference.version:
         raise InvalidInput(f"{version}: a description lacks the model; make it from its graph")
+    if version == Query.version:
+        return _query(description)
     keys = {
         TrainingStep.version: ("batch", "steps", "loss"),
         Genesis.version: (),
@@ -83,6 +87,17 @@ def from_description(description: Mapping[str, Any]) -> Statement:
         dataset=dataset,
         weights_commitment=kind,
     )
+
+
+def _query(description: Mapping[str, Any]) -> Query:
+    check_names(
+        Query.version, description, ["statement", "shape", "width", "scale_bits"], ["format"]
+    )
+    shape = description["shape"]
+    if not isinstance(shape, list):
+        raise InvalidInput(f"{Query.version}: shape must be a list of lengths")
+    chosen = description.get("format", PLAIN)
+    return Query(tuple(shape), description["width"], description["scale_bits"], chosen)
 
 
 def _encryption(description: Any) -> Encryption:

@@ -40,6 +40,7 @@ ORDERS: dict[str, tuple[tuple[str, ...], ...]] = {
         )
         for links in ((), _LINKS)
     ),
+    "query/1": (("input", "norm_bound", "context"),),
     "evaluation/1": tuple(
         (
             *_STATES, "evaluation_set", "beacon", "beacon_round", "improved", "margin", "user",
