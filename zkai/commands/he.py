@@ -1,0 +1,359 @@
+"""`zkai he`: sums that nobody can decrypt alone; each command needs one party's files only."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zkai.commands.console import Console
+from zkai.commands.files import check_target
+from zkai.commands.options import Commands, HelpFormatter, add_command
+from zkai.commands.receipts import add_passphrase, passphrase
+from zkai.encoding import hex32, load_json, read_capped, sha256, write_atomic
+from zkai.errors import InvalidInput, VerificationError
+from zkai.federated.aggregator import OPENED, Aggregator, Status
+from zkai.federated.board import Board
+from zkai.federated.client import ClientParty
+from zkai.federated.decisions import Round
+from zkai.federated.holder import KeyHolder
+from zkai.federated.memory import Memory
+from zkai.federated.messages import ABORT
+from zkai.federated.opening import open_sum, verify_aggregate
+from zkai.federated.parties import HOLDER, ROLES, Party, make_party, members, read_party_key
+from zkai.federated.record import View
+from zkai.federated.schemes import SCHEMES, choose_parameters, load_scheme
+from zkai.federated.sealing import RoundKeys
+from zkai.federated.session import RLWE, Session, Tensor, parse_tensors
+from zkai.federated.update import read_update, unflatten
+
+_MAX_STATEMENT = 1 << 16
+_PAUSE_S = 0.05
+
+_SUMMARY = "sum private updates so that only the sum is opened"
+_DESCRIPTION = """
+Clients, an aggregator and key holders pass signed messages through BOARD, a
+folder that nobody has to trust. A round: every client runs `encrypt`, then once
+all have committed `reveal`; every key holder runs `serve` (or `cosign`, again
+and again, and `partial`); the aggregator runs `aggregate`; anybody runs
+`decrypt` and `verify`. docs/aggregation.md has the whole protocol.
+"""
+
+_KEYGEN_HELP = """
+Makes FOLDER/key.json, sealed under a passphrase, and FOLDER/public.json for
+everyone. A key holder's folder also has one-time keys, one for each round: it
+serves one session, and must never be restored from a backup.
+"""
+
+_OPEN_HELP = """
+Makes a session of the parties in PARTIES/*.json (their public.json files), and
+BOARD with its log. What is summed is the shape of the arrays in --like, or a
+JSON list of {"name", "shape"} in --tensors. Values are integers of at most
+--bound; with --max-weight each client multiplies by its weight, and a sum of
+the weights comes with the result.
+"""
+
+_ENCRYPT_HELP = """
+UPDATE is a .npz of integer arrays with the session's names and shapes, or a
+.npy. An update is encrypted once: never again after an abort, or in another
+session.
+"""
+
+_AGGREGATE_HELP = """
+Moves the round on as far as what is on BOARD allows, and says what it waits
+for; run it again, or with --follow. With --proceed it goes on without clients
+and key holders that are missing, if enough are there. --abort ends the round:
+then train on, and begin the next.
+"""
+
+_COSIGN_HELP = """
+Signs whatever the aggregator proposes now, if every rule of it holds, and hands
+in this key holder's part of the dealing check. It signs one of each a round.
+"""
+
+_VERIFY_HELP = """
+Recomputes everything from BOARD: signatures, log, decisions, dealings, the sum
+of the logged ciphertexts (twice: by adding, and by a random linear check), the
+opening. --session is the id that you trust; without it BOARD's own is taken.
+"""
+
+
+def add_commands(commands: Commands) -> None:
+    """Add `he keygen`, `open`, `encrypt`, `reveal`, `aggregate`, `cosign`, `partial`, ..."""
+    he = commands.add_parser(
+        "he", help=_SUMMARY, description=f"{_SUMMARY.capitalize()}.\n{_DESCRIPTION.rstrip()}",
+        formatter_class=HelpFormatter,
+    )  # fmt: skip
+    actions = he.add_subparsers(
+        title="commands", dest="action", metavar="COMMAND", required=True, parser_class=type(he)
+    )
+    keygen = add_command(actions, "keygen", run_keygen, "make a party's keys", _KEYGEN_HELP)
+    keygen.add_argument("folder", metavar="FOLDER", type=Path)
+    keygen.add_argument("--role", choices=ROLES, required=True)
+    keygen.add_argument("--name", required=True, help="unique among the parties")
+    keygen.add_argument("--cluster", help="of a client: the cluster it is summed in first")
+    keygen.add_argument("--rounds", type=int, default=16, help="of a key holder (16)")
+    add_passphrase(keygen)
+    _add_open(actions)
+    encrypt = _add_party(actions, "encrypt", run_encrypt, "encrypt an update", _ENCRYPT_HELP)
+    encrypt.add_argument("update", metavar="UPDATE", type=Path)
+    encrypt.add_argument("--weight", type=int, default=1, help="this client's sample count (1)")
+    _add_party(actions, "reveal", run_reveal, "show the ciphertext, once all are committed")
+    aggregate = _add_party(
+        actions, "aggregate", run_aggregate, "log, propose and add up", _AGGREGATE_HELP
+    )
+    aggregate.add_argument("--proceed", action="store_true", help="without those who are missing")
+    aggregate.add_argument("--abort", metavar="REASON", help="end the round")
+    _add_follow(aggregate)
+    _add_party(actions, "cosign", run_cosign, "a key holder's checks and signatures", _COSIGN_HELP)
+    _add_party(actions, "partial", run_partial, "a key holder's part of the decryption")
+    serve = _add_party(actions, "serve", run_serve, "cosign and partial, as a round goes on")
+    _add_follow(serve)
+    decrypt = _add_board(actions, "decrypt", run_decrypt, "open the sum from the holders' parts")
+    decrypt.add_argument("-o", "--out", metavar="SUM.npz", type=Path, required=True)
+    verify = _add_board(actions, "verify", run_verify, "check a sum", _VERIFY_HELP)
+    verify.add_argument("sum", metavar="SUM.npz", type=Path)
+    verify.add_argument("--session", metavar="HEX", help="id of the session")
+
+
+def _add_open(actions: Commands) -> None:
+    start = add_command(actions, "open", run_open, "begin a session", _OPEN_HELP)
+    start.add_argument("folder", metavar="FOLDER", type=Path, help="the aggregator's")
+    start.add_argument("--board", metavar="BOARD", type=Path, required=True)
+    start.add_argument("--parties", metavar="PARTIES", type=Path, required=True)
+    shape = start.add_mutually_exclusive_group(required=True)
+    shape.add_argument("--like", metavar="UPDATE", type=Path, help="an update, for its shapes")
+    shape.add_argument("--tensors", metavar="FILE.json", type=Path, help="names and shapes")
+    start.add_argument("--threshold", type=int, required=True, help="holders that open a sum")
+    start.add_argument("--bound", type=int, required=True, help="largest absolute value")
+    start.add_argument("--max-weight", type=int, default=1, help="largest weight (1: none)")
+    start.add_argument("--minimum", type=int, default=2, help="clients at least (2)")
+    start.add_argument("--percent", type=int, default=80, help="of the clients, at least (80)")
+    start.add_argument("--scheme", choices=SCHEMES, default=RLWE, help=f"({RLWE})")
+    start.add_argument("--origin", default="zkai.example/he", help="the log's name")
+    add_passphrase(start)
+
+
+def _add_board(
+    actions: Commands, name: str, run: Any, summary: str, text: str = ""
+) -> argparse.ArgumentParser:
+    parser = add_command(actions, name, run, summary, text)
+    parser.add_argument("--board", metavar="BOARD", type=Path, required=True)
+    parser.add_argument("--round", metavar="N", type=int, default=1, help="from 1 (1)")
+    return parser
+
+
+def _add_party(
+    actions: Commands, name: str, run: Any, summary: str, text: str = ""
+) -> argparse.ArgumentParser:
+    parser = _add_board(actions, name, run, summary, text)
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="the party's own")
+    add_passphrase(parser)
+    return parser
+
+
+def _add_follow(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--follow", metavar="SECONDS", type=int, default=0, help="go on for so long, or to the end"
+    )
+
+
+def run_keygen(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    """Make a party's folder."""
+    if (options.folder / "key.json").exists():
+        raise InvalidInput(f"{options.folder}: holds a party's keys already; name a new folder")
+    party = make_party(
+        options.folder, options.role, options.name, passphrase(options, new=True),
+        cluster=options.cluster, rounds=options.rounds,
+    )  # fmt: skip
+    console.say(f"{options.folder}: {party.role} {party.name}, key {party.key.keyid}")
+    public = str(options.folder / "public.json")
+    return {"role": party.role, "name": party.name, "keyid": party.key.keyid, "public": public}
+
+
+def run_open(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    """Begin a session."""
+    if (options.board / "session.json").exists():
+        raise InvalidInput(f"{options.board}: holds a session already; name a new folder")
+    if not options.parties.is_dir():
+        raise InvalidInput(f"{options.parties}: expected a folder of public.json files")
+    parties = [Party.from_path(path) for path in sorted(options.parties.glob("*.json"))]
+    aggregator, clients, holders = members(parties)
+    tensors = _tensors(options)
+    values = sum(tensor.size for tensor in tensors) + (options.max_weight > 1)
+    parameters = choose_parameters(
+        options.scheme, len(clients), options.bound * options.max_weight, options.threshold,
+        len(holders), values,
+    )  # fmt: skip
+    session = Session(
+        os.urandom(32), options.origin, aggregator, options.scheme, parameters, tensors,
+        options.bound, options.max_weight, clients, holders, options.threshold, options.minimum,
+        options.percent,
+    )  # fmt: skip
+    load_scheme(session)
+    key = read_party_key(options.folder, passphrase(options))
+    aggregator_ = Aggregator.open(
+        session, load_scheme(session), key, options.folder, Board(options.board)
+    )
+    aggregator_.begin()
+    aggregator_.close()
+    console.say(f"session {hex32(session.id)}")
+    console.say(
+        f"{len(clients)} clients, of whom {session.least} must contribute; {session.threshold} of"
+        f" {len(holders)} key holders open a sum, {session.quorum} sign each decision"
+    )
+    return {"session": hex32(session.id), "board": str(options.board), "clients": len(clients),
+            "holders": len(holders), "quorum": session.quorum, "least": session.least,
+            "values": session.values, "parameters": dict(parameters)}  # fmt: skip
+
+
+def _tensors(options: argparse.Namespace) -> tuple[Tensor, ...]:
+    if options.like is not None:
+        update = read_update(options.like)
+        return tuple(Tensor(name, tuple(array.shape)) for name, array in update.items())
+    value = load_json(read_capped(options.tensors, 1 << 22), str(options.tensors))
+    return parse_tensors(value, str(options.tensors))
+
+
+def run_encrypt(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    """Encrypt an update and hand in the commitment."""
+    board = Board(options.board)
+    session, update = board.session(), read_update(options.update)
+    client = ClientParty(options.folder, read_party_key(options.folder, passphrase(options)))
+    scheme = load_scheme(session)
+    message = client.encrypt(session, scheme, board, options.round, update, options.weight)
+    console.say(f"round {options.round}: committed; run `zkai he reveal` once all have")
+    return {"commitment": hex32(message.id), "ciphertext": message.predicate["ciphertext"],
+            "ciphertext_bytes": scheme.ciphertext_bytes}  # fmt: skip
+
+
+def run_reveal(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    """Show a round's bodies."""
+    board = Board(options.board)
+    client = ClientParty(options.folder, read_party_key(options.folder, passphrase(options)))
+    size = client.reveal(board.session(), board, options.round)
+    console.say(f"round {options.round}: {size:,} bytes shown")
+    return {"bytes": size}
+
+
+def run_aggregate(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    """Move a round on, or end it."""
+    board = Board(options.board)
+    session = board.session()
+    key = read_party_key(options.folder, passphrase(options))
+    aggregator = Aggregator.open(session, load_scheme(session), key, options.folder, board)
+    try:
+        if options.abort is not None:
+            message = aggregator.abort(options.round, options.abort)
+            console.say(f"round {options.round}: aborted")
+            return {"phase": ABORT, "abort": hex32(message.id)}
+        until = time.monotonic() + options.follow
+        status = aggregator.advance(options.round, wait=not options.proceed)
+        while status.phase != OPENED and time.monotonic() < until:
+            time.sleep(_PAUSE_S)
+            status = aggregator.advance(options.round, wait=not options.proceed)
+    finally:
+        aggregator.close()
+    return _say_status(options.round, status, console)
+
+
+def _say_status(number: int, status: Status, console: Console) -> dict[str, Any]:
+    for name, reason in status.refused.items():
+        console.note(f"{name}: {reason}")
+    if status.phase == OPENED:
+        console.say(f"round {number}: opened; `zkai he decrypt` reads the sum")
+    else:
+        names = ", ".join(status.waiting) or "more"
+        console.say(f"round {number}: waits at {status.phase} for {names}")
+    return {"phase": status.phase, "waiting": list(status.waiting), "refused": status.refused}
+
+
+def _holder(options: argparse.Namespace) -> tuple[KeyHolder, Board]:
+    board = Board(options.board)
+    session = board.session()
+    key = read_party_key(options.folder, passphrase(options))
+    if Party.from_path(options.folder / "public.json").role != HOLDER:
+        raise InvalidInput(f"{options.folder}: not a key holder's folder")
+    keys, memory = RoundKeys(options.folder / "round-keys", key), Memory(options.folder / "memory")
+    return KeyHolder(session, load_scheme(session), key, keys, memory), board
+
+
+def run_cosign(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    """Do what a key holder is asked for now, but the opening."""
+    holder, board = _holder(options)
+    done = holder.step(board, options.round, opening=False)
+    console.say(f"round {options.round}: {', '.join(done) or 'nothing new is asked for'}")
+    return {"done": done}
+
+
+def run_partial(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    """Hand in a key holder's part of the decryption."""
+    holder, board = _holder(options)
+    message = holder.partial(board, options.round)
+    console.say(f"round {options.round}: part of the decryption handed in; its key is deleted")
+    return {"partial": hex32(message.id), "body": message.predicate["body"]}
+
+
+def run_serve(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    """Do whatever a round asks of a key holder, until it is over or time is up."""
+    holder, board = _holder(options)
+    until, done = time.monotonic() + options.follow, list[str]()
+    while True:
+        done += holder.step(board, options.round)
+        over = holder.finished(board, options.round)
+        if over or time.monotonic() >= until:
+            break
+        time.sleep(_PAUSE_S)
+    console.say(f"round {options.round}: {', '.join(done) or 'nothing was asked for'}")
+    return {"done": done, "over": over}
+
+
+def _read_round(options: argparse.Namespace, expected: bytes | None = None) -> Round:
+    board = Board(options.board)
+    session = board.session(expected)
+    session.check_round(options.round)
+    return Round(session, options.round, View.read(board, session))
+
+
+def run_decrypt(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    """Open the sum."""
+    check_target(options.out)
+    rnd = _read_round(options)
+    opened = open_sum(rnd, load_scheme(rnd.session))
+    with open(options.out, "wb") as file:
+        np.savez(file, **unflatten(rnd.session, opened.values))  # type: ignore[arg-type]
+    statement = options.out.with_suffix(".json")
+    write_atomic(statement, opened.to_bytes())
+    console.say(f"{options.out}: the sum of {opened.statement['clients']} clients")
+    console.say(f"{statement}: the statement about it; `zkai he verify` checks both")
+    return {"sum": str(options.out), "statement": str(statement), **opened.statement}
+
+
+def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    """Check a sum and its statement by recomputation."""
+    expected = None
+    if options.session is not None:
+        try:
+            expected = bytes.fromhex(options.session.removeprefix("0x"))
+        except ValueError as error:
+            raise InvalidInput("--session: expected 64 hexadecimal digits") from error
+    rnd = _read_round(options, expected)
+    arrays = read_update(options.sum)
+    parts = [np.asarray(arrays[name]).ravel() for name in _names(rnd.session, arrays)]
+    values = np.concatenate(parts).astype(np.int64)
+    statement = read_capped(options.sum.with_suffix(".json"), _MAX_STATEMENT)
+    verify_aggregate(rnd, load_scheme(rnd.session), statement, values)
+    console.say(f"{options.sum}: the sum of the logged ciphertexts, opened as the session says")
+    return {"statement": hex32(sha256(statement)), "session": hex32(rnd.session.id)}
+
+
+def _names(session: Session, arrays: Mapping[str, Any]) -> list[str]:
+    names = list(unflatten(session, np.zeros(session.values, np.int64)))
+    if set(names) != set(arrays):
+        raise VerificationError("aggregate: the arrays are not the session's tensors")
+    return names

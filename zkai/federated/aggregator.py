@@ -1,0 +1,346 @@
+"""The aggregator: logs what it is handed, proposes decisions, adds up. It opens nothing.
+
+`advance` moves a round on as far as what lies on the board allows, and says what it waits for. It
+may be run at any time, and again after a crash: the log and the board hold all of its state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zkai.encoding import hex32, sha256
+from zkai.errors import InvalidInput, VerificationError
+from zkai.federated.board import Board
+from zkai.federated.chosen import Dealings
+from zkai.federated.decisions import Decision, Round, check_quorum, propose
+from zkai.federated.judging import propose_set
+from zkai.federated.messages import (
+    ABORT,
+    ACTIVE,
+    CLOSED,
+    COMMITMENT,
+    DEALING,
+    DECISION,
+    PARTIAL,
+    REVEAL,
+    SET,
+    Message,
+    base,
+    combine,
+    open_message,
+    sign_message,
+)
+from zkai.federated.record import Record, View
+from zkai.federated.scheme import Scheme
+from zkai.federated.sealing import sealed_share_bytes
+from zkai.federated.session import Session
+from zkai.receipt.jcs import encode
+from zkai.receipt.signer import PrivateKey
+
+OPENED = "opened"
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a round is: the phase that is waited for, for whom (names), and who was refused."""
+
+    phase: str
+    waiting: tuple[str, ...] = ()
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Aggregator:
+    """The aggregator of a session, with its log."""
+
+    session: Session
+    scheme: Scheme
+    key: PrivateKey
+    record: Record
+    board: Board
+    refused: dict[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def open(
+        session: Session, scheme: Scheme, key: PrivateKey, folder: Path, board: Board
+    ) -> Aggregator:
+        """Return the aggregator with its log in a folder. Raises InvalidInput if not its own."""
+        return Aggregator(session, scheme, key, Record(folder / "record.db", session, key), board)
+
+    def close(self) -> None:
+        """Close the log."""
+        self.record.close()
+
+    def begin(self) -> None:
+        """Write session and log to the board."""
+        self.board.put_session(self.session)
+        self.record.publish(self.board)
+
+    def advance(self, number: int, *, wait: bool = True) -> Status:
+        """Move a round on as far as possible.
+
+        With `wait`, commitments are taken until every client has committed, and bodies until each
+        that committed has shown them; without, with those that are there, if they are enough.
+
+        Raises InvalidInput for a round that cannot begin yet, VerificationError if it was aborted.
+        """
+        self.session.check_round(number)
+        self.refused = {}
+        if self._find(number, ABORT):
+            raise VerificationError(f"round {number} was aborted; begin the next")
+        if number > 1 and not (self._find(number - 1, ABORT) or self._opened(number - 1)):
+            raise InvalidInput(f"round {number - 1} is neither opened nor aborted yet")
+        steps: tuple[Callable[[int, bool], Status | None], ...] = (
+            self._commit, self._reveal, self._deal, self._choose, self._activate, self._collect,
+        )  # fmt: skip
+        for step in steps:
+            status = step(number, wait)
+            if status is not None:
+                self.record.publish(self.board)
+                return status
+        return Status(OPENED, refused=self.refused)
+
+    def abort(self, number: int, reason: str) -> Message:
+        """End a round for good. Raises InvalidInput if its sum is open already."""
+        if self._opened(number):
+            raise InvalidInput(f"round {number} is opened already")
+        predicate = {**base(self.session.id, number), "reason": reason}
+        for _, found in self._find(number, ABORT):
+            message = found
+            break
+        else:
+            message = sign_message(ABORT, predicate, self.key)
+        self.record.append([message])
+        self.record.publish(self.board)
+        self.board.put(number, ABORT, message.to_bytes())
+        return message
+
+    # reading
+
+    def _find(self, number: int, kind: str) -> list[tuple[int, Message]]:
+        return [(i, m) for i, m in self.record.messages(number) if m.kind == kind]
+
+    def _round(self, number: int) -> Round:
+        self.record.publish(self.board)
+        return Round(self.session, number, View.read(self.board, self.session))
+
+    def _opened(self, number: int) -> bool:
+        """Whether every holder that opens a round has handed in its part."""
+        if not self.board.has(number, f"{ACTIVE}.certificate"):
+            return False
+        return len(self._find(number, PARTIAL)) == self.session.threshold
+
+    def _handed_in(
+        self, number: int, folder: str, kind: str, keys: dict[str, Any]
+    ) -> Iterator[tuple[str, Message]]:
+        """Yield well-formed messages of known parties; what is not is noted in `refused`."""
+        for keyid in self.board.listed(number, folder):
+            if keyid not in keys:
+                self.refused[keyid[:43]] = "not in the session"
+                continue
+            try:
+                data = self.board.read(number, f"{folder}/{keyid}")
+                key = keys[keyid].key
+                yield keyid, open_message(data, kind, key, self.session.id, number, folder)
+            except (InvalidInput, VerificationError) as error:
+                self.refused[keys[keyid].name] = str(error)
+
+    # a round's steps: each returns what it waits for, or None once it is done
+
+    def _commit(self, number: int, wait: bool) -> Status | None:
+        """Log commitments; once all are there (or enough, without waiting) fix who committed."""
+        if self.board.has(number, f"{CLOSED}.proposal"):
+            return self._certify(number, CLOSED)
+        known = {m.predicate["client"]: i for i, m in self._find(number, COMMITMENT)}
+        fresh = []
+        clients = dict(self.session.clients_by_keyid)
+        for keyid, message in self._handed_in(number, "commitments", COMMITMENT, clients):
+            if keyid not in known and message.predicate["client"] == keyid:
+                fresh.append(message)
+        self.record.append(fresh)
+        rnd = self._round(number)
+        entries = []
+        for index, message in self._find(number, COMMITMENT):
+            entry = {"client": message.predicate["client"], "index": index}
+            try:
+                rnd.commitment(entry)
+                entries.append(entry)
+            except VerificationError as error:
+                self.refused[clients[entry["client"]].name] = str(error)
+        entries.sort(key=lambda entry: entry["client"])
+        missing = sorted(set(clients) - {entry["client"] for entry in entries})
+        if (wait and missing) or len(entries) < self.session.least:
+            return self._waiting(COMMITMENT, missing)
+        self._propose(rnd, CLOSED, None, {"entries": entries})
+        return self._certify(number, CLOSED)
+
+    def _waiting(self, phase: str, keyids: Sequence[str]) -> Status:
+        parties: dict[str, Any] = {
+            **self.session.clients_by_keyid, **self.session.holders_by_keyid,
+        }  # fmt: skip
+        return Status(phase, tuple(sorted(parties[k].name for k in keyids)), self.refused)
+
+    def _propose(self, rnd: Round, phase: str, previous: Decision | None, body: Any) -> None:
+        """Propose a decision, once: a proposal that anyone may have signed never changes."""
+        if rnd.board.has(rnd.number, f"{phase}.proposal"):
+            return
+        view = rnd.view.checkpoint
+        payload, data = propose(self.session, rnd.number, phase, previous, view, body)
+        rnd.board.put(rnd.number, f"{phase}.body", data)
+        rnd.board.put(rnd.number, f"{phase}.proposal", payload)
+
+    def _certify(self, number: int, phase: str) -> Status | None:
+        """Collect the holders' signatures of a proposal; with a quorum, log the decision."""
+        if self.board.has(number, f"{phase}.certificate"):
+            return None
+        payload = self.board.read(number, f"{phase}.proposal")
+        holders = dict(self.session.holders_by_keyid)
+        signed = {
+            keyid: message
+            for keyid, message in self._handed_in(number, f"{phase}-signed", DECISION, holders)
+            if message.envelope.payload == payload
+        }
+        if len(signed) < self.session.quorum:
+            return self._waiting(f"{phase} (signatures)", sorted(set(holders) - set(signed)))
+        certificate = combine([signed[keyid] for keyid in sorted(signed)][: self.session.quorum])
+        check_quorum(self.session, certificate, number)
+        self.record.append([certificate])
+        logged = [m for _, m in self._find(number, DECISION) if m.id == certificate.id]
+        self.record.publish(self.board)
+        self.board.put(number, f"{phase}.certificate", logged[0].to_bytes())
+        return None
+
+    def _reveal(self, number: int, wait: bool) -> Status | None:
+        """Wait for the bodies of those who committed, and log whose are there."""
+        if self._find(number, REVEAL):
+            return None
+        rnd = self._round(number)
+        closed = rnd.require(CLOSED)
+        there, missing = [], []
+        for entry in closed.entries:
+            name = self.session.clients_by_keyid[entry["client"]].name
+            commitment = rnd.commitment(entry)
+            try:
+                if self.board.has_body(number, commitment.digest("ciphertext")):
+                    self._check_bodies(rnd, commitment, name)
+                    there.append(entry["client"])
+                    continue
+            except (InvalidInput, VerificationError) as error:
+                self.refused[name] = str(error)
+            missing.append(entry["client"])
+        if (wait and missing) or len(there) < self.session.least:
+            return self._waiting(REVEAL, missing)
+        body = encode({"clients": there})
+        self.board.put_body(number, body)
+        predicate = {
+            **base(self.session.id, number),
+            "closed": hex32(closed.id),
+            "body": hex32(sha256(body)),
+        }
+        message = sign_message(REVEAL, predicate, self.key)
+        self.record.append([message])
+        return None
+
+    def _check_bodies(self, rnd: Round, commitment: Message, name: str) -> None:
+        """Return None if a client's bodies are there; shares are for the holders to judge."""
+        scheme, predicate = self.scheme, commitment.predicate
+        total = rnd.board.body(
+            rnd.number, commitment.digest("ciphertext"), scheme.ciphertext_bytes, name
+        )
+        scheme.add([total])
+        rnd.board.body(rnd.number, commitment.digest("check"), scheme.check_bytes, name)
+        for j, digest in enumerate(predicate["shares"]):
+            size = sealed_share_bytes(scheme.share_bytes(j))
+            rnd.board.body(rnd.number, bytes.fromhex(digest[2:]), size, name)
+
+    def _deal(self, number: int, wait: bool) -> Status | None:
+        """Publish whose bodies are there; wait for the holders' dealing checks."""
+        if self.board.has(number, f"{SET}.proposal"):
+            return None
+        [(_, reveal)] = self._find(number, REVEAL)
+        self.record.publish(self.board)
+        self.board.put(number, REVEAL, reveal.to_bytes())
+        holders = dict(self.session.holders_by_keyid)
+        rnd = self._round(number)
+        members = rnd.revealed(reveal, rnd.require(CLOSED))
+        there = []
+        for keyid, message in self._handed_in(number, f"{DEALING}s", DEALING, holders):
+            try:
+                if message.predicate["holder"] == keyid and message.digest("reveal") == reveal.id:
+                    Dealings.read_one(rnd, self.scheme, message, members)
+                    there.append(message)
+            except (InvalidInput, VerificationError) as error:
+                self.refused[holders[keyid].name] = str(error)
+        needed = len(holders) if wait else self.session.quorum
+        if len(there) < needed:
+            seen = {message.predicate["holder"] for message in there}
+            return self._waiting(DEALING, sorted(set(holders) - seen))
+        self.record.append(there)
+        return None
+
+    def _choose(self, number: int, wait: bool) -> Status | None:
+        """Propose the set: everyone whose bodies and shares hold, and the sum of theirs."""
+        if not self.board.has(number, f"{SET}.proposal"):
+            rnd = self._round(number)
+            [(index, reveal)] = self._find(number, REVEAL)
+            body, total = propose_set(
+                rnd, self.scheme, index, reveal, dict(self._find(number, DEALING)), self.refused
+            )
+            self.board.put_body(number, total)
+            if len(body["entries"]) < self.session.least:
+                names = [
+                    f"{self.session.clients_by_keyid[e['client']].name} ({e['reason']})"
+                    for e in body["excluded"]
+                ]
+                raise VerificationError(
+                    f"round {number}: too few clients are left, without {', '.join(names)}; abort"
+                )
+            self._propose(rnd, SET, rnd.require(CLOSED), body)
+        return self._certify(number, SET)
+
+    def _activate(self, number: int, wait: bool) -> Status | None:
+        """Propose who opens the sum: the first t that signed the set and can read all shares."""
+        if not self.board.has(number, f"{ACTIVE}.proposal"):
+            rnd = self._round(number)
+            chosen = rnd.require(SET)
+            [(_, reveal)] = self._find(number, REVEAL)
+            dealers = [rnd.dealing(i, reveal) for i in chosen.body["dealings"]]
+            able = [
+                m.predicate["holder"]
+                for m in dealers
+                if not set(m.predicate["complaints"]) & set(chosen.clients)
+            ]
+            signed = set(self.board.listed(number, f"{SET}-signed"))
+            able.sort(
+                key=lambda keyid: (keyid not in signed, self.session.holder_keyids.index(keyid))
+            )
+            if len(able) < self.session.threshold:
+                raise VerificationError(
+                    f"round {number}: {len(able)} key holders can read every share,"
+                    f" {self.session.threshold} must; abort"
+                )
+            holders = able[: self.session.threshold]
+            self._propose(rnd, ACTIVE, chosen, {"holders": holders})
+        return self._certify(number, ACTIVE)
+
+    def _collect(self, number: int, wait: bool) -> Status | None:
+        """Wait for the parts of the decryption of everyone who is to open it."""
+        rnd = self._round(number)
+        active = rnd.require(ACTIVE)
+        holders = {k: self.session.holders_by_keyid[k] for k in active.body["holders"]}
+        parts = {}
+        for keyid, message in self._handed_in(number, f"{PARTIAL}s", PARTIAL, dict(holders)):
+            if message.digest("active") != active.id or message.predicate["holder"] != keyid:
+                self.refused[holders[keyid].name] = "its part is of another decision"
+                continue
+            size = self.scheme.partial_bytes
+            rnd.board.body(number, message.digest("body"), size, holders[keyid].name)
+            parts[keyid] = message
+        if missing := sorted(set(holders) - set(parts)):
+            return self._waiting(PARTIAL, missing)
+        self.record.append([parts[keyid] for keyid in sorted(parts)])
+        self.record.publish(self.board)
+        return None

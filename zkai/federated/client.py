@@ -1,0 +1,200 @@
+"""A client: encrypts its update once, and shows the ciphertext only after everyone committed.
+
+Its folder keeps `notes.json`, which says, durably and before anything is encrypted, which update
+went into which round of which session. The same update never goes into a second round, an aborted
+one or another session's included: two sums that differ in the others would show it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zkai.encoding import hex32, load_json, read_capped, sha256, write_atomic
+from zkai.errors import InvalidInput, VerificationError
+from zkai.federated.board import Board
+from zkai.federated.decisions import Round
+from zkai.federated.messages import (
+    CLOSED,
+    COMMITMENT,
+    MAX_MESSAGE,
+    Message,
+    base,
+    open_message,
+    sign_message,
+)
+from zkai.federated.record import View
+from zkai.federated.scheme import Scheme, round_seed
+from zkai.federated.sealing import seal_share
+from zkai.federated.session import Session
+from zkai.federated.update import Update, flatten
+from zkai.proof.jsonform import expect_fields
+from zkai.receipt.signer import PrivateKey
+
+FORMAT = "zkai.he-client/1"
+MAX_NOTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class ClientParty:
+    """A client of sessions, with its folder of notes and of bodies not yet shown."""
+
+    folder: Path
+    key: PrivateKey = field(repr=False)
+
+    def encrypt(
+        self,
+        session: Session,
+        scheme: Scheme,
+        board: Board,
+        number: int,
+        update: Update,
+        weight: int = 1,
+    ) -> Message:
+        """Encrypt an update for a round and hand in the commitment to it.
+
+        The same update in the same round gives the same commitment again.
+
+        Raises InvalidInput for values, shapes or weights that the session does not take, for
+        another update in the same round, and for an update that went into another round.
+        """
+        session.check_round(number)
+        if self.key.keyid not in session.clients_by_keyid:
+            raise InvalidInput("client: this key is none of the session's clients")
+        values = flatten(session, update, weight)
+        with self._locked() as notes:
+            self._note(notes, session, number, values)
+            folder = self._round(session, number)
+            if not (folder / COMMITMENT).exists():
+                self._make(session, scheme, number, values, folder)
+            data = read_capped(folder / COMMITMENT, MAX_MESSAGE)
+        board.put(number, f"commitments/{self.key.keyid}", data)
+        return self._own(session, number, data)
+
+    def _own(self, session: Session, number: int, data: bytes) -> Message:
+        return open_message(data, COMMITMENT, self.key.public, session.id, number, COMMITMENT)
+
+    def _round(self, session: Session, number: int) -> Path:
+        return self.folder / "rounds" / f"{session.id.hex()[:32]}-{number}"
+
+    def _make(
+        self, session: Session, scheme: Scheme, number: int, values: Any, folder: Path
+    ) -> None:
+        made = scheme.encrypt(round_seed(session, number), values)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sealed = [
+            seal_share(session, number, self.key.keyid, j, share)
+            for j, share in enumerate(made.shares)
+        ]
+        bodies = [made.ciphertext, made.check, *sealed]
+        digests = [hex32(sha256(body)) for body in bodies]
+        for body, digest in zip(bodies, digests, strict=True):
+            write_atomic(folder / digest[2:], body, mode=0o600)
+        predicate = {
+            **base(session.id, number),
+            "client": self.key.keyid,
+            "ciphertext": digests[0],
+            "check": digests[1],
+            "shares": digests[2:],
+            "weight_bound": session.max_weight,
+            "proof": None,
+        }
+        data = sign_message(COMMITMENT, predicate, self.key).to_bytes()
+        write_atomic(folder / COMMITMENT, data, mode=0o600)
+
+    def reveal(self, session: Session, board: Board, number: int) -> int:
+        """Show this round's bodies, once all commitments are fixed; return how many bytes.
+
+        Raises VerificationError before a quorum of key holders has fixed who committed, if this
+        client is not among them, if the log is not the one seen before, or after an abort.
+        """
+        with self._locked() as notes:
+            folder = self._round(session, number)
+            if not (folder / COMMITMENT).exists():
+                raise InvalidInput(f"client: nothing was encrypted for round {number}")
+            data = read_capped(folder / COMMITMENT, MAX_MESSAGE)
+            mine = self._own(session, number, data)
+            view = View.read(board, session)
+            seen = notes["seen"].get(session.id.hex(), {"size": 0, "root": None})
+            if seen["root"] is not None:
+                view.check_extends(seen["size"], bytes.fromhex(seen["root"]))
+            checkpoint = view.checkpoint
+            notes["seen"][session.id.hex()] = {
+                "size": checkpoint.size, "root": checkpoint.root.hex(),
+            }  # fmt: skip
+            self._write(notes)
+        if board.has(number, "abort"):
+            raise VerificationError(f"client: round {number} was aborted; show nothing")
+        closed = Round(session, number, view).require(CLOSED)
+        index = {entry["client"]: entry["index"] for entry in closed.entries}.get(self.key.keyid)
+        if index is None or view.entry(index, closed.predicate["size"]) != data:
+            raise VerificationError("client: its commitment is not in the list; show nothing")
+        names = [mine.predicate["ciphertext"], mine.predicate["check"], *mine.predicate["shares"]]
+        total = 0
+        for name in names:
+            body = (folder / name[2:]).read_bytes()
+            board.put_body(number, body)
+            total += len(body)
+        return total
+
+    def _note(self, notes: dict[str, Any], session: Session, number: int, values: Any) -> None:
+        """Note which update goes into a round. Raises InvalidInput if that must not be."""
+        data = np.ascontiguousarray(values, dtype="<i8").tobytes()
+        digest = hashlib.blake2b(
+            data, key=bytes.fromhex(notes["secret"]), digest_size=32
+        ).hexdigest()
+        place = {"session": session.id.hex(), "round": number}
+        for note in notes["updates"]:
+            same, there = note["update"] == digest, {k: note[k] for k in place} == place
+            if same and there:
+                return
+            if there:
+                raise InvalidInput(
+                    f"client: another update was encrypted for round {number}; there is one a round"
+                )
+            if same:
+                raise InvalidInput(
+                    f"client: this update went into round {note['round']} of a session already;"
+                    " encrypted twice, the difference of two sums would show it. Train on, and send"
+                    " a new one"
+                )
+        notes["updates"].append({**place, "update": digest})
+        self._write(notes)
+
+    @contextmanager
+    def _locked(self) -> Iterator[dict[str, Any]]:
+        try:
+            lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise InvalidInput(f"{self.folder}: cannot be used ({error.strerror})") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield self._read()
+        finally:
+            os.close(lock)
+
+    def _read(self) -> dict[str, Any]:
+        path = self.folder / "notes.json"
+        if not path.exists():
+            if (self.folder / "rounds").exists():
+                raise InvalidInput(f"{path}: is gone; this client must not encrypt any more")
+            return {"format": FORMAT, "secret": os.urandom(32).hex(), "updates": [], "seen": {}}
+        value = load_json(read_capped(path, MAX_NOTES), str(path))
+        expect_fields(value, ("format", "secret", "updates", "seen"), str(path))
+        if value["format"] != FORMAT:
+            raise InvalidInput(f"{path}: expected {FORMAT}")
+        found: dict[str, Any] = value
+        return found
+
+    def _write(self, notes: Mapping[str, Any]) -> None:
+        data = json.dumps(notes, indent=1).encode() + b"\n"
+        write_atomic(self.folder / "notes.json", data, mode=0o600)

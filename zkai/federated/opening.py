@@ -1,0 +1,145 @@
+"""The opened sum, and the statement of what was aggregated: for anyone to check.
+
+    {"format": "zkai.he-aggregate/1", "session", "round", "scheme", "seed", "clients",
+     "clients_root", "sum", "closed", "set", "active", "size", "root", "result", "bound",
+     "privacy"}
+
+`clients_root` is the RFC 9162 root over the canonical JSON of [key id, ciphertext's digest, bound
+on its weight, proof's digest or null] of each client in the set, in order of key ids. `size` and
+`root` are of the log that holds everything. `bound` says whether every ciphertext came with a proof
+that it is of a proven update; without, a client may have encrypted anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from zkai.encoding import hex32, parse_hex32, sha256
+from zkai.errors import VerificationError
+from zkai.federated.chosen import check_set
+from zkai.federated.decisions import Decision, Round
+from zkai.federated.linear import linear_check
+from zkai.federated.messages import ACTIVE, CLOSED, PARTIAL, SET, Message, open_message
+from zkai.federated.scheme import Int64, Scheme, round_seed
+from zkai.ledger.admission import plain_root
+from zkai.ledger.merkle import leaf_hash
+from zkai.receipt.jcs import decode, encode
+
+FORMAT = "zkai.he-aggregate/1"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A round's sum and the statement about it."""
+
+    values: Int64 = field(repr=False)
+    statement: Mapping[str, Any]
+
+    def to_bytes(self) -> bytes:
+        """Return the statement's bytes."""
+        return encode(dict(self.statement))
+
+
+def clients_root(chosen: Decision) -> bytes:
+    """Return the root over who contributed which ciphertext."""
+    leaves = [
+        leaf_hash(encode([e["client"], e["ciphertext"], e["weight_bound"], e["proof"]]))
+        for e in chosen.entries
+    ]
+    return plain_root(leaves)
+
+
+def result_digest(values: Int64) -> bytes:
+    """Return SHA-256 over the summed vector as little-endian 64-bit integers."""
+    return sha256(np.ascontiguousarray(values, dtype="<i8").tobytes())
+
+
+def open_sum(rnd: Round, scheme: Scheme) -> Opened:
+    """Return the sum from the logged parts of t holders, with its statement. Needs no key.
+
+    Raises VerificationError if a decision or part is missing or wrong.
+    """
+    active, chosen = rnd.require(ACTIVE), rnd.require(SET)
+    order, parts = rnd.session.holder_keyids, {}
+    for keyid in active.body["holders"]:
+        message = _part(rnd, keyid, active)
+        data = rnd.board.body(
+            rnd.number, message.digest("body"), scheme.partial_bytes, "partial decryption"
+        )
+        parts[order.index(keyid)] = data
+    digest = parse_hex32(chosen.body["sum"], "sum")
+    total = rnd.board.body(rnd.number, digest, scheme.ciphertext_bytes, "sum")
+    values = scheme.fuse(total, parts)
+    return Opened(values, _statement(rnd, values))
+
+
+def _part(rnd: Round, keyid: str, active: Decision) -> Message:
+    """Return a holder's logged part of the decryption."""
+    holder = rnd.session.holders_by_keyid[keyid]
+    data = rnd.board.read(rnd.number, f"{PARTIAL}s/{keyid}")
+    rnd.view.index_of(data, f"{holder.name}'s partial decryption")
+    message = open_message(data, PARTIAL, holder.key, rnd.session.id, rnd.number, PARTIAL)
+    if message.digest("active") != active.id or message.predicate["holder"] != keyid:
+        raise VerificationError(f"{holder.name}'s partial decryption is of another decision")
+    return message
+
+
+def _statement(rnd: Round, values: Int64) -> dict[str, Any]:
+    session, chosen = rnd.session, rnd.require(SET)
+    return {
+        "format": FORMAT,
+        "session": hex32(session.id),
+        "round": rnd.number,
+        "scheme": session.scheme,
+        "seed": hex32(round_seed(session, rnd.number)),
+        "clients": len(chosen.clients),
+        "clients_root": hex32(clients_root(chosen)),
+        "sum": chosen.body["sum"],
+        "closed": hex32(rnd.require(CLOSED).id),
+        "set": hex32(chosen.id),
+        "active": hex32(rnd.require(ACTIVE).id),
+        "size": rnd.view.checkpoint.size,
+        "root": hex32(rnd.view.checkpoint.root),
+        "result": hex32(result_digest(values)),
+        "bound": chosen.body["bound"],
+        "privacy": chosen.body["privacy"],
+    }
+
+
+def verify_aggregate(rnd: Round, scheme: Scheme, statement: bytes, values: Int64) -> None:
+    """Return None if a statement and a sum are what the board's record shows.
+
+    By recomputation: all decisions and their rules, every ciphertext, the sum, the opening; and
+    the sum once more by a random linear check, which shares no code with the addition.
+
+    Raises VerificationError naming what does not hold.
+    """
+    said = decode(statement, "aggregate")
+    if not isinstance(said, dict) or said.get("format") != FORMAT:
+        raise VerificationError(f"aggregate: expected {FORMAT}")
+    closed, chosen, active = (rnd.require(phase) for phase in (CLOSED, SET, ACTIVE))
+    rnd.check_closed(closed)
+    checked = check_set(rnd, scheme, chosen)
+    rnd.check_active(active, chosen, checked.dealings)
+    total = rnd.board.body(
+        rnd.number, parse_hex32(chosen.body["sum"], "sum"), scheme.ciphertext_bytes, "sum"
+    )
+    linear_check(rnd, scheme, chosen, total)
+    opened = open_sum(rnd, scheme)
+    _check_seen(rnd, said)
+    wanted = {**opened.statement, "size": said.get("size"), "root": said.get("root")}
+    if said != wanted:
+        wrong = sorted(k for k in set(said) | set(wanted) if said.get(k) != wanted.get(k))
+        raise VerificationError(f"aggregate: {wrong[0]} is not what the record shows")
+    if not np.array_equal(opened.values, values):
+        raise VerificationError("aggregate: the values are not the opened sum")
+
+
+def _check_seen(rnd: Round, said: Mapping[str, Any]) -> None:
+    if type(said.get("size")) is not int:
+        raise VerificationError("aggregate: size is no number")
+    rnd.view.check_extends(said["size"], parse_hex32(said.get("root"), "root"))
