@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from zkai.commands import (
     chains,
     datasets,
+    he,
     ledgers,
     merkle,
     models,
@@ -70,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     chains.add_commands(commands)
     receipts.add_commands(commands)
     ledgers.add_commands(commands)
+    he.add_commands(commands)
     merkle.add_commands(commands)
     vaults.add_commands(commands)
     tour.add_commands(commands)

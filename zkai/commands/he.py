@@ -185,23 +185,19 @@ def run_open(options: argparse.Namespace, console: Console) -> Mapping[str, Any]
     parties = [Party.from_path(path) for path in sorted(options.parties.glob("*.json"))]
     aggregator, clients, holders = members(parties)
     tensors = _tensors(options)
-    values = sum(tensor.size for tensor in tensors) + (options.max_weight > 1)
+    largest = options.bound * options.max_weight
     parameters = choose_parameters(
-        options.scheme, len(clients), options.bound * options.max_weight, options.threshold,
-        len(holders), values,
-    )  # fmt: skip
+        options.scheme, len(clients), largest, options.threshold, len(holders)
+    )
     session = Session(
         os.urandom(32), options.origin, aggregator, options.scheme, parameters, tensors,
         options.bound, options.max_weight, clients, holders, options.threshold, options.minimum,
         options.percent,
     )  # fmt: skip
-    load_scheme(session)
-    key = read_party_key(options.folder, passphrase(options))
-    aggregator_ = Aggregator.open(
-        session, load_scheme(session), key, options.folder, Board(options.board)
-    )
-    aggregator_.begin()
-    aggregator_.close()
+    scheme, key = load_scheme(session), read_party_key(options.folder, passphrase(options))
+    begun = Aggregator.open(session, scheme, key, options.folder, Board(options.board))
+    begun.begin()
+    begun.close()
     console.say(f"session {hex32(session.id)}")
     console.say(
         f"{len(clients)} clients, of whom {session.least} must contribute; {session.threshold} of"

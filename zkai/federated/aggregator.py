@@ -247,10 +247,9 @@ class Aggregator:
     def _check_bodies(self, rnd: Round, commitment: Message, name: str) -> None:
         """Return None if a client's bodies are there; shares are for the holders to judge."""
         scheme, predicate = self.scheme, commitment.predicate
-        total = rnd.board.body(
-            rnd.number, commitment.digest("ciphertext"), scheme.ciphertext_bytes, name
-        )
-        scheme.add([total])
+        digest = commitment.digest("ciphertext")
+        total = rnd.board.body(rnd.number, digest, scheme.ciphertext_bytes, name)
+        scheme.total(rnd.number).add(total, commitment.digest("key"))
         rnd.board.body(rnd.number, commitment.digest("check"), scheme.check_bytes, name)
         for j, digest in enumerate(predicate["shares"]):
             size = sealed_share_bytes(scheme.share_bytes(j))

@@ -6,7 +6,7 @@ the same later.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,8 @@ from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.decisions import Decision, Round
 from zkai.federated.inputs import check_input
 from zkai.federated.messages import CLOSED, Message
-from zkai.federated.scheme import Scheme, round_seed
+from zkai.federated.scheme import Scheme, Total
+from zkai.receipt.jcs import encode
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,13 @@ def _check_entries(rnd: Round, decision: Decision) -> tuple[Decision, dict[str, 
         if logged.get(keyid) != entry["index"]:
             raise VerificationError(f"set: {keyid} committed nothing at entry {entry['index']}")
         message = rnd.commitment(entry)
-        for name in ("ciphertext", "weight_bound", "proof"):
+        for name in ("key", "ciphertext", "weight_bound", "proof"):
             if message.predicate[name] != entry[name]:
                 raise VerificationError(f"set: {keyid}'s {name} is not the one that was logged")
         found[keyid] = message
-    digests = [message.predicate["ciphertext"] for message in found.values()]
-    if len(set(digests)) != len(digests):
-        raise VerificationError("set: a ciphertext is there twice")
+    for name in ("key", "ciphertext"):
+        if len({message.predicate[name] for message in found.values()}) != len(found):
+            raise VerificationError(f"set: a {name} is there twice")
     left = sorted(set(logged) - set(found))
     if [entry["client"] for entry in decision.body["excluded"]] != left:
         raise VerificationError("set: not everybody who is left out is named, or too many are")
@@ -152,9 +153,10 @@ class Dealings:
     ) -> None:
         name, size = rnd.session.clients_by_keyid[keyid].name, scheme.check_bytes
         check = rnd.board.body(rnd.number, commitment.digest("check"), size, f"{name}: check")
+        key, dealing = commitment.digest("key"), dealing_digest(commitment.predicate["shares"])
         try:
-            scheme.check_dealing(round_seed(rnd.session, rnd.number), check, parts)
-        except VerificationError as error:
+            scheme.check_dealing(rnd.number, key, dealing, check, parts)
+        except (VerificationError, InvalidInput) as error:
             raise VerificationError(f"{name} dealt badly: {error}") from error
 
     def faults(
@@ -199,25 +201,42 @@ def sums(
 ) -> tuple[dict[str, bytes], bytes]:
     """Return each cluster's sum and the sum of all, from the bodies."""
 
-    def bodies(cluster: str | None) -> Iterator[bytes]:
-        for keyid in clients:
-            client = rnd.session.clients_by_keyid[keyid]
-            if client.cluster == cluster:
-                digest = commitments[keyid].digest("ciphertext")
-                yield rnd.board.body(
-                    rnd.number, digest, scheme.ciphertext_bytes, f"{client.name}: ciphertext"
-                )
+    totals: dict[str | None, Total] = {}
+    for keyid in clients:
+        cluster = rnd.session.clients_by_keyid[keyid].cluster
+        total = totals.setdefault(cluster, scheme.total(rnd.number))
+        add_ciphertext(rnd, scheme, keyid, commitments[keyid], total)
+    clusters = {n: totals[n].to_bytes() for n in rnd.session.clusters if n in totals}
+    whole = scheme.total(rnd.number)
+    for total in totals.values():
+        whole.merge(total)
+    return clusters, whole.to_bytes()
 
-    present = {rnd.session.clients_by_keyid[keyid].cluster for keyid in clients}
-    clusters = {name: scheme.add(bodies(name)) for name in rnd.session.clusters if name in present}
-    parts = list(clusters.values())
-    if None in present:
-        parts.append(scheme.add(bodies(None)))
-    return clusters, parts[0] if len(parts) == 1 else scheme.add(parts)
+
+def add_ciphertext(
+    rnd: Round, scheme: Scheme, keyid: str, commitment: Message, total: Total
+) -> bytes:
+    """Add a client's ciphertext, as it was logged, to a sum, and return its bytes.
+
+    Raises VerificationError or InvalidInput, naming the client, for any other bytes.
+    """
+    name, size = rnd.session.clients_by_keyid[keyid].name, scheme.ciphertext_bytes
+    digest = commitment.digest("ciphertext")
+    data = rnd.board.body(rnd.number, digest, size, f"{name}: ciphertext")
+    try:
+        total.add(data, commitment.digest("key"))
+    except InvalidInput as error:
+        raise VerificationError(f"{name}: {error}") from error
+    return data
+
+
+def dealing_digest(shares: Sequence[str]) -> bytes:
+    """Return what names a dealing: SHA-256 over the digests of the sealed shares, in order."""
+    return sha256(encode(["zkai/he-dealing/1", *shares]))
 
 
 def entry_of(message: Message, index: int) -> dict[str, Any]:
     """Return what `set` says of a client."""
     predicate = message.predicate
-    names = ("client", "ciphertext", "weight_bound", "proof")
+    names = ("client", "key", "ciphertext", "weight_bound", "proof")
     return {**{name: predicate[name] for name in names}, "index": index}

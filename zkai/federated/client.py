@@ -22,6 +22,7 @@ import numpy as np
 from zkai.encoding import hex32, load_json, read_capped, sha256, write_atomic
 from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.board import Board
+from zkai.federated.chosen import dealing_digest
 from zkai.federated.decisions import Round
 from zkai.federated.messages import (
     CLOSED,
@@ -33,7 +34,7 @@ from zkai.federated.messages import (
     sign_message,
 )
 from zkai.federated.record import View
-from zkai.federated.scheme import Scheme, round_seed
+from zkai.federated.scheme import Scheme
 from zkai.federated.sealing import seal_share
 from zkai.federated.session import Session
 from zkai.federated.update import Update, flatten
@@ -89,19 +90,22 @@ class ClientParty:
     def _make(
         self, session: Session, scheme: Scheme, number: int, values: Any, folder: Path
     ) -> None:
-        made = scheme.encrypt(round_seed(session, number), values)
+        made = scheme.start(number, values)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         sealed = [
             seal_share(session, number, self.key.keyid, j, share)
             for j, share in enumerate(made.shares)
         ]
-        bodies = [made.ciphertext, made.check, *sealed]
+        shares = [hex32(sha256(body)) for body in sealed]
+        bodies = [made.ciphertext, made.check(dealing_digest(shares)), *sealed]
+        made.wipe()
         digests = [hex32(sha256(body)) for body in bodies]
         for body, digest in zip(bodies, digests, strict=True):
             write_atomic(folder / digest[2:], body, mode=0o600)
         predicate = {
             **base(session.id, number),
             "client": self.key.keyid,
+            "key": hex32(made.key),
             "ciphertext": digests[0],
             "check": digests[1],
             "shares": digests[2:],

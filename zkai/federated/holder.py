@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from zkai.encoding import hex32, parse_hex32, sha256
 from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.board import Board
-from zkai.federated.chosen import Chosen, check_set
+from zkai.federated.chosen import Chosen, check_set, dealing_digest
 from zkai.federated.decisions import Decision, Round
 from zkai.federated.memory import Memory
 from zkai.federated.messages import (
@@ -33,7 +33,7 @@ from zkai.federated.messages import (
     sign_message,
 )
 from zkai.federated.record import View
-from zkai.federated.scheme import Scheme, round_seed
+from zkai.federated.scheme import Scheme
 from zkai.federated.sealing import RoundKeys, sealed_share_bytes, unseal_share
 from zkai.federated.session import Session
 from zkai.receipt.signer import PrivateKey
@@ -166,7 +166,7 @@ class KeyHolder:
     def _deal(self, rnd: Round, reveal: Message, members: tuple[str, ...]) -> bytes:
         """Return message and body of the dealing check."""
         closed = {entry["client"]: entry for entry in rnd.require(CLOSED).entries}
-        seed, complaints, parts = round_seed(self.session, rnd.number), [], []
+        complaints, parts = [], []
         for keyid in members:
             commitment = rnd.commitment(closed[keyid])
             try:
@@ -174,7 +174,9 @@ class KeyHolder:
             except (VerificationError, InvalidInput):
                 complaints.append(keyid)
             else:
-                parts.append(self.scheme.deal(seed, self.place, share))
+                key = commitment.digest("key")
+                dealing = dealing_digest(commitment.predicate["shares"])
+                parts.append(self.scheme.deal(rnd.number, self.place, key, dealing, share))
         body = b"".join(parts)
         predicate = {
             **base(self.session.id, rnd.number),
@@ -192,7 +194,7 @@ class KeyHolder:
         sealed = rnd.board.body(rnd.number, digest, sealed_share_bytes(size), "share")
         key = self.keys.read(rnd.number)
         share = unseal_share(key, self.session, rnd.number, keyid, self.place, sealed, size)
-        self.scheme.check_share(self.place, share)
+        self.scheme.check_share(rnd.number, self.place, commitment.digest("key"), share)
         return share
 
     def partial(self, board: Board, number: int) -> Message:
@@ -224,10 +226,10 @@ class KeyHolder:
     def _open(self, rnd: Round, active: Decision) -> bytes:
         """Return message and body of the partial decryption."""
         chosen, order = rnd.require(SET), self.session.holder_keyids
-        shares = (self._share(rnd, e["client"], rnd.commitment(e)) for e in chosen.entries)
         opening = [order.index(keyid) for keyid in active.body["holders"]]
-        seed = round_seed(self.session, rnd.number)
-        body = self.scheme.partial(seed, self.place, opening, shares)
+        body = self.scheme.partial(
+            rnd.number, self.place, opening, self._inputs(rnd, chosen), self.session.least
+        )
         predicate = {
             **base(self.session.id, rnd.number),
             "holder": self.key.keyid,
@@ -235,6 +237,14 @@ class KeyHolder:
             "body": hex32(sha256(body)),
         }
         return _pack(sign_message(PARTIAL, predicate, self.key), body)
+
+    def _inputs(self, rnd: Round, chosen: Decision) -> Iterator[tuple[bytes, bytes, bytes]]:
+        """Yield (key, ciphertext, share) of every client in the set, as logged."""
+        for entry in chosen.entries:
+            commitment = rnd.commitment(entry)
+            digest, size = commitment.digest("ciphertext"), self.scheme.ciphertext_bytes
+            data = rnd.board.body(rnd.number, digest, size, "ciphertext")
+            yield commitment.digest("key"), data, self._share(rnd, entry["client"], commitment)
 
     def _hand_in(self, board: Board, number: int, kind: str, data: bytes) -> Message:
         said, body = _unpack(data)

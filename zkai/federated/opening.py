@@ -22,9 +22,8 @@ from zkai.encoding import hex32, parse_hex32, sha256
 from zkai.errors import VerificationError
 from zkai.federated.chosen import check_set
 from zkai.federated.decisions import Decision, Round
-from zkai.federated.linear import linear_check
 from zkai.federated.messages import ACTIVE, CLOSED, PARTIAL, SET, Message, open_message
-from zkai.federated.scheme import Int64, Scheme, round_seed
+from zkai.federated.scheme import Int64, Scheme
 from zkai.ledger.admission import plain_root
 from zkai.ledger.merkle import leaf_hash
 from zkai.receipt.jcs import decode, encode
@@ -73,8 +72,9 @@ def open_sum(rnd: Round, scheme: Scheme) -> Opened:
         parts[order.index(keyid)] = data
     digest = parse_hex32(chosen.body["sum"], "sum")
     total = rnd.board.body(rnd.number, digest, scheme.ciphertext_bytes, "sum")
-    values = scheme.fuse(total, parts)
-    return Opened(values, _statement(rnd, values))
+    keys = [parse_hex32(entry["key"], "key") for entry in chosen.entries]
+    values = scheme.fuse(rnd.number, total, keys, parts)
+    return Opened(values, _statement(rnd, scheme, values))
 
 
 def _part(rnd: Round, keyid: str, active: Decision) -> Message:
@@ -88,14 +88,14 @@ def _part(rnd: Round, keyid: str, active: Decision) -> Message:
     return message
 
 
-def _statement(rnd: Round, values: Int64) -> dict[str, Any]:
+def _statement(rnd: Round, scheme: Scheme, values: Int64) -> dict[str, Any]:
     session, chosen = rnd.session, rnd.require(SET)
     return {
         "format": FORMAT,
         "session": hex32(session.id),
         "round": rnd.number,
         "scheme": session.scheme,
-        "seed": hex32(round_seed(session, rnd.number)),
+        "seed": hex32(scheme.seed(rnd.number)),
         "clients": len(chosen.clients),
         "clients_root": hex32(clients_root(chosen)),
         "sum": chosen.body["sum"],
@@ -114,7 +114,7 @@ def verify_aggregate(rnd: Round, scheme: Scheme, statement: bytes, values: Int64
     """Return None if a statement and a sum are what the board's record shows.
 
     By recomputation: all decisions and their rules, every ciphertext, the sum, the opening; and
-    the sum once more by a random linear check, which shares no code with the addition.
+    the sum once more by a random linear check of the logged ciphertexts.
 
     Raises VerificationError naming what does not hold.
     """
@@ -128,7 +128,12 @@ def verify_aggregate(rnd: Round, scheme: Scheme, statement: bytes, values: Int64
     total = rnd.board.body(
         rnd.number, parse_hex32(chosen.body["sum"], "sum"), scheme.ciphertext_bytes, "sum"
     )
-    linear_check(rnd, scheme, chosen, total)
+    size = scheme.ciphertext_bytes
+    bodies = (
+        rnd.board.body(rnd.number, parse_hex32(e["ciphertext"], "ciphertext"), size, "ciphertext")
+        for e in chosen.entries
+    )
+    scheme.check_linear(rnd.number, bodies, total)
     opened = open_sum(rnd, scheme)
     _check_seen(rnd, said)
     wanted = {**opened.statement, "size": said.get("size"), "root": said.get("root")}

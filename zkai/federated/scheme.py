@@ -1,33 +1,54 @@
-"""What a round needs of a scheme, and which schemes there are.
+"""What a round needs of a scheme.
 
-A scheme works on bytes whose lengths are known before they are read. Holders are numbered from 0;
-`seed` is the round's, and fixes the common random string.
+A scheme works on bytes whose lengths are known before they are read. Holders are numbered from 0.
+A client's key of a round is named by 32 bytes, and its dealing by a digest of the sealed shares,
+which the check polynomial depends on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from zkai.encoding import sha256
-from zkai.federated.session import Session
-from zkai.receipt.jcs import encode
-
 Int64 = npt.NDArray[np.int64]
-DOMAIN = "zkai/he-round/1"
 
 
-@dataclass(frozen=True)
-class Contribution:
-    """What a client makes of its values: all of it is for others to see but the shares."""
+class Contribution(Protocol):
+    """A client's side of a round, with a fresh key that is used once."""
 
-    ciphertext: bytes = field(repr=False)
-    check: bytes = field(repr=False)
-    shares: tuple[bytes, ...] = field(repr=False)
+    @property
+    def key(self) -> bytes:
+        """The name of the key."""
+
+    @property
+    def ciphertext(self) -> bytes:
+        """The encrypted values."""
+
+    @property
+    def shares(self) -> tuple[bytes, ...]:
+        """The key's shares, one for each holder: secret."""
+
+    def check(self, dealing: bytes) -> bytes:
+        """Return the check polynomial, for the digest of all sealed shares."""
+
+    def wipe(self) -> None:
+        """Forget the key."""
+
+
+class Total(Protocol):
+    """A running sum of ciphertexts, of distinct keys."""
+
+    def add(self, ciphertext: bytes, key: bytes | None = None) -> bytes:
+        """Add a ciphertext of a key. Raises InvalidInput for anything else."""
+
+    def merge(self, other: Self) -> None:
+        """Add a sum of other keys."""
+
+    def to_bytes(self) -> bytes:
+        """Return the sum's one byte form."""
 
 
 class Scheme(Protocol):
@@ -49,46 +70,49 @@ class Scheme(Protocol):
     def dealing_bytes(self) -> int:
         """The length of a holder's part of the dealing check of one client."""
 
-    @property
-    def primes(self) -> tuple[int, ...]:
-        """The primes modulo which ciphertexts are added."""
-
-    def residues(self, ciphertext: bytes) -> npt.NDArray[np.uint64]:
-        """Return coefficients of shape (polynomials, primes, degree). Raises InvalidInput."""
-
     def share_bytes(self, holder: int) -> int:
         """Return the length of a holder's share."""
 
-    def encrypt(self, seed: bytes, values: Int64) -> Contribution:
-        """Return the ciphertext of values under a fresh key, and that key's shares.
+    def seed(self, number: int) -> bytes:
+        """Return the seed of a round's random string: a digest of what the round is about."""
 
-        Raises InvalidInput if a value is out of the bound.
-        """
+    def start(self, number: int, values: Int64) -> Contribution:
+        """Return values encrypted under a fresh key. Raises InvalidInput for ones out of bounds."""
 
-    def add(self, ciphertexts: Iterable[bytes]) -> bytes:
-        """Return the sum of ciphertexts or sums. Raises InvalidInput for what is none."""
+    def total(self, number: int) -> Total:
+        """Return an empty sum."""
 
-    def check_share(self, holder: int, share: bytes) -> None:
-        """Return None for a well-formed share. Raises VerificationError."""
+    def check_share(self, number: int, holder: int, key: bytes, share: bytes) -> None:
+        """Return None for a well-formed share of a key. Raises InvalidInput."""
 
-    def deal(self, seed: bytes, holder: int, share: bytes) -> bytes:
+    def deal(self, number: int, holder: int, key: bytes, dealing: bytes, share: bytes) -> bytes:
         """Return a holder's part of the dealing check of one client."""
 
-    def check_dealing(self, seed: bytes, check: bytes, parts: Mapping[int, bytes]) -> None:
-        """Return None if holders' parts agree with a check polynomial, whichever t open.
+    def check_dealing(
+        self, number: int, key: bytes, dealing: bytes, check: bytes, parts: Mapping[int, bytes]
+    ) -> None:
+        """Return None if any t of these holders have shares of the key that encrypts.
 
-        Raises VerificationError if the client's shares are not of one key, and its own.
+        Raises VerificationError otherwise, InvalidInput for unusable bytes.
         """
 
     def partial(
-        self, seed: bytes, holder: int, active: Sequence[int], shares: Iterable[bytes]
+        self,
+        number: int,
+        holder: int,
+        active: Sequence[int],
+        inputs: Iterable[tuple[bytes, bytes, bytes]],
+        minimum: int,
     ) -> bytes:
-        """Return a holder's part of the decryption of the sum over those who dealt `shares`."""
+        """Return a holder's part of the decryption of a sum of (key, ciphertext, share)."""
 
-    def fuse(self, total: bytes, parts: Mapping[int, bytes]) -> Int64:
+    def fuse(
+        self, number: int, total: bytes, keys: Sequence[bytes], parts: Mapping[int, bytes]
+    ) -> Int64:
         """Return the sum of the values. Raises VerificationError if a part is wrong."""
 
+    def check_linear(self, number: int, ciphertexts: Iterable[bytes], total: bytes) -> None:
+        """Return None if a sum has the random linear combinations of its ciphertexts' sum.
 
-def round_seed(session: Session, number: int) -> bytes:
-    """Return SHA-256 over domain, parameters, session and round: the random string's seed."""
-    return sha256(encode([DOMAIN, dict(session.parameters), session.id.hex(), number]))
+        Raises VerificationError otherwise.
+        """

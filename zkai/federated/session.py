@@ -32,7 +32,7 @@ from zkai.vault.keys import Recipient
 
 FORMAT = "zkai.he-session/1"
 MAX_BYTES = 32 << 20
-MAX_CLIENTS, MAX_HOLDERS, MAX_ROUNDS = 1 << 12, 12, 1 << 10
+MAX_CLIENTS, MAX_HOLDERS, MAX_ROUNDS = 1 << 12, 10, 1 << 10
 MAX_TENSORS, MAX_DIMENSIONS, MAX_VALUES = 1 << 12, 8, 1 << 27
 RLWE = "rlwe"
 COUNT = "samples"
@@ -113,7 +113,7 @@ class Session:
         self._check_parties()
         n, t = len(self.holders), self.threshold
         if not 2 <= t <= n <= MAX_HOLDERS:
-            raise InvalidInput(f"session: threshold {t} of {n}: expected 2 to n, n at most 12")
+            raise InvalidInput(f"session: threshold {t} of {n}: expected 2 to n, n at most 10")
         if not 2 <= self.minimum <= len(self.clients) <= MAX_CLIENTS:
             raise InvalidInput(
                 f"session: minimum {self.minimum} of {len(self.clients)} clients: expected at least"
