@@ -1,8 +1,11 @@
-"""A whole session in one folder: clients, aggregator and key holders with keys, files and rounds."""
+"""A whole session in one folder: parties with keys and files, and what moves a round on."""
 
 from __future__ import annotations
 
+import copy
 import os
+import shutil
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -74,14 +77,29 @@ class World:
             percent,
         )
         self.scheme = load_scheme(self.session)
-        self.aggregator = self.open_aggregator()
-        self.aggregator.begin()
-        self.clients = []
-        for name, key in zip(self.names, self.keys, strict=True):
+        for name in self.names:
             (root / name).mkdir()
-            self.clients.append(ClientParty(root / name, key))
-        self.holders = [self.open_holder(j) for j in range(holders)]
         self.updates: dict[tuple[int, int], dict[str, Any]] = {}
+        self._open_all()
+        self.aggregator.begin()
+
+    def _open_all(self) -> None:
+        self.aggregator = self.open_aggregator()
+        self.clients = [
+            ClientParty(self.root / name, key)
+            for name, key in zip(self.names, self.keys, strict=True)
+        ]
+        self.holders = [self.open_holder(j) for j in range(len(self.holder_keys))]
+
+    def copy(self, root: Path) -> World:
+        """Return the same session at this moment, in another folder: both may go on."""
+        self.aggregator.close()
+        shutil.copytree(self.root, root)
+        self.aggregator = self.open_aggregator()
+        other = copy.copy(self)
+        other.root, other.board = root, Board(root / "board")
+        other._open_all()
+        return other
 
     def open_aggregator(self) -> Aggregator:
         folder = self.root / "aggregator"
@@ -122,7 +140,9 @@ class World:
     def advance(self, number: int = 1, wait: bool = False) -> Status:
         return self.aggregator.advance(number, wait=wait)
 
-    def serve(self, who: Iterable[int] | None = None, number: int = 1, opening: bool = True) -> None:
+    def serve(
+        self, who: Iterable[int] | None = None, number: int = 1, opening: bool = True
+    ) -> None:
         for j in range(len(self.holders)) if who is None else who:
             self.holders[j].step(self.board, number, opening=opening)
 
@@ -137,10 +157,12 @@ class World:
 
     def until(self, phase: str, number: int = 1) -> Status:
         """Move on, everyone taking part, until the aggregator waits at a phase."""
-        for _ in range(8):
+        for _ in range(9):
             status = self.advance(number)
             if status.phase.startswith(phase):
                 return status
+            if status.phase == "reveal":
+                self.reveal([self.names.index(name) for name in status.waiting], number)
             self.serve(None, number)
         raise AssertionError(f"never at {phase}, but {status}")
 
@@ -161,3 +183,13 @@ class World:
 
     def altered(self, **changes: Any) -> Session:
         return replace(self.session, **changes)
+
+    def opens_to(self, who: Iterable[int], number: int = 1) -> None:
+        """Check that the round's sum is exactly that over some clients."""
+        assert self.open(number).values.tolist() == self.expected(who, number)
+
+
+def fast_folder() -> Path:
+    """Return a new folder, in memory where the system has such: these tests fsync a lot."""
+    parent = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    return Path(tempfile.mkdtemp(prefix="zkai-federated-", dir=parent))

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zkai.encoding import hex32, sha256
+from zkai.encoding import hex32, read_capped, sha256, write_atomic
 from zkai.errors import InvalidInput, VerificationError
-from zkai.federated.board import Board
+from zkai.federated.board import MAX_LIST, Board
 from zkai.federated.chosen import Dealings
 from zkai.federated.decisions import Decision, Round, check_quorum, propose
 from zkai.federated.judging import propose_set
@@ -24,6 +24,7 @@ from zkai.federated.messages import (
     COMMITMENT,
     DEALING,
     DECISION,
+    MAX_MESSAGE,
     PARTIAL,
     REVEAL,
     SET,
@@ -59,6 +60,7 @@ class Aggregator:
     session: Session
     scheme: Scheme
     key: PrivateKey
+    folder: Path
     record: Record
     board: Board
     refused: dict[str, str] = field(default_factory=dict)
@@ -68,7 +70,8 @@ class Aggregator:
         session: Session, scheme: Scheme, key: PrivateKey, folder: Path, board: Board
     ) -> Aggregator:
         """Return the aggregator with its log in a folder. Raises InvalidInput if not its own."""
-        return Aggregator(session, scheme, key, Record(folder / "record.db", session, key), board)
+        record = Record(folder / "record.db", session, key)
+        return Aggregator(session, scheme, key, folder, record, board)
 
     def close(self) -> None:
         """Close the log."""
@@ -129,8 +132,6 @@ class Aggregator:
 
     def _opened(self, number: int) -> bool:
         """Whether every holder that opens a round has handed in its part."""
-        if not self.board.has(number, f"{ACTIVE}.certificate"):
-            return False
         return len(self._find(number, PARTIAL)) == self.session.threshold
 
     def _handed_in(
@@ -152,7 +153,7 @@ class Aggregator:
 
     def _commit(self, number: int, wait: bool) -> Status | None:
         """Log commitments; once all are there (or enough, without waiting) fix who committed."""
-        if self.board.has(number, f"{CLOSED}.proposal"):
+        if self._proposed(number, CLOSED):
             return self._certify(number, CLOSED)
         known = {m.predicate["client"]: i for i, m in self._find(number, COMMITMENT)}
         fresh = []
@@ -185,33 +186,49 @@ class Aggregator:
 
     def _propose(self, rnd: Round, phase: str, previous: Decision | None, body: Any) -> None:
         """Propose a decision, once: a proposal that anyone may have signed never changes."""
-        if rnd.board.has(rnd.number, f"{phase}.proposal"):
+        if self._proposed(rnd.number, phase):
             return
         view = rnd.view.checkpoint
         payload, data = propose(self.session, rnd.number, phase, previous, view, body)
-        rnd.board.put(rnd.number, f"{phase}.body", data)
-        rnd.board.put(rnd.number, f"{phase}.proposal", payload)
+        self.folder.joinpath("proposals").mkdir(exist_ok=True)
+        write_atomic(self._proposal_path(rnd.number, f"{phase}.body"), data)
+        write_atomic(self._proposal_path(rnd.number, f"{phase}.proposal"), payload)
+
+    def _proposal_path(self, number: int, name: str) -> Path:
+        return self.folder / "proposals" / f"{number}-{name}"
+
+    def _proposed(self, number: int, phase: str) -> bool:
+        return self._proposal_path(number, f"{phase}.proposal").exists()
 
     def _certify(self, number: int, phase: str) -> Status | None:
         """Collect the holders' signatures of a proposal; with a quorum, log the decision."""
-        if self.board.has(number, f"{phase}.certificate"):
-            return None
-        payload = self.board.read(number, f"{phase}.proposal")
-        holders = dict(self.session.holders_by_keyid)
-        signed = {
-            keyid: message
-            for keyid, message in self._handed_in(number, f"{phase}-signed", DECISION, holders)
-            if message.envelope.payload == payload
-        }
-        if len(signed) < self.session.quorum:
-            return self._waiting(f"{phase} (signatures)", sorted(set(holders) - set(signed)))
-        certificate = combine([signed[keyid] for keyid in sorted(signed)][: self.session.quorum])
-        check_quorum(self.session, certificate, number)
-        self.record.append([certificate])
-        logged = [m for _, m in self._find(number, DECISION) if m.id == certificate.id]
-        self.record.publish(self.board)
-        self.board.put(number, f"{phase}.certificate", logged[0].to_bytes())
+        payload = read_capped(self._proposal_path(number, f"{phase}.proposal"), MAX_MESSAGE)
+        data = read_capped(self._proposal_path(number, f"{phase}.body"), MAX_LIST)
+        self.board.put(number, f"{phase}.body", data)
+        self.board.put(number, f"{phase}.proposal", payload)
+        if not self._decided(number, phase):
+            holders = dict(self.session.holders_by_keyid)
+            signed = {
+                keyid: message
+                for keyid, message in self._handed_in(number, f"{phase}-signed", DECISION, holders)
+                if message.envelope.payload == payload
+            }
+            if len(signed) < self.session.quorum:
+                missing = sorted(set(holders) - set(signed))
+                return self._waiting(f"{phase} (signatures)", missing)
+            enough = sorted(signed)[: self.session.quorum]
+            certificate = combine([signed[keyid] for keyid in enough])
+            check_quorum(self.session, certificate, number)
+            self.record.append([certificate])
+            self.record.publish(self.board)
+        [certificate] = self._decided(number, phase)
+        self.board.put(number, f"{phase}.certificate", certificate.to_bytes())
         return None
+
+    def _decided(self, number: int, phase: str) -> list[Message]:
+        """The logged decision of a phase, if there is one."""
+        found = [m for _, m in self._find(number, DECISION)]
+        return [m for m in found if m.predicate["phase"] == phase]
 
     def _reveal(self, number: int, wait: bool) -> Status | None:
         """Wait for the bodies of those who committed, and log whose are there."""
@@ -257,7 +274,7 @@ class Aggregator:
 
     def _deal(self, number: int, wait: bool) -> Status | None:
         """Publish whose bodies are there; wait for the holders' dealing checks."""
-        if self.board.has(number, f"{SET}.proposal"):
+        if self._proposed(number, SET):
             return None
         [(_, reveal)] = self._find(number, REVEAL)
         self.record.publish(self.board)
@@ -282,7 +299,7 @@ class Aggregator:
 
     def _choose(self, number: int, wait: bool) -> Status | None:
         """Propose the set: everyone whose bodies and shares hold, and the sum of theirs."""
-        if not self.board.has(number, f"{SET}.proposal"):
+        if not self._proposed(number, SET):
             rnd = self._round(number)
             [(index, reveal)] = self._find(number, REVEAL)
             body, total = propose_set(
@@ -302,7 +319,7 @@ class Aggregator:
 
     def _activate(self, number: int, wait: bool) -> Status | None:
         """Propose who opens the sum: the first t that signed the set and can read all shares."""
-        if not self.board.has(number, f"{ACTIVE}.proposal"):
+        if not self._proposed(number, ACTIVE):
             rnd = self._round(number)
             chosen = rnd.require(SET)
             [(_, reveal)] = self._find(number, REVEAL)

@@ -92,7 +92,7 @@ class KeyHolder:
         with self._acting(board, number) as rnd:
             decision = rnd.proposal(phase)
             self._check_not_past(number)
-            if self._claimed(number, phase) != decision.id:
+            if self._claimed(number, phase) is None:
                 self._check(rnd, decision)
             data = self._say(
                 number, phase, decision.id,

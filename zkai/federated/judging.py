@@ -35,7 +35,8 @@ def propose_set(
     members = rnd.revealed(reveal, closed)
     commitments = {e["client"]: rnd.commitment(e) for e in closed.entries}
     dealings, faults = _judge_holders(rnd, scheme, logged, reveal, members, commitments, refused)
-    reasons = {**faults, **_judge_clients(rnd, scheme, members, commitments, faults)}
+    order = [e["client"] for e in sorted(closed.entries, key=lambda e: int(e["index"]))]
+    reasons = {**faults, **_judge_clients(rnd, scheme, members, order, commitments, faults)}
     kept = [entry for entry in closed.entries if entry["client"] not in reasons]
     clusters: dict[str, bytes] = {}
     total = b""
@@ -85,13 +86,20 @@ def _judge_clients(
     rnd: Round,
     scheme: Scheme,
     members: Sequence[str],
+    order: Sequence[str],
     commitments: Mapping[str, Message],
     faults: Mapping[str, str],
 ) -> dict[str, str]:
-    """Return why clients are left out whose shares are not at fault."""
+    """Return why clients are left out whose shares are not at fault.
+
+    Of two that committed to one key or ciphertext, the one logged later copied.
+    """
     reasons = {}
+    copied = _copies([commitments[keyid] for keyid in order if keyid in members])
     for keyid, commitment in commitments.items():
-        if keyid not in members:
+        if keyid in copied:
+            reasons[keyid] = "committed to another client's key or ciphertext"
+        elif keyid not in members:
             reasons[keyid] = "handed in no bodies, or others than it committed to"
         elif keyid not in faults:
             try:
@@ -99,3 +107,15 @@ def _judge_clients(
             except (InvalidInput, VerificationError) as error:
                 reasons[keyid] = str(error)
     return reasons
+
+
+def _copies(commitments: Sequence[Message]) -> set[str]:
+    """Return the clients whose key or ciphertext somebody before them committed to."""
+    seen: set[str] = set()
+    found = set()
+    for message in commitments:
+        named = {message.predicate["key"], message.predicate["ciphertext"]}
+        if seen & named:
+            found.add(message.predicate["client"])
+        seen |= named
+    return found
