@@ -69,6 +69,8 @@ class KeyHolder:
             self.memory.see(view.checkpoint.size, view.checkpoint.root)
             rnd = Round(self.session, number, view)
             self._note_abort(rnd)
+            if number == self.memory.round and self.memory.done(ABORT) is not None:
+                raise VerificationError(f"holder: round {number} was aborted")
             yield rnd
 
     def _note_abort(self, rnd: Round) -> None:
@@ -81,8 +83,6 @@ class KeyHolder:
             if self.memory.done(ABORT) is None:
                 self.memory.claim(ABORT, message.id)
             self.keys.delete_below(rnd.number + 1)
-        if rnd.number == self.memory.round and self.memory.done(ABORT) is not None:
-            raise VerificationError(f"holder: round {rnd.number} was aborted")
 
     def cosign(self, board: Board, number: int, phase: str) -> Message:
         """Sign what is proposed for a phase, if every rule of it holds, and hand that in.
@@ -259,7 +259,16 @@ class KeyHolder:
 
         Raises VerificationError if something that is asked for is refused.
         """
-        done = []
+        done = list[str]()
+        if board.has(number, ABORT):
+            try:
+                with self._acting(board, number):
+                    return done
+            except VerificationError:
+                with self.memory.locked():
+                    if number != self.memory.round or self.memory.done(ABORT) is None:
+                        raise
+                return [ABORT]
         for act, asked, run in self._acts(board, number):
             if act.startswith(PARTIAL) and not opening:
                 continue
