@@ -14,7 +14,7 @@ import numpy as np
 from zkai.commands.console import Console
 from zkai.commands.files import check_target
 from zkai.commands.options import Commands, HelpFormatter, add_command
-from zkai.commands.receipts import add_passphrase, passphrase
+from zkai.commands.passphrases import add_passphrase, passphrase
 from zkai.encoding import hex32, load_json, read_capped, sha256, write_atomic
 from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.aggregator import OPENED, Aggregator, Status
