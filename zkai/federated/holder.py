@@ -171,12 +171,14 @@ class KeyHolder:
             commitment = rnd.commitment(closed[keyid])
             try:
                 share = self._share(rnd, keyid, commitment)
+                digest, size = commitment.digest("check"), self.scheme.check_bytes
+                check = rnd.board.body(rnd.number, digest, size, "check")
             except (VerificationError, InvalidInput):
                 complaints.append(keyid)
             else:
                 key = commitment.digest("key")
                 dealing = dealing_digest(commitment.predicate["shares"])
-                parts.append(self.scheme.deal(rnd.number, self.place, key, dealing, share))
+                parts.append(self.scheme.deal(rnd.number, self.place, key, dealing, check, share))
         body = b"".join(parts)
         predicate = {
             **base(self.session.id, rnd.number),

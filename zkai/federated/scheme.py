@@ -85,7 +85,9 @@ class Scheme(Protocol):
     def check_share(self, number: int, holder: int, key: bytes, share: bytes) -> None:
         """Return None for a well-formed share of a key. Raises InvalidInput."""
 
-    def deal(self, number: int, holder: int, key: bytes, dealing: bytes, share: bytes) -> bytes:
+    def deal(
+        self, number: int, holder: int, key: bytes, dealing: bytes, check: bytes, share: bytes
+    ) -> bytes:
         """Return a holder's part of the dealing check of one client."""
 
     def check_dealing(

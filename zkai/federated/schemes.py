@@ -136,9 +136,11 @@ class RlweScheme:
         """Return None for a well-formed share of a key. Raises InvalidInput."""
         open_share(self._round(number), holder + 1, key, share)
 
-    def deal(self, number: int, holder: int, key: bytes, dealing: bytes, share: bytes) -> bytes:
+    def deal(
+        self, number: int, holder: int, key: bytes, dealing: bytes, check: bytes, share: bytes
+    ) -> bytes:
         """Return a holder's part of the dealing check of one client."""
-        listed = [Dealing(key, dealing, b"")]
+        listed = [Dealing(key, dealing, check)]
         return check_partial(self._round(number), holder + 1, listed, [share])
 
     def check_dealing(
