@@ -138,7 +138,7 @@ class Dealings:
         """
         name = rnd.session.clients_by_keyid[keyid].name
         order = rnd.session.holders
-        if unread := [order[j].name for j, found in self.parts.items() if keyid not in found]:
+        if unread := [order[j].name for j in sorted(self.parts) if keyid not in self.parts[j]]:
             raise VerificationError(f"{name} dealt no share that {', '.join(unread)} can read")
         parts = {j: found[keyid] for j, found in self.parts.items()}
         self._check(rnd, scheme, keyid, commitment, parts)
