@@ -7,6 +7,7 @@ import os
 import pickle
 from collections.abc import Callable
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,6 +119,12 @@ def test_a_single_client_is_opened_only_where_the_minimum_allows(clients: list[C
     total = summed(clients[:1])
     with pytest.raises(InvalidInput, match="1 clients, not of 2"):
         partial(total, shares_of(clients[:1], 1), (1, 2, 3), 2)
+
+
+def test_the_documentations_example_runs(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (repo / "docs" / "aggregation.md").read_text(encoding="utf-8")
+    exec(text.split("```python\n")[1].split("```")[0], {})
+    assert capsys.readouterr().out == "[6 6 6]\n"
 
 
 # --- partial decryptions -------------------------------------------------------------------------
