@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 import zkai
+from tests.unit.page_support import page_verify
 from zkai.circuit.statements.fork_terms import ForkTerms
 from zkai.cli import main
 from zkai.demo import forgeries
@@ -208,8 +210,25 @@ def test_every_receipt_can_be_checked_again(out: Path, summary: dict[str, Any]) 
         command = [sys.executable, "verify_receipt.py", receipt, trust, inclusion, policy]
         subprocess.run([*command, "--proof", proof], cwd=out, check=True, capture_output=True)
     assert main(["ledger", "verify", str(out / "ledger"), policy]) == 0
+    assert (out / "verify.html").stat().st_size > 100_000
     parents = {row["id"] for row in summary["receipts"]["list"]} | {None}
     assert all(row["parent"] in parents for row in summary["receipts"]["list"])
     page = (out / "report.html").read_text()
     assert summary["ledger"]["root"] in page
     assert page.count("<details>") == summary["users"]
+
+
+@pytest.mark.node
+def test_the_verifier_page_accepts_the_receipts(out: Path, summary: dict[str, Any]) -> None:
+    """The code of the page beside the report, with real proofs."""
+    proofs = {proof["file"]: proof["key"] for proof in summary["proofs"]}
+    for row in summary["receipts"]["list"][:3]:
+        proof = f"proofs/{row['name']}.json"
+        names = {"receipt": f"receipts/{row['name']}.receipt", "proof": proof,
+                 "inclusion": f"receipts/{row['name']}.tlog-proof", "trust": "trust.json",
+                 "policy": "policy.json", "key": proofs[proof]}  # fmt: skip
+        files = {name: (out / path).read_bytes() for name, path in names.items()}
+        found = page_verify(files, int(time.time()))
+        assert found["grade"] == "proven (development key)", found["reason"]
+        changed = {**files, "proof": files["proof"] + b" "}
+        assert "a different proof" in page_verify(changed, int(time.time()))["reason"]

@@ -7,6 +7,7 @@ import platform
 import shutil
 import time
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,8 @@ def _check(
     export(ledger, target)
     checkpoint = verify_export(target, policy)
     shutil.copy(Path(standalone.__file__), stage.out / "verify_receipt.py")
+    page = files("zkai.receipt").joinpath("page/verify.html")
+    write_atomic(stage.out / "verify.html", page.read_bytes())
     return {
         "receipts": {"signed": len(issued), "verified": len(rows), "list": rows},
         "ledger": {

@@ -77,7 +77,8 @@ model does. How many is not shown.</p>
 {_fork_tree(summary)}
 <p>Check one again, without zkai: <code>python verify_receipt.py receipts/ada-step-1.receipt
 --trust trust.json --proof proofs/ada-step-1.json --inclusion receipts/ada-step-1.tlog-proof
---policy policy.json</code></p>
+--policy policy.json</code>, or in a browser, proof and all, with <a
+href="verify.html">verify.html</a>.</p>
 <h2>Forgeries</h2>
 <p>Each attempt was made beside its honest twin, which was accepted.</p>
 {_forgery_table(summary["tampered"]["forgeries"])}
