@@ -254,6 +254,13 @@ def statuses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     found["revoked"] = _prove_name(ledger, name)[0]
     found["late inclusion"] = ledger.log.prove_entry(STEP + 1).to_bytes()
     ledger.close()
+    other = new_ledger(tmp_path_factory.mktemp("other") / "ledger.db")  # other signatures, at least
+    other.append_all(submissions(), NOW)
+    note = cosign_note(other.checkpoint([signer("log")]), "w1", witness, NOW + 5)
+    other.add_cosignatures(note, policy)
+    found["other history"] = _prove_name(other, name)[0]
+    found["other checkpoint"] = note.to_bytes()
+    other.close()
     return found
 
 
@@ -287,6 +294,17 @@ def test_statuses_that_say_nothing_of_a_signer_are_refused(statuses: dict[str, A
     assert "older than the receipt" in status(statuses, "early")["reason"]
     assert "not the name of a key" in status(statuses, "fork")["reason"]
     assert "not the name of a key" in status(statuses, "active", "stranger")["reason"]
+
+
+def test_two_histories_of_one_log_are_refused(statuses: dict[str, Any]) -> None:
+    """Each is signed and cosigned; together they show that the log forked."""
+    words = "the log signed two histories of 4 entries"
+    assert status(statuses, "other history")["reason"] == words
+    files = {"receipt": fork_receipts()[STEP].to_bytes(), "policy": statuses["policy"],
+             "trust": encoded(store().to_json()), "inclusion": statuses["inclusion"]}  # fmt: skip
+    assert page_verify(files, NOW + 20)["accepted"]
+    files["checkpoint"] = statuses["other checkpoint"]
+    assert page_verify(files, NOW + 20)["reason"] == words
 
 
 def test_a_map_proof_s_flipped_bytes_are_refused(statuses: dict[str, Any], tmp_path: Path) -> None:

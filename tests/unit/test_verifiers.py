@@ -378,6 +378,10 @@ def test_all_agree_on_time_without_a_witness() -> None:
     revoked = revoke(store(), signer().keyid, NOW + 50, "stolen")
     agree(replace(case, trusted=revoked, now=NOW + 49), None)
     agree(replace(case, trusted=revoked, now=NOW + 50), "revoked")
+    listed = store().keys
+    ending = replace(store(), keys=(replace(listed[0], not_after=NOW + 50), *listed[1:]))
+    agree(replace(case, trusted=ending, now=NOW + 49), None)
+    agree(replace(case, trusted=ending, now=NOW + 50), "expired")
 
 
 def agree(case: Case, expected: str | None) -> None:

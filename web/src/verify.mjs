@@ -1,6 +1,6 @@
 // What the page does: every check of a receipt, in order, and what they show.
 
-import { fromHex32, hex32, need, Refused } from './bytes.mjs';
+import { equal, fromHex32, hex32, need, Refused } from './bytes.mjs';
 import { parseKey, parseProof, transcriptDigest, verifyProof } from './groth16.mjs';
 import { isObject, parseJson } from './json.mjs';
 import { checkMoment, checkSigners, parseTrust } from './keys.mjs';
@@ -74,15 +74,25 @@ function checkLogged({ files, facts }) {
   const given = inclusion || checkpoint || statuses.length;
   need(!given || policy, 'proofs from a log need the log policy');
   if (policy) facts.policy = parsePolicy(parseJson(policy, 'log policy'));
-  if (checkpoint) verifyCheckpoint(checkpoint, facts.policy);
+  facts.checkpoints = [];
+  if (checkpoint) oneHistory(facts, verifyCheckpoint(checkpoint, facts.policy));
   if (!inclusion) return skipped('no inclusion proof was given: the signing keys must be good now');
   const found = verifyInclusion(inclusion, files.receipt, facts.policy);
+  oneHistory(facts, found.checkpoint);
   facts.index = found.index;
   facts.logged = found.checkpoint.seen;
   const { size, seen, witnesses } = found.checkpoint;
   const when = seen === null ? 'no time is shown: the policy asks for no witness'
     : `${witnesses} witnesses cosigned, the quorum by ${time(seen)}`;
   return passed(`entry ${found.index}, valid as of checkpoint ${size}; ${when}`);
+}
+
+/** Refuse a checkpoint beside another of the same size: the log shows two histories. */
+function oneHistory({ checkpoints }, checkpoint) {
+  const same = (other) => other.size !== checkpoint.size
+    || (equal(other.root, checkpoint.root) && equal(other.mapRoot, checkpoint.mapRoot));
+  need(checkpoints.every(same), `the log signed two histories of ${checkpoint.size} entries`);
+  checkpoints.push(checkpoint);
 }
 
 function checkSigned({ files, options, facts }) {
@@ -158,6 +168,7 @@ function checkStatuses({ files, options, facts }) {
   const { statuses = [] } = files;
   const details = statuses.map((data) => {
     const { name, value, checkpoint } = verifyName(data, facts.policy);
+    oneHistory(facts, checkpoint);
     const id = name.startsWith('key/') ? name.slice('key/'.length) : null;
     const signer = facts.receipt.predicate.signers.find((s) => s.keyid === id);
     need(signer !== undefined, `${name}: not the name of a key that signed this receipt`);
