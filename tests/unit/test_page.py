@@ -31,7 +31,7 @@ from zkai.encoding import load_json
 from zkai.errors import InvalidInput, VerificationError
 from zkai.ledger.checkpoint import InclusionProof
 from zkai.ledger.note import cosign_note
-from zkai.receipt.signer import ED25519, ML_DSA_65
+from zkai.receipt.signer import ED25519, ML_DSA_65, PublicKey
 from zkai.receipt.statement import issue
 from zkai.receipt.trust import trust
 
@@ -121,6 +121,17 @@ def test_other_jwks_are_refused(change: dict[str, str]) -> None:
     signature = key.sign(b"x")
     assert page_call("signature", key.public.jwk, signature, b"x")["accepted"]
     assert not page_call("signature", {**key.public.jwk, **change}, signature, b"x")["accepted"]
+
+
+def test_a_key_has_one_spelling() -> None:
+    """Base64url without padding, and no character of the other alphabet."""
+    key = next(k for k in (signer(), signer("w1"), signer("w2")) if "-" in k.public.jwk["pub"])
+    signature, text = key.sign(b"x"), key.public.jwk["pub"]
+    for other in (text.replace("-", "+", 1), text + "=", text + "\n", text[:-1]):
+        jwk = {**key.public.jwk, "pub": other}
+        assert not page_call("signature", jwk, signature, b"x")["accepted"]
+        with pytest.raises(InvalidInput):
+            PublicKey.from_jwk(jwk, "key")
 
 
 # --------------------------------------------------------------------------- JSON
