@@ -8,6 +8,7 @@ import importlib.util
 import json
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +23,7 @@ from tests.unit.ledger_support import new_ledger, submissions
 from tests.unit.page_support import page_call, page_verify
 from tests.unit.receipt_support import NOW, fork_receipts, signer, store, verifying_keys
 from tests.unit.test_ledger import key_status
-from tests.unit.test_receipt import flips
+from tests.unit.test_receipt import flips, payload
 from tests.unit.test_signer import wycheproof
 from tests.unit.verifier_support import STEP, good, logged
 from zkai.commands.console import Console
@@ -32,7 +33,7 @@ from zkai.errors import InvalidInput, VerificationError
 from zkai.ledger.checkpoint import InclusionProof
 from zkai.ledger.note import cosign_note
 from zkai.receipt.signer import ED25519, ML_DSA_65, PublicKey
-from zkai.receipt.statement import issue
+from zkai.receipt.statement import issue, parse_statement
 from zkai.receipt.trust import trust
 
 pytestmark = pytest.mark.node
@@ -168,6 +169,45 @@ def test_both_read_the_same_json_of_any_text(text: str) -> None:
 def test_bytes_that_are_no_utf_8_and_deep_nesting_are_refused() -> None:
     for data in (b'"\xff"', b'"\xed\xa0\x80"', b"[" * 100_000, '"a"'.encode("utf-16")):
         assert not page_call("parse", data)["accepted"]
+
+
+# ---------------------------------------------------------------------- statements
+
+JUNK: tuple[Any, ...] = (
+    None, True, -1, 0, 2**53, "", "x", "0", "0x" + "0" * 64, "9" * 78, "1" * 2000, [], ["x"],
+    ["x", "x"], [None] * 70, {}, {"x": 1}, "2026-02-30T00:00:00Z", "0000-01-01T00:00:00Z",
+)  # fmt: skip
+
+
+def mutants(value: Any) -> Iterator[Any]:
+    """The value with each of its parts replaced by junk, removed, or given a field more."""
+    if isinstance(value, dict):
+        yield {**value, "more": 1}
+        for name, item in value.items():
+            yield {n: v for n, v in value.items() if n != name}
+            for other in (*JUNK, *mutants(item)):
+                yield {**value, name: other}
+    elif isinstance(value, list):
+        yield [*value, *value]
+        for i, item in enumerate(value):
+            for other in mutants(item):
+                yield [*value[:i], other, *value[i + 1 :]]
+
+
+def test_both_read_the_same_statements() -> None:
+    """Thousands of statements that are wrong in one place, or happen to be right."""
+    tried = {True: 0, False: 0}
+    for value in mutants(payload()):
+        data = json.dumps(value, sort_keys=True).encode()
+        try:
+            parse_statement(data, "statement")
+            ours = True
+        except InvalidInput:
+            ours = False
+        tried[ours] += 1
+        found = page_call("statement", data)
+        assert found["accepted"] == ours, (value, found["reason"])
+    assert min(tried.values()) > 50, tried
 
 
 # ------------------------------------------------------------ grades and statuses

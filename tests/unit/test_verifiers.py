@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.page_support import page_call, page_flip, page_verify
+from tests.unit.page_support import page_call, page_flip
 from tests.unit.receipt_support import (
     NOW,
     PLACE,
@@ -20,19 +21,21 @@ from tests.unit.receipt_support import (
     signer,
     signers,
     store,
-    verifying_keys,
 )
 from tests.unit.test_receipt import flips, payload, tampered
 from tests.unit.verifier_support import (
     STEP,
     UNUSABLE,
     VERIFIERS,
+    WITHOUT_LOG,
     Case,
+    agree,
     alone,
     good,
     library,
     logged,
     page,
+    resigned,
 )
 from zkai.errors import InvalidInput, VerificationError
 from zkai.ledger.checkpoint import InclusionProof, LogPolicy
@@ -40,9 +43,8 @@ from zkai.ledger.note import Note
 from zkai.receipt import jcs, standalone
 from zkai.receipt.envelope import sign_envelope
 from zkai.receipt.signer import ED25519
-from zkai.receipt.statement import Place, Receipt
+from zkai.receipt.statement import Place
 from zkai.receipt.trust import revoke, trust
-from zkai.receipt.verify import check_proof_digest, verify_proof_of, verify_receipt
 
 pytestmark = pytest.mark.node
 PARTS = ("receipt", "proof", "inclusion")
@@ -75,7 +77,7 @@ def test_all_refuse_every_flipped_byte(part: str) -> None:
 def edges(note: bytes) -> set[int]:
     """The bytes of a note's or inclusion proof's text, and those beside spaces and line ends."""
     marks = {i for i, byte in enumerate(note) if byte in b" \n"}
-    return {*range(300), *marks, *(i - 1 for i in marks), *(i + 1 for i in marks)} & {
+    return {*range(100), *marks, *(i - 1 for i in marks), *(i + 1 for i in marks)} & {
         *range(len(note))
     }
 
@@ -127,7 +129,8 @@ def test_all_refuse_flipped_bytes_of_payload_and_signatures_in_new_base64() -> N
 def changed_inside(said: bytes, signatures: tuple[tuple[str, bytes], ...]) -> Iterator[Case]:
     """The case with a byte of the payload, then of each signature, changed."""
     envelope = fork_receipts()[STEP].envelope
-    for at in flips(said):
+    slow = bool(os.environ.get("ZKAI_TEST_SLOW"))
+    for at in flips(said)[:: 1 if slow else 5]:
         other = said[:at] + bytes([said[at] ^ 1]) + said[at + 1 :]
         yield replace(good(), receipt=replace(envelope, payload=other).to_bytes())
     for index, (keyid, signature) in enumerate(signatures):
@@ -139,13 +142,6 @@ def changed_inside(said: bytes, signatures: tuple[tuple[str, bytes], ...]) -> It
 
 
 # -------------------------------------------------------------- known forgeries
-
-
-def resigned(change: Callable[[dict[str, Any]], object]) -> bytes:
-    """A changed statement that the right keys signed: what only an issuer can do."""
-    statement = payload()
-    change(statement["predicate"])
-    return sign_envelope(jcs.encode(statement), signers()).to_bytes()
 
 
 def repeated_key() -> bytes:
@@ -280,34 +276,6 @@ def test_all_refuse_a_forged_receipt(name: str) -> None:
         assert re.search(reason, found), (verifier, found)
 
 
-def library_alone(receipt: bytes) -> str | None:
-    try:
-        parsed = Receipt.from_bytes(receipt)
-        verify_receipt(parsed, store(), at=NOW)
-        check_proof_digest(parsed, good().proof)
-    except (InvalidInput, VerificationError) as error:
-        return str(error)
-    return None
-
-
-def standalone_alone(receipt: bytes) -> str | None:
-    try:
-        standalone.verify(receipt, store().to_json(), good().proof, now=NOW)
-    except (standalone.Refused, *UNUSABLE) as error:
-        return f"{error}"
-    return None
-
-
-def page_alone(receipt: bytes) -> str | None:
-    trusted = json.dumps(store().to_json()).encode()
-    answer = page_verify({"receipt": receipt, "proof": good().proof, "trust": trusted}, NOW)
-    reason: str | None = answer["reason"]
-    return reason
-
-
-WITHOUT_LOG = {"library": library_alone, "standalone": standalone_alone, "page": page_alone}
-
-
 def test_all_refuse_what_belongs_to_another() -> None:
     case = good()
     other = fork_proofs()[2].file_bytes()
@@ -333,21 +301,6 @@ def test_all_refuse_a_replay_on_another_chain(place: Place) -> None:
     for name, check in VERIFIERS.items():
         assert check(replace(good(), place=None)) is None
         assert "another" in str(check(replace(good(), place=place))), name
-
-
-def test_all_refuse_a_destination_that_the_proof_is_not_for() -> None:
-    """The issuer signs another chain than the proof's context holds: it must show."""
-    forged = resigned(lambda p: p["proof"]["destination"].update(chain_id=8))
-    words = "another destination"
-    with pytest.raises(VerificationError, match=words):
-        verify_proof_of(
-            Receipt.from_bytes(forged), good().proof, verifying_keys()["training_step/1"]
-        )
-    with pytest.raises(standalone.Refused, match=words):
-        standalone.verify(forged, store().to_json(), good().proof, now=NOW)
-    trusted = json.dumps(store().to_json()).encode()
-    files = {"receipt": forged, "proof": good().proof, "trust": trusted}
-    assert words in page_verify(files, NOW)["reason"]
 
 
 # ------------------------------------------------------------------------- time
@@ -382,11 +335,3 @@ def test_all_agree_on_time_without_a_witness() -> None:
     ending = replace(store(), keys=(replace(listed[0], not_after=NOW + 50), *listed[1:]))
     agree(replace(case, trusted=ending, now=NOW + 49), None)
     agree(replace(case, trusted=ending, now=NOW + 50), "expired")
-
-
-def agree(case: Case, expected: str | None) -> None:
-    """Require one verdict of all: None, or a refusal in these words."""
-    for name, check in VERIFIERS.items():
-        found = check(case)
-        assert (found is None) == (expected is None), (name, found)
-        assert expected is None or re.search(expected, str(found)), (name, found)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tests.unit.ledger_support import new_ledger, submissions
 from tests.unit.page_support import page_verify
@@ -17,17 +19,20 @@ from tests.unit.receipt_support import (
     fork_proofs,
     fork_receipts,
     signer,
+    signers,
     store,
     verifying_keys,
 )
+from tests.unit.test_receipt import payload
 from zkai.errors import InvalidInput, VerificationError
 from zkai.ledger.checkpoint import InclusionProof, LogPolicy
 from zkai.ledger.note import cosign_note
-from zkai.receipt import standalone
+from zkai.receipt import jcs, standalone
+from zkai.receipt.envelope import sign_envelope
 from zkai.receipt.signer import ED25519
 from zkai.receipt.statement import Place, Receipt
 from zkai.receipt.trust import TrustStore
-from zkai.receipt.verify import verify_proof_of, verify_receipt
+from zkai.receipt.verify import check_proof_digest, verify_proof_of, verify_receipt
 
 UNUSABLE = (ValueError, LookupError, TypeError, AttributeError)
 """What the standalone verifier's `main` calls unusable."""
@@ -117,3 +122,49 @@ def page(case: Case) -> str | None:
 VERIFIERS: dict[str, Callable[[Case], str | None]] = {
     "library": library, "standalone": alone, "page": page,
 }  # fmt: skip
+
+
+def agree(case: Case, expected: str | None) -> None:
+    """Require one verdict of all: None, or a refusal in these words."""
+    for name, check in VERIFIERS.items():
+        found = check(case)
+        assert (found is None) == (expected is None), (name, found)
+        assert expected is None or re.search(expected, str(found)), (name, found)
+
+
+def resigned(change: Callable[[dict[str, Any]], object]) -> bytes:
+    """A changed statement that the right keys signed: what only an issuer can do."""
+    statement = payload()
+    change(statement["predicate"])
+    return sign_envelope(jcs.encode(statement), signers()).to_bytes()
+
+
+def library_alone(receipt: bytes) -> str | None:
+    """Return why zkai refuses a receipt of the good proof, without the log."""
+    try:
+        parsed = Receipt.from_bytes(receipt)
+        verify_receipt(parsed, store(), at=NOW)
+        check_proof_digest(parsed, good().proof)
+    except (InvalidInput, VerificationError) as error:
+        return str(error)
+    return None
+
+
+def standalone_alone(receipt: bytes) -> str | None:
+    """Return why the standalone verifier does."""
+    try:
+        standalone.verify(receipt, store().to_json(), good().proof, now=NOW)
+    except (standalone.Refused, *UNUSABLE) as error:
+        return f"{error}"
+    return None
+
+
+def page_alone(receipt: bytes) -> str | None:
+    """Return why the page does."""
+    trusted = json.dumps(store().to_json()).encode()
+    answer = page_verify({"receipt": receipt, "proof": good().proof, "trust": trusted}, NOW)
+    reason: str | None = answer["reason"]
+    return reason
+
+
+WITHOUT_LOG = {"library": library_alone, "standalone": standalone_alone, "page": page_alone}

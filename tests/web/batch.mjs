@@ -7,6 +7,7 @@
 import { createInterface } from 'node:readline';
 import * as page from '../../web/src/verify.mjs';
 import { recognise } from '../../web/src/files.mjs';
+import { parseStatement } from '../../web/src/receipt.mjs';
 
 const bytes = (text) => new Uint8Array(Buffer.from(text, 'base64'));
 const json = (text) => page.parseJson(bytes(text), 'argument');
@@ -18,6 +19,7 @@ const CALLS = {
   signature: (jwk, signature, message) =>
     page.checkSignature(page.publicKey(jwk, 'key'), bytes(signature), bytes(message), 'key'),
   recognise: (data, side) => recognise(bytes(data), side),
+  statement: (data) => parseStatement(bytes(data)),
   parse: (data) => page.parseJson(bytes(data), 'data'),
 };
 

@@ -36,7 +36,8 @@ function pae(payload) {
   return join(utf8(`DSSEv1 ${IN_TOTO.length} ${IN_TOTO} ${payload.length} `), payload);
 }
 
-function parseStatement(payload) {
+/** Return the statement of a payload, after every check of its form. */
+export function parseStatement(payload) {
   const statement = parseJson(payload, 'statement');
   checkSchema(statement, schema, 'statement');
   const { predicate } = statement;

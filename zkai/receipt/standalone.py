@@ -28,6 +28,8 @@ TYPE, IN_TOTO = "https://in-toto.io/Statement/v1", "application/vnd.in-toto+json
 PREDICATE_TYPE = "urn:zkai:compute-receipt/v1"
 PREDICATE = """kind model fork user step parent proof hyperparameters environment metering privacy
     sources tee times signers critical extensions"""
+KINDS = {n: n for n in ("inference", "genesis", "training_step", "evaluation")}
+KINDS |= {"skip_step": "skipped_step", "apply_aggregate": "aggregation"}
 PLAIN, COSIGNED = b"\xffzkai/ml-dsa-65/1", b"\xffzkai/ml-dsa-65/cosignature/1"
 
 
@@ -172,6 +174,11 @@ def verify_proof_digest(statement: Any, data: bytes) -> None:
         need(said[name] == value, f"{name} is not the proof's")
     for name in ("model", "fork", "user"):
         need(predicate[name] == single.get(name), f"{name} is not the proof's")
+    step = int(public["step"]) if "step" in public else 0 if "fork" in public else None
+    need(predicate["step"] == step, "step is not the proof's")
+    kind = KINDS.get(proof["statement"].partition("/")[0], predicate["kind"])
+    need(predicate["kind"] == kind, "kind is not the proof's")
+    need(set(said["commitments"]) <= set(public), "a commitment is no public signal")
     if "context" in public:
         place, at = said["destination"], [int(public.get(n, "0")) for n in ("fork", "step")]
         numbers = [place["chain_id"], int(place["ledger"], 16), *at, int(place["recipient"], 16)]
