@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from zkai.certificate import verify_improvement
     from zkai.circuit.statements.apply_aggregate import ApplyAggregate
     from zkai.circuit.statements.dataset import Dataset, DatasetShape
+    from zkai.circuit.statements.encrypted_update import EncryptedUpdate
+    from zkai.circuit.statements.encryption import Encryption
     from zkai.circuit.statements.evaluation import Evaluation
     from zkai.circuit.statements.evaluation_set import EvaluationSet, Samples
     from zkai.circuit.statements.fork_terms import ForkTerms
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from zkai.circuit.statements.query import Query
     from zkai.circuit.statements.skip_step import SkipStep
     from zkai.circuit.statements.training_step import TrainingStep
+    from zkai.encrypted import Sent, check_update_of, verify_encrypted_update
     from zkai.errors import InvalidInput, ToolError, VerificationError, ZkaiError
     from zkai.model.calibrate import QuantConfig
     from zkai.model.export import export, load
@@ -40,6 +43,8 @@ _HOMES = {
     "Dataset": "zkai.circuit.statements.dataset",
     "DatasetShape": "zkai.circuit.statements.dataset",
     "Destination": "zkai.assignment",
+    "EncryptedUpdate": "zkai.circuit.statements.encrypted_update",
+    "Encryption": "zkai.circuit.statements.encryption",
     "Estimate": "zkai.proof.estimate",
     "Evaluation": "zkai.circuit.statements.evaluation",
     "EvaluationSet": "zkai.circuit.statements.evaluation_set",
@@ -57,6 +62,7 @@ _HOMES = {
     "Query": "zkai.circuit.statements.query",
     "Recommendation": "zkai.proof.estimate",
     "Samples": "zkai.circuit.statements.evaluation_set",
+    "Sent": "zkai.encrypted",
     "SkipStep": "zkai.circuit.statements.skip_step",
     "SoftmaxHead": "zkai.model.training",
     "ToolError": "zkai.errors",
@@ -65,6 +71,7 @@ _HOMES = {
     "VerificationError": "zkai.errors",
     "VerifyingKey": "zkai.proof.formats",
     "ZkaiError": "zkai.errors",
+    "check_update_of": "zkai.encrypted",
     "estimate": "zkai.pipeline",
     "recommend": "zkai.advice",
     "export": "zkai.model.export",
@@ -73,6 +80,7 @@ _HOMES = {
     "setup": "zkai.pipeline",
     "verify": "zkai.pipeline",
     "verify_chain": "zkai.pipeline",
+    "verify_encrypted_update": "zkai.encrypted",
     "verify_improvement": "zkai.certificate",
     "verify_order": "zkai.beacon",
     "verify_pinned": "zkai.beacon",
@@ -85,6 +93,8 @@ __all__ = [
     "Dataset",
     "DatasetShape",
     "Destination",
+    "EncryptedUpdate",
+    "Encryption",
     "Estimate",
     "Evaluation",
     "EvaluationSet",
@@ -102,6 +112,7 @@ __all__ = [
     "Query",
     "Recommendation",
     "Samples",
+    "Sent",
     "SkipStep",
     "SoftmaxHead",
     "ToolError",
@@ -110,6 +121,7 @@ __all__ = [
     "VerificationError",
     "VerifyingKey",
     "ZkaiError",
+    "check_update_of",
     "estimate",
     "export",
     "load",
@@ -118,6 +130,7 @@ __all__ = [
     "setup",
     "verify",
     "verify_chain",
+    "verify_encrypted_update",
     "verify_improvement",
     "verify_order",
     "verify_pinned",

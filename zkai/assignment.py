@@ -23,6 +23,7 @@ from zkai.circuit.statements.base import (
 from zkai.circuit.statements.batch_order import order_values
 from zkai.circuit.statements.commitments import PUBLIC_SALT, model_id, new_salt
 from zkai.circuit.statements.context import Context
+from zkai.circuit.statements.encrypted_update import EncryptedUpdate
 from zkai.circuit.statements.evaluation import Evaluation
 from zkai.circuit.statements.fork_terms import TERMS, ForkTerms
 from zkai.circuit.statements.genesis import Genesis
@@ -31,6 +32,7 @@ from zkai.circuit.statements.linked import KZG, POSEIDON, LinkedState
 from zkai.circuit.statements.query import Query
 from zkai.circuit.statements.skip_step import SkipStep
 from zkai.circuit.statements.training_step import TrainingStep
+from zkai.encrypted import encrypted_values
 from zkai.errors import InvalidInput
 from zkai.model.fixed_point import check_width
 from zkai.model.head_floats import initial_state
@@ -45,7 +47,7 @@ ZERO = bytes(32)
 Linker = Callable[[LinkedState], int]
 """The link of a state's polynomial."""
 
-LINKING = (TrainingStep, Genesis, ApplyAggregate, Inference, Evaluation)
+LINKING = (TrainingStep, Genesis, ApplyAggregate, Inference, Evaluation, EncryptedUpdate)
 """The statements that can link their states."""
 
 MIN_SECRET = 1 << 128
@@ -130,6 +132,8 @@ def complete(
         state, exact = evaluation_values(statement, reader)
     elif isinstance(statement, Query):
         state, exact = None, _query(statement, reader)
+    elif isinstance(statement, EncryptedUpdate):
+        state, exact = encrypted_values(statement, reader)
     else:
         raise InvalidInput(f"{type(statement).__name__}: not a statement that can be proven")
     reader.finish()
@@ -139,7 +143,7 @@ def complete(
     public = statement.public_values(exact)
     if isinstance(statement, Inference):
         return Assignment(exact, public, _tensor_opening(statement, exact, public))
-    if isinstance(statement, Evaluation):
+    if isinstance(statement, Evaluation | EncryptedUpdate):
         return Assignment(exact, public, Opening(statement.version, {}, {}))
     if isinstance(statement, Query):
         return Assignment(exact, public, _query_opening(exact, public))
@@ -172,7 +176,8 @@ def _links(
     if states and link is None:
         raise InvalidInput(f"{statement.version}: linked states need the proving key")
     found = {} if link is None else {name: link(linked) for name, linked in states.items()}
-    own = {Inference.version: "state_link", Evaluation.version: "new_link"}
+    own = {Inference.version: "state_link"}
+    own |= {kind.version: "new_link" for kind in (Evaluation, EncryptedUpdate)}
     name = own.get(statement.version, "old_link")
     if known is not None and found.get(name, known) != known:
         raise InvalidInput(

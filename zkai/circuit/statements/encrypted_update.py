@@ -114,6 +114,11 @@ class EncryptedUpdate:
         """The number of weights."""
         return prod(self.head.shape)
 
+    @property
+    def encryption_digest(self) -> int:
+        """The signal `encryption`."""
+        return self.encryption.digest(self.n_values, self.update_bits)
+
     def describe(self) -> dict[str, Any]:
         """Return every static choice, for canonical JSON."""
         description = {
@@ -249,7 +254,7 @@ class EncryptedUpdate:
             for side, state in self.states(values).items()
         }
         return signals | {
-            "encryption": self.encryption.digest(self.n_values),
+            "encryption": self.encryption_digest,
             "ciphertext": given["ciphertext"],
             "seed": given["seed"],
             "norm_bound": given["norm_bound"],
@@ -277,7 +282,7 @@ def _build(head: Head, encryption: Encryption, update_bits: int, links: tuple[st
     for signal in (context, signals["ciphertext"], signals["seed"]):
         bind_context(builder, signal)
     with builder.at("encryption"):
-        constant = builder.constant_field([encryption.digest(n_values)])
+        constant = builder.constant_field([encryption.digest(n_values, update_bits)])
         builder.bind_public(signals["encryption"], constant)
     user = commitments.user_gadget(builder, builder.private_field("secret"))
     builder.bind_public(user_signal, user)

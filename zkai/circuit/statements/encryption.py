@@ -170,6 +170,6 @@ class Encryption:
             "error_bound": self.error_bound,
         }
 
-    def digest(self, n_values: int) -> int:
-        """Return the public signal `encryption`: parameters and the number of values."""
-        return digest_of(self.describe() | {"values": n_values})
+    def digest(self, n_values: int, update_bits: int) -> int:
+        """Return the public signal `encryption`: parameters, the number of values, their bits."""
+        return digest_of(self.describe() | {"values": n_values, "update_bits": update_bits})

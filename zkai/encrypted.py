@@ -1,0 +1,288 @@
+"""Encrypted updates between `zkai.he` and the proof: what was sent, in the proof's numbers.
+
+A client sends a ciphertext and a check polynomial, under one secret, and the digest of the sealed
+shares of that secret. The proof's public polynomials are these and the round's uniform ones, which
+everybody expands from the seed; its signals `ciphertext` and `seed` fix all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from zkai import native
+from zkai.circuit.statements.apply_aggregate import ApplyAggregate
+from zkai.circuit.statements.encrypted_update import MAX_NORM, SIDES, VERSION, EncryptedUpdate
+from zkai.circuit.statements.encryption import Encryption
+from zkai.circuit.statements.genesis import Genesis
+from zkai.circuit.statements.linked import POSEIDON, WeightsCommitment
+from zkai.circuit.statements.training_step import TrainingStep
+from zkai.encoding import Limbs, sha256
+from zkai.errors import InvalidInput, VerificationError
+from zkai.he.client import Opening, check_mask, masks
+from zkai.he.parameters import RlweParameters, Round
+from zkai.he.ring import ERROR_BOUND
+from zkai.he.wire import Kind, open_polynomials
+from zkai.model.heads import Head
+from zkai.opening import UserState
+from zkai.proof import formats
+from zkai.proof.commit.keys import CommitProof
+from zkai.proof.formats import Proof, VerifyingKey
+from zkai.reader import Reader
+
+LABEL = b"zkai/encrypted-update/1\0"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What a client sent in a round: framed bytes, and the digest of its sealed shares.
+
+    Raises InvalidInput, naming the part, for bytes that are not of this round or of one key.
+    """
+
+    round: Round
+    ciphertext: bytes
+    check: bytes
+    dealing: bytes
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.dealing, bytes) or len(self.dealing) != 32:
+            raise InvalidInput("dealing: expected the 32 bytes of a digest")
+        self.residues()
+
+    def residues(self) -> tuple[bytes, Limbs]:
+        """Return the key's identifier, and all polynomials (P, L, n), the check's first."""
+        count = self.round.polynomials
+        found = []
+        for what, data, kind, n in (
+            ("check polynomial", self.check, Kind.CHECK, 1),
+            ("ciphertext", self.ciphertext, Kind.CIPHERTEXT, count),
+        ):
+            if not isinstance(data, bytes):
+                raise InvalidInput(f"{what}: expected bytes, got {type(data).__name__}")
+            found.append(open_polynomials(data, kind, self.round, n, what))
+        (key, check), (other, body) = found
+        if key != other:
+            raise InvalidInput("check polynomial: of another key than the ciphertext")
+        return key, np.concatenate([check, body])
+
+    def polynomials(self) -> dict[str, Limbs]:
+        """Return c and a, one polynomial after the other, as an `EncryptedUpdate` takes them."""
+        ring = self.round.parameters.ring
+        key, c = self.residues()
+        first = check_mask(self.round, key, self.dealing)
+        rest = masks(self.round, 0, self.round.polynomials)
+        a = ring.coefficients(np.concatenate([first[None], rest]))
+        return {"c": _elements(ring.lift(c)), "a": _elements(ring.lift(a))}
+
+    def signals(self) -> dict[str, int]:
+        """Return the signals `ciphertext` and `seed`: 248 bits of SHA-256 each.
+
+        ciphertext = SHA-256(label || SHA-256(ciphertext) || SHA-256(check) || dealing) >> 8, and
+        seed = the round's seed >> 8. Together they fix every polynomial.
+        """
+        digest = sha256(LABEL + sha256(self.ciphertext) + sha256(self.check) + self.dealing)
+        return {"ciphertext": _shifted(digest), "seed": _shifted(self.round.seed)}
+
+
+def _shifted(digest: bytes) -> int:
+    return int.from_bytes(digest[:31], "big")
+
+
+def _elements(words: Limbs) -> Limbs:
+    """Return 128-bit integers in two's complement (..., n, 2) as field elements (k, 4)."""
+    flat = words.reshape(-1, 2)
+    negative = flat[:, 1] >> np.uint64(63) == 1
+    size = flat.copy()
+    size[negative] = ~size[negative]
+    size[negative, 0] += np.uint64(1)
+    size[negative & (size[:, 0] == 0), 1] += np.uint64(1)
+    elements = np.zeros((len(flat), 4), np.uint64)
+    elements[:, :2] = size
+    elements[negative] = native.fr_sub(np.zeros((int(negative.sum()), 4), np.uint64), elements[negative])
+    return elements
+
+
+def encryption_of(parameters: RlweParameters) -> Encryption:
+    """Return a round's parameters as a circuit's constants."""
+    ring = parameters.ring
+    return Encryption(
+        ring.n,
+        ring.primes,
+        parameters.values_per_coefficient,
+        parameters.value_bits,
+        ERROR_BOUND,
+    )
+
+
+def encrypted_update(
+    head: Head,
+    parameters: RlweParameters,
+    weights_commitment: WeightsCommitment = POSEIDON,
+    update_bits: int | None = None,
+) -> EncryptedUpdate:
+    """Return the statement for a head's updates in rounds of these parameters.
+
+    Without update_bits a value may be as large as the parameters' bound allows, in whole bits, and
+    16 bits at most.
+
+    Raises InvalidInput where the bound leaves no bits, or fewer than update_bits.
+    """
+    most = parameters.bound.bit_length()
+    chosen = min(most, 16) if update_bits is None else update_bits
+    statement = EncryptedUpdate(head, encryption_of(parameters), chosen, weights_commitment)
+    check_parameters(statement, parameters)
+    return statement
+
+
+def check_parameters(statement: EncryptedUpdate, parameters: RlweParameters) -> None:
+    """Return None if a statement's updates can be summed up under these parameters.
+
+    Raises InvalidInput if they encrypt otherwise, or values that pass could overflow a sum.
+    """
+    if statement.encryption != encryption_of(parameters):
+        raise InvalidInput(f"{VERSION}: encryption: not the round's parameters")
+    if 1 << (statement.update_bits - 1) > parameters.bound:
+        raise InvalidInput(
+            f"{VERSION}: update_bits: {statement.update_bits} bits reach past {parameters.bound},"
+            f" the bound for {parameters.clients} clients"
+        )
+
+
+def norm_bound(head: Head, norm: float) -> int:
+    """Return a norm of real weights in the integers' last place, rounded down.
+
+    Raises InvalidInput for what is negative, not finite or too large.
+    """
+    if isinstance(norm, bool) or not isinstance(norm, int | float) or not math.isfinite(norm):
+        raise InvalidInput("norm: expected a finite number")
+    bound = math.floor(norm * (1 << head.weight_scale_bits))
+    if not 0 <= bound <= MAX_NORM:
+        raise InvalidInput(f"norm: expected 0 to {MAX_NORM / (1 << head.weight_scale_bits):g}")
+    return bound
+
+
+def encrypted_values(
+    statement: EncryptedUpdate, reader: Reader
+) -> tuple[UserState, dict[str, Any]]:
+    """Return the new state and the values of an encrypted update but its context.
+
+    Takes old_state and new_state, sent (`Sent`), opening (`zkai.he.rlwe.Opening`) and norm_bound.
+
+    Raises InvalidInput, naming the value, for anything missing or of another type, for states that
+    are not of one fork, and for a round of other parameters.
+    """
+    states = {side: _state(statement, reader, f"{side}_state") for side in SIDES}
+    old, new = states["old"], states["new"]
+    for name in ("model", "fork", "secret"):
+        if getattr(old, name) != getattr(new, name):
+            raise InvalidInput(f"{reader.where}: new_state: of another {name} than old_state")
+    exact: dict[str, Any] = {"model": new.model, "fork": new.fork, "secret": new.secret}
+    exact |= {"old_step": old.step, "step": new.step}
+    for side, state in states.items():
+        exact |= {f"{side}_weights": state.values.weights, f"{side}_salt": state.salt}
+        if state.values.velocity is not None:
+            exact[f"{side}_velocity"] = state.values.velocity
+    if new.values.frozen is not None:
+        exact["frozen"] = new.values.frozen
+    sent = _typed(reader, "sent", Sent)
+    opening = _typed(reader, "opening", Opening)
+    check_parameters(statement, sent.round.parameters)
+    if sent.round.values != statement.n_values:
+        raise InvalidInput(f"{reader.where}: sent: of {sent.round.values} values")
+    exact |= sent.signals() | sent.polynomials()
+    exact["secret_key"] = opening.secret
+    exact["errors"] = np.concatenate([opening.check_error[None], opening.errors])
+    exact["norm_bound"] = reader.take("norm_bound", "an integer, of `norm_bound`")
+    return new, exact
+
+
+def _typed(reader: Reader, name: str, kind: type) -> Any:
+    value = reader.take(name, f"of type {kind.__name__}")
+    if not isinstance(value, kind):
+        found = type(value).__name__
+        raise InvalidInput(f"{reader.where}: {name}: expected {kind.__name__}, got {found}")
+    return value
+
+
+def _state(statement: EncryptedUpdate, reader: Reader, name: str) -> UserState:
+    value = reader.take(name, "a state, of a proof's opening")
+    if not isinstance(value, UserState):
+        value = UserState.from_json(value, statement.head, f"{reader.where}: {name}")
+    if value.head != statement.head:
+        raise InvalidInput(f"{reader.where}: {name}: of another head than the statement's")
+    if (value.link is not None) != bool(statement.links):
+        raise InvalidInput(
+            f"{reader.where}: {name}: its commitment is of another kind than the statement's"
+            f" weights_commitment {statement.weights_commitment!r}"
+        )
+    return value
+
+
+def verify_encrypted_update(
+    proof: Proof,
+    key: VerifyingKey,
+    sent: Sent,
+    statement: EncryptedUpdate,
+    *,
+    norm_bound: int,
+    verifier: str = "native",
+    production: bool = False,
+    trusted_digests: Collection[bytes | str] = (),
+) -> None:
+    """Return None if what a client sent encrypts the update between the proof's two states.
+
+    `statement` says what was agreed on: head, scheme and how large a value may be; `norm_bound`,
+    how long an update. Then every value fits its place in a sum, too. Who trained these states is
+    another question: `check_update_of`.
+
+    Raises VerificationError with the reason; InvalidInput for a malformed key, or a round of other
+    parameters than the statement's.
+    """
+    check_parameters(statement, sent.round.parameters)
+    if proof.statement != VERSION or not isinstance(proof, CommitProof):
+        raise VerificationError(f"expected a proof of {VERSION}, got {proof.statement}")
+    if sent.round.values != statement.n_values:
+        raise InvalidInput(f"{VERSION}: a round of {sent.round.values} values for another head")
+    wanted = sent.signals() | {"encryption": statement.encryption_digest}
+    for name, value in wanted.items():
+        if proof.public.get(name) != (value,):
+            raise VerificationError(f"the proof is about another {name}")
+    if (found := proof.public.get("norm_bound", (MAX_NORM + 1,))[0]) > norm_bound:
+        raise VerificationError(f"the proof allows a norm of {found}, above {norm_bound}")
+    given = sent.polynomials()
+    polynomials = statement.polynomials(given["c"], given["a"])
+    formats.verify(proof, key, verifier, production, trusted_digests, polynomials)
+
+
+BASES = (Genesis.version, ApplyAggregate.version)
+
+
+def check_update_of(proof: Proof, history: Iterable[Proof]) -> None:
+    """Return None if an encrypted update is the one of a history's training since its last base.
+
+    `history` has a fork's proofs, which `verify_chain` has accepted. The update starts from the
+    state of its last genesis or aggregate, ends in its last state, and there is a training step
+    between. `verify_encrypted_update` has accepted the proof.
+
+    Raises VerificationError, saying why, otherwise.
+    """
+    proofs = list(history)
+    bases = [place for place, p in enumerate(proofs) if p.statement in BASES]
+    if proof.statement != VERSION or not bases:
+        raise VerificationError(f"expected a proof of {VERSION}, and a history with its base")
+    base, last = proofs[bases[-1]], proofs[-1]
+    if not any(p.statement == TrainingStep.version for p in proofs[bases[-1] + 1 :]):
+        raise VerificationError("nothing was trained since the history's base")
+    states = {"old_state": base.public["new_state"], "new_state": last.public["new_state"]}
+    for name, value in states.items():
+        if proof.public.get(name) != value:
+            which = "base" if name == "old_state" else "last state"
+            raise VerificationError(f"the update's {name} is not the history's {which}")
+    for name in ("user", "model", "fork"):
+        if proof.public.get(name) != last.public[name]:
+            raise VerificationError(f"the update is of another {name} than the history")
