@@ -103,7 +103,9 @@ def _elements(words: Limbs) -> Limbs:
     size[negative & (size[:, 0] == 0), 1] += np.uint64(1)
     elements = np.zeros((len(flat), 4), np.uint64)
     elements[:, :2] = size
-    elements[negative] = native.fr_sub(np.zeros((int(negative.sum()), 4), np.uint64), elements[negative])
+    elements[negative] = native.fr_sub(
+        np.zeros((int(negative.sum()), 4), np.uint64), elements[negative]
+    )
     return elements
 
 

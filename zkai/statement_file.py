@@ -26,6 +26,8 @@ from zkai.calibrated import Inference, attached_head
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.base import COMMIT, PLAIN, Format, Statement
 from zkai.circuit.statements.dataset import DatasetShape
+from zkai.circuit.statements.encrypted_update import EncryptedUpdate
+from zkai.circuit.statements.encryption import Encryption
 from zkai.circuit.statements.evaluation import Evaluation
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.linked import KZG, POSEIDON, WeightsCommitment
@@ -34,6 +36,8 @@ from zkai.circuit.statements.skip_step import SkipStep
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import as_path, read_capped
 from zkai.errors import InvalidInput
+from zkai.he.parameters import RING
+from zkai.he.ring import ERROR_BOUND
 from zkai.model.calibrate import QuantConfig
 from zkai.model.export import load as load_model
 from zkai.model.heads import MOMENTUM_BITS, Head, LoraHead, MlpHead, SoftmaxHead, field_names
@@ -62,7 +66,8 @@ AUTO = "auto"
 """The format that `zkai.advice` recommends for the statement."""
 PLANNED_FORMATS = ("halo2",)
 KINDS = (
-    "inference", "training_step", "skip_step", "genesis", "apply_aggregate", "evaluation", "query",
+    "inference", "training_step", "skip_step", "genesis", "apply_aggregate", "encrypted_update",
+    "evaluation", "query",
 )  # fmt: skip
 
 
@@ -216,12 +221,31 @@ def _query(top: _Table, folder: Path) -> Statement:
     return Query(tuple(top.integers("shape")), top.integer("width"), scale, _format(top))
 
 
+def _encrypted_update(top: _Table, folder: Path) -> Statement:
+    top.only(*_HEAD_KEYS, "update_bits", "encryption", _LINKING)
+    if top.choice("format", FORMATS, COMMIT) != COMMIT:
+        raise InvalidInput(f'{top.where}: format: an encrypted_update has "{COMMIT}" alone')
+    table = top.table("encryption") if "encryption" in top.content else _Table({}, top.where)
+    table.only("degree", "primes", "values_per_coefficient", "value_bits", "error_bound")
+    if ("degree" in table.content) != ("primes" in table.content):
+        raise InvalidInput(f"{table.where}: give degree and primes, or neither")
+    ring = {"degree": RING.n, "primes": RING.primes, "error_bound": ERROR_BOUND}
+    names = [name for name in table.content if name != "primes"]
+    given: dict[str, Any] = {name: table.integer(name) for name in names}
+    given |= {"primes": table.integers("primes")} if "primes" in table.content else {}
+    kind = _weights_commitment(top)
+    return EncryptedUpdate(
+        _head(top), Encryption(**(ring | given)), top.integer("update_bits", 16), kind
+    )
+
+
 _READERS = {
     "inference": _inference,
     "training_step": _training_step,
     "skip_step": _skip_step,
     "genesis": _genesis,
     "apply_aggregate": _apply_aggregate,
+    "encrypted_update": _encrypted_update,
     "evaluation": _evaluation,
     "query": _query,
 }

@@ -69,11 +69,13 @@ class CommitVerifyingKey(KeyDocument):
     def digest_sizes(self) -> bytes:
         """Return the numbers of signals, of challenges and, if there are, of links as words.
 
-        With public polynomials all three, and their number and sizes.
+        With public polynomials all three and their number, then each one's name, hashed, and size:
+        with two names exchanged a verifier would compute each from what the other is made from.
         """
         if self.polynomials:
             counts = (self.n_public, len(self.challenges), len(self.links), len(self.polynomials))
-            return b"".join(word(n) for n in (*counts, *(p.size for p in self.polynomials)))
+            named = (keccak256(p.name.encode()) + word(p.size) for p in self.polynomials)
+            return b"".join([*(word(n) for n in counts), *named])
         linked = word(len(self.links)) if self.links else b""
         return word(self.n_public) + word(len(self.challenges)) + linked
 
