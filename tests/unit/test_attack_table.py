@@ -12,7 +12,12 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    ("decision", "least"), [("0007-commitment-round.md", 20), ("0008-kzg-link.md", 10)]
+    ("decision", "least"),
+    [
+        ("0007-commitment-round.md", 20),
+        ("0008-kzg-link.md", 10),
+        ("0016-encrypted-update.md", 20),
+    ],
 )
 def test_every_attack_has_its_tests(decision: str, least: int) -> None:
     text = (ROOT / "docs" / "decisions" / decision).read_text()

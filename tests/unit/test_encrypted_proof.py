@@ -382,7 +382,10 @@ def test_linked_states_are_bound_the_same_way(keys: Any, tmp_path: Path) -> None
     update = (states[1].values.weights - states[0].values.weights).ravel()
     sent, opening, _ = sent_by(update)
     proof = zkai.prove(bound, made[2].proving, given(states, sent, opening))
-    verify_encrypted_update(proof, made[2].verifying, sent, bound, norm_bound=BOUND)
+    for verifier in ("native", "py-ecc"):
+        verify_encrypted_update(
+            proof, made[2].verifying, sent, bound, norm_bound=BOUND, verifier=verifier
+        )
     check_update_of(proof, history)
     other, _, _ = sent_by(update)
     with pytest.raises(VerificationError, match="about another ciphertext"):
