@@ -229,7 +229,7 @@ def _encrypted_update(top: _Table, folder: Path) -> Statement:
     table.only("degree", "primes", "values_per_coefficient", "value_bits", "error_bound")
     if ("degree" in table.content) != ("primes" in table.content):
         raise InvalidInput(f"{table.where}: give degree and primes, or neither")
-    ring = {"degree": RING.n, "primes": RING.primes, "error_bound": ERROR_BOUND}
+    ring: dict[str, Any] = {"degree": RING.n, "primes": RING.primes, "error_bound": ERROR_BOUND}
     names = [name for name in table.content if name != "primes"]
     given: dict[str, Any] = {name: table.integer(name) for name in names}
     given |= {"primes": table.integers("primes")} if "primes" in table.content else {}
