@@ -17,8 +17,9 @@ Three users fine-tune private heads on handwritten digits that they committed
 to; a beacon draws the samples of each step, and an examiner's at the end. Every
 step and examination is proven and verified, here and on an embedded EVM, and
 one step also in the other proof format, to compare; a receipt of each proof is
-signed and logged; then forgeries are tried, and each must be refused. Needs no
-network, GPU, server or Node.
+signed and logged; the users' updates are summed under encryption by three key
+holders; then forgeries are tried, and each must be refused. Needs no network,
+GPU, server or Node.
 """
 
 
@@ -87,6 +88,7 @@ def _show(summary: Mapping[str, Any], console: Console) -> None:
     columns = ["user", "digits", "proven steps", "before", "after", "no worse than before"]
     console.table("Accuracy on each user's held-out samples", columns, users)
     _show_encrypted(summary["encrypted_training"], console)
+    _show_aggregate(summary, console)
     receipts, ledger = summary["receipts"], summary["ledger"]
     console.say(
         f"{receipts['signed']} receipts signed, logged and verified; the ledger has"
@@ -107,3 +109,20 @@ def _show_encrypted(found: Mapping[str, Any] | None, console: Console) -> None:
         return
     title = "A head fine-tuned by a server that sees ciphertexts only"
     console.table(title, encrypted.COLUMNS, [encrypted.row(found)])
+
+
+def _show_aggregate(summary: Mapping[str, Any], console: Console) -> None:
+    found, reached = summary["aggregate"], summary["accuracy"]["aggregated"]
+    columns = ["users", "integers each", "sent by each", "key holders", "error", "accuracy"]
+    holders = f"{found['threshold']} of {found['holders']}, {found['seconds']:.1f} s"
+    row = [
+        str(found["clients"]),
+        f"{found['parameters']:,}",
+        f"{found['bytes_per_client'] / 1e3:.0f} kB",
+        holders,
+        f"{found['max_abs_error']:g}",
+        f"{100 * reached:.1f} %",
+    ]
+    console.table(
+        "The users' updates, summed under encryption; their mean as a head", columns, [row]
+    )

@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from zkai.demo import encrypted
+from zkai.demo import aggregation, encrypted
 from zkai.demo.comparison import FIGURES, rows
 from zkai.encoding import write_atomic
 from zkai.errors import ToolError
@@ -72,6 +72,8 @@ model does. How many is not shown.</p>
 {_comparison_table(summary["comparison"])}
 <h2>Trained under encryption</h2>
 <p>{encrypted.sentence(summary["encrypted_training"])}</p>
+<h2>Summed under encryption</h2>
+<p>{aggregation.sentence(summary["aggregate"])}</p>
 <h2>Receipts and the ledger</h2>
 <p>{_logbook(summary)}</p>
 {_fork_tree(summary)}

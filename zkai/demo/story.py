@@ -19,7 +19,7 @@ from zkai.circuit.statements.fork_terms import ForkTerms
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
 from zkai.circuit.statements.training_step import TrainingStep
-from zkai.demo import encrypted, forgeries, report
+from zkai.demo import aggregation, encrypted, forgeries, report
 from zkai.demo.comparison import compare
 from zkai.demo.digits import (
     BATCH,
@@ -34,6 +34,7 @@ from zkai.demo.digits import (
     load_setting,
 )
 from zkai.demo.examination import Exam, examine, prepare
+from zkai.demo.forged_aggregates import on_aggregates
 from zkai.demo.forged_exams import on_exams
 from zkai.demo.forged_forks import on_chain, on_histories
 from zkai.demo.forged_proofs import on_proofs
@@ -72,8 +73,11 @@ def run(out: Path, progress: Progress | None = None) -> dict[str, Any]:
     logbook = write_logbook(stage)
     compared = compare(stage, step_values(stage, histories[0]))
     trained = encrypted.fine_tune(stage)
-    tried = _try_forgeries(forgeries.Cheat(stage, histories, inferences))
+    summed = aggregation.aggregate(stage, histories)
+    tried = _try_forgeries(forgeries.Cheat(stage, histories, inferences), summed)
     summary = _summary(stage, histories, tried)
+    summary["aggregate"] = summed.summary
+    summary["accuracy"]["aggregated"] = round(summed.accuracy, 4)
     summary |= {"certificates": certificates, "comparison": compared, **logbook}
     summary["encrypted_training"] = trained
     summary["seconds"] = {"total": round(time.perf_counter() - started, 3), **_rounded(stage)}
@@ -218,11 +222,13 @@ def _check_histories(stage: Stage, histories: list[History]) -> None:
             raise VerificationError(f"{history.user.name}: the contract is not at the last state")
 
 
-def _try_forgeries(cheat: forgeries.Cheat) -> list[forgeries.Outcome]:
+def _try_forgeries(
+    cheat: forgeries.Cheat, summed: aggregation.Aggregated
+) -> list[forgeries.Outcome]:
     """Try every forgery and its honest twin."""
     stage, everything = cheat.stage, [
         *on_proofs(cheat), *on_histories(cheat), *on_exams(cheat), *on_chain(cheat),
-        *on_witness(cheat),
+        *on_witness(cheat), *on_aggregates(summed),
     ]  # fmt: skip
     outcomes = []
     for number, forgery in enumerate(everything):
