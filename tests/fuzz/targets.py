@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.fuzz.ckks_targets import CKKS_TARGETS
 from tests.fuzz.commit_targets import COMMIT_TARGETS
 from tests.fuzz.dataset_targets import DATASET_TARGETS
 from tests.fuzz.harness import Target
@@ -350,6 +351,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "values": values,
     "layers": layers,
     "opening": opening,
+    **CKKS_TARGETS,
     **COMMIT_TARGETS,
     **DATASET_TARGETS,
     **RECEIPT_TARGETS,
