@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from tests.fuzz.harness import Target
 from zkai.he.ckks import _HEAD, CIPHERTEXT, MAGIC, PARTIAL, Ckks, CkksSum
 from zkai.he.committee import Ceremony, start
 from zkai.he.joint_key import HolderKey, JointKey
-from zkai.he.key_dealing import Dealing, Opening, Share, Terms, parse_response
+from zkai.he.key_dealing import Dealing, Opening, Share, Terms, _share_digest, parse_response
 from zkai.he.seal_file import (
     Chain,
     read_ciphertext,
@@ -77,15 +78,16 @@ def opening(folder: Path) -> Target:
 
 
 def share(folder: Path) -> Target:
-    """A dealer's private message: nothing passes but what was committed to."""
-    good, held = dealing().messages[1], dealing().opening
+    """A dealer's private message, committed to as it is: one byte form each."""
+    held = dealing().opening
 
     def use(scratch: Path, data: bytes) -> None:
-        Share.from_bytes(TERMS, held, 2, data)
-        if data != good:
-            raise AssertionError("a changed share passes")
+        digests = (held.shares[0], _share_digest(data), held.shares[2])
+        found = Share.from_bytes(TERMS, replace(held, shares=digests), 2, data)
+        if found.to_bytes(TERMS) != data:
+            raise AssertionError("a share has two byte forms")
 
-    return Target("key-share", (good,), use, slow=True)
+    return Target("key-share", (dealing().messages[1],), use, slow=True)
 
 
 def holder_response(folder: Path) -> Target:
