@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.unit.ckks_support import (
-    NAMES,
     SEED,
     SMALL,
     ciphertexts,
@@ -419,5 +419,8 @@ def test_noise_stays_below_its_bound() -> None:
     assert 20 < RING.largest(RING.coefficients(noise)) < 3 * scheme().parameters.noise + 1000
 
 
-def test_names_are_for_people() -> None:
-    assert terms().dealers[2] == NAMES[1]
+def test_the_documentations_example_runs(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (repo / "docs" / "aggregation.md").read_text(encoding="utf-8")
+    code = text.split("## The scheme `ckks`")[1].split("```python\n")[1].split("```")[0]
+    exec(code, {})
+    assert capsys.readouterr().out == "[41.75 41.75 41.75 41.75 41.75]\n"
