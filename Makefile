@@ -30,7 +30,7 @@ BENCHES = $(patsubst bench/%.py,%,$(shell grep -l __main__ bench/[!_]*.py))
 # Files that the wheel copies, beside the Python sources.
 SHIPPED := $(shell find circuits zkai/chain/artifacts zkai/receipt/page -type f 2>/dev/null)
 
-.PHONY: help demo test test-slow lint format bench peers contracts page vectors reference sanitize fuzz build pins clean
+.PHONY: help demo test test-slow lint format bench peers contracts page vectors reference sanitize fuzz build concrete test-concrete pins clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -128,6 +128,12 @@ sanitize: $(STAMPS)/dev  ## ASan with UBSan, then TSan, over the native tests
 
 fuzz: $(STAMPS)/dev  ## mutate the files that the parsers read: make fuzz SECONDS=60
 	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS)
+
+concrete: $(STAMPS)/demo  ## Concrete ML in .venv-concrete, 2.3 GB; commercial use needs a licence from Zama
+	$(BIN)/zkai he concrete --install .venv-concrete
+
+test-concrete: $(STAMPS)/dev  ## queries with Concrete ML, after make concrete
+	ZKAI_CONCRETE=.venv-concrete $(BIN)/python -m pytest -n 0 tests/concrete
 
 pins: $(STAMPS)/dev  ## write constraints.txt from what is installed now
 	@head -n 4 constraints.txt > constraints.tmp

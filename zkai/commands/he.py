@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from zkai.commands import he_queries, he_training
 from zkai.commands.console import Console
 from zkai.commands.files import check_target
 from zkai.commands.options import Commands, HelpFormatter, add_command
@@ -35,13 +36,16 @@ from zkai.federated.update import read_update, unflatten
 _MAX_STATEMENT = 1 << 16
 _PAUSE_S = 0.05
 
-_SUMMARY = "sum private updates so that only the sum is opened"
+_SUMMARY = "sum private updates, train and ask models under encryption"
 _DESCRIPTION = """
 Clients, an aggregator and key holders pass signed messages through BOARD, a
 folder that nobody has to trust. A round: every client runs `encrypt`, then once
 all have committed `reveal`; every key holder runs `serve` (or `cosign`, again
 and again, and `partial`); the aggregator runs `aggregate`; anybody runs
 `decrypt` and `verify`. docs/aggregation.md has the whole protocol.
+
+compute, finetune, lora, card, query and concrete need no board: a server works
+on ciphertexts of one client. docs/encrypted-training.md says what each learns.
 """
 
 _KEYGEN_HELP = """
@@ -119,6 +123,8 @@ def add_commands(commands: Commands) -> None:
     verify = _add_board(actions, "verify", run_verify, "check a sum", _VERIFY_HELP)
     verify.add_argument("sum", metavar="SUM.npz", type=Path)
     verify.add_argument("--session", metavar="HEX", help="id of the session")
+    he_training.add_actions(actions)
+    he_queries.add_actions(actions)
 
 
 def _add_open(actions: Commands) -> None:

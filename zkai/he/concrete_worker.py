@@ -38,7 +38,10 @@ def _legacy_export() -> None:
 
 def _client(folder: str) -> Any:
     deployment = importlib.import_module("concrete.ml.deployment")
-    return deployment.FHEModelClient(folder, key_dir=str(Path(folder) / KEYS))
+    client = deployment.FHEModelClient(folder, key_dir=str(Path(folder) / KEYS))
+    # Reads the keys of an earlier call where there are some.
+    client.generate_private_and_evaluation_keys()
+    return client
 
 
 def make(data: str, folder: str, bits: int) -> dict[str, Any]:
@@ -57,7 +60,6 @@ def make(data: str, folder: str, bits: int) -> dict[str, Any]:
 def keys(folder: str, keys: str) -> dict[str, Any]:
     """Make the client's key in its folder and write the evaluation keys."""
     client = _client(folder)
-    client.generate_private_and_evaluation_keys()
     os.chmod(Path(folder) / KEYS, 0o700)
     Path(keys).write_bytes(client.get_serialized_evaluation_keys())
     return {}
