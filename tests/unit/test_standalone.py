@@ -17,6 +17,7 @@ from zkai.encoding import keccak256
 from zkai.ledger.checkpoint import InclusionProof
 from zkai.receipt import standalone
 from zkai.receipt.signer import ED25519
+from zkai.receipt.statement import KINDS
 from zkai.receipt.trust import trust
 
 
@@ -40,6 +41,10 @@ def test_too_few_witnesses_are_refused() -> None:
     assert "too few witnesses" in str(alone(replace(good(), inclusion=fewer)))
     one = replace(policy, quorum=1).to_json()
     standalone.verify(good().receipt, store().to_json(), None, fewer, one, NOW)
+
+
+def test_it_knows_the_kinds_of_receipts() -> None:
+    assert standalone.KINDS == KINDS
 
 
 def test_its_keccak_is_keccak() -> None:
@@ -81,6 +86,11 @@ def test_it_runs_where_zkai_is_not_installed(tmp_path: Path) -> None:
     done = run("r", *options, "--proof", "r")
     assert done.returncode == 1
     assert done.stdout.startswith("refused: ")
+    done = run("r", *options[:4])
+    assert (done.returncode, done.stdout) == (1, "refused: --inclusion needs --policy\n")
+    for chain, status in (("7", 0), ("8", 1)):
+        place = ["--chain-id", chain, "--ledger", "0x05", "--recipient", "0x09"]
+        assert run("r", *options, *place).returncode == status
     done = run("none", *options)
     assert done.returncode == 2
     assert done.stdout.startswith("unusable: ")

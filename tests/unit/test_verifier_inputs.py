@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.page_support import page_verify
+from tests.unit.page_support import page_call, page_verify
 from tests.unit.receipt_support import (
     NOW,
     PLACE,
@@ -33,7 +33,7 @@ from tests.unit.verifier_support import (
     resigned,
 )
 from zkai.errors import InvalidInput, VerificationError
-from zkai.ledger.checkpoint import InclusionProof
+from zkai.ledger.checkpoint import InclusionProof, LogPolicy
 from zkai.ledger.note import Note, cosign_note, sign_note
 from zkai.receipt import jcs, standalone
 from zkai.receipt.envelope import sign_envelope
@@ -145,6 +145,7 @@ STORES: dict[str, Callable[[dict[str, Any]], object]] = {
     "Ed25519 as if ML-DSA": lambda v: v["keys"][1]["jwk"].update(kty="AKP"),
     "a key cut": lambda v: v["keys"][1]["jwk"].update(x="AAAA"),
     "a key unknown": lambda v: v["keys"].pop(1),
+    "a key twice": lambda v: v["keys"].append({**v["keys"][0], "not_before": 5}),
     "another required": lambda v: (
         v["keys"].append({**v["keys"][0], "jwk": signer("other").public.jwk, "name": "other"}),
         v["required"].append([signer("other").keyid]),
@@ -166,6 +167,43 @@ def test_all_refuse_one_of_two_required_signers() -> None:
         for name, check in WITHOUT_LOG.items():
             found = str(check(data))
             assert "requires a signature of" in found or "required signer is missing" in found, name
+
+
+POLICIES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "another format": lambda v: v.update(format="zkai.log-policy/2"),
+    "another origin": lambda v: v.update(origin="example.org/other"),
+    "another key": lambda v: v.update(key=signer("other").public.jwk),
+    "another witness": lambda v: v["witnesses"][0].update(key=signer("other").public.jwk),
+    "a witness's other name": lambda v: v["witnesses"][0].update(name="w3"),
+    "a larger quorum": lambda v: v.update(quorum=3),
+    "a negative quorum": lambda v: v.update(quorum=-1),
+    "no quorum": lambda v: v.pop("quorum"),
+}
+
+
+@pytest.mark.parametrize("change", POLICIES)
+def test_all_refuse_under_a_strange_policy(change: str) -> None:
+    note = InclusionProof.from_bytes(logged()[0]).note
+    value = logged()[1].to_json()
+    assert under_policy(note, value) == [True] * 3
+    POLICIES[change](value)
+    assert under_policy(note, value) == [False] * 3
+
+
+def under_policy(note: Note, value: dict[str, Any]) -> list[bool]:
+    """Whether each verifier accepts a checkpoint under a policy."""
+    found = []
+    for check in (
+        lambda: LogPolicy.from_json(value).verify(note),
+        lambda: standalone.verify_checkpoint(note.to_bytes(), value),
+    ):
+        try:
+            check()
+            found.append(True)
+        except (InvalidInput, VerificationError, standalone.Refused, *UNUSABLE):
+            found.append(False)
+    policy = json.dumps(value).encode()
+    return [*found, page_call("checkpoint", note.to_bytes(), policy)["accepted"]]
 
 
 # --------------------------------------------------------------------------- logs

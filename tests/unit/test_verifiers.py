@@ -196,6 +196,13 @@ def signed_alone() -> bytes:
     return sign_envelope(jcs.encode(statement), [key]).to_bytes()
 
 
+def signed_twice() -> bytes:
+    """A payload that lists a key twice, with a signature for each."""
+    statement, keys = payload(), [*signers(), signer()]
+    statement["predicate"]["signers"].append(statement["predicate"]["signers"][0])
+    return sign_envelope(jcs.encode(statement), keys).to_bytes()
+
+
 LIST = "not the signatures of the signed list|not those of the signed list"
 FORGED = "does not verify"
 FORM = "one form|not canonical|RFC 8785|base64|JSON"
@@ -216,6 +223,7 @@ RECEIPTS: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: resigned(lambda p: p["signers"].append(p["signers"][0])),
         LIST + "|there twice|listed twice",
     ),
+    "a signer twice, signing twice": (signed_twice, "there twice|listed twice"),
     "signed by a stranger": (signed_alone, "requires a signature|required signer"),
     "a key twice in the envelope": (lambda: spelled('{"payload":', '{"payload":"","payload":'),
                                     "repeats a key"),

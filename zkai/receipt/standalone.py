@@ -28,7 +28,7 @@ TYPE, IN_TOTO = "https://in-toto.io/Statement/v1", "application/vnd.in-toto+json
 PREDICATE_TYPE = "urn:zkai:compute-receipt/v1"
 PREDICATE = """kind model fork user step parent proof hyperparameters environment metering privacy
     sources tee times signers critical extensions"""
-KINDS = {n: n for n in ("inference", "genesis", "training_step", "evaluation")}
+KINDS = {n: n for n in ("inference", "genesis", "training_step", "evaluation", "query")}
 KINDS |= {"skip_step": "skipped_step", "apply_aggregate": "aggregation"}
 PLAIN, COSIGNED = b"\xffzkai/ml-dsa-65/1", b"\xffzkai/ml-dsa-65/cosignature/1"
 
@@ -135,6 +135,7 @@ def verify_receipt(data: bytes, trust: Any, now: int, logged_at: int | None = No
     signers = statement["predicate"]["signers"]
     need(trust.get("format") == "zkai.trust/1" and trust["required"], "not a trust store")
     known = {key.id: (key, item) for item in trust["keys"] for key in (Key(item["jwk"]),)}
+    need(len(known) == len(trust["keys"]), "a key is in the trust store twice")
     strong = {name for name, (key, _) in known.items() if key.strong}
     need(any(g and set(g) <= strong for g in trust["required"]), "ML-DSA-65 is not required")
     there = [{s["keyid"] for s in signers} & set(group) for group in trust["required"]]
