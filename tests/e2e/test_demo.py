@@ -47,7 +47,8 @@ def test_the_summary_has_the_agreed_keys(summary: dict[str, Any]) -> None:
     assert all(proof.keys() >= PROOF_KEYS for proof in summary["proofs"])
     receipts, ledger = summary["receipts"], summary["ledger"]
     assert receipts["signed"] == receipts["verified"] == len(summary["proofs"])
-    assert ledger["entries"] == receipts["signed"] + 2  # the rules and a block
+    # the rules and a block, a node for each fork, and what became of a private state
+    assert ledger["entries"] == receipts["signed"] + 2 + summary["users"] + 5
     assert ledger["anchored"] is True
     assert summary["accuracy"]["personalised"] > summary["accuracy"]["base"]
     steps = [p for p in summary["proofs"] if p["statement"] == "training_step"]
@@ -232,3 +233,36 @@ def test_the_verifier_page_accepts_the_receipts(out: Path, summary: dict[str, An
         assert found["grade"] == "proven (development key)", found["reason"]
         changed = {**files, "proof": files["proof"] + b" "}
         assert "a different proof" in page_verify(changed, int(time.time()))["reason"]
+
+
+def test_the_ledger_s_answers_can_be_checked_again(out: Path, summary: dict[str, Any]) -> None:
+    trust, policy = f"--trust={out}/trust.json", f"--policy={out}/policy.json"
+    paths = sorted((out / "answers").iterdir())
+    assert len(paths) == summary["users"] + 2
+    for path in paths:
+        assert main(["ledger", "verify", str(path), policy, trust]) == 0
+    page = (out / "report.html").read_text()
+    for rows in summary["answers"]["histories"].values():
+        assert len(rows) == summary["rounds"] + 3  # a genesis, an inference, an evaluation
+        assert all(row["id"][:18] in page for row in rows)
+    forks = summary["answers"]["tree"]["forks"]
+    assert len(forks) == summary["users"]
+    assert all(fork["end"]["head"][:14] in page for fork in forks)
+    value = json.loads(paths[0].read_bytes())
+    del value["entries"][-1]
+    (out / "less.json").write_text(json.dumps(value))
+    assert main(["ledger", "verify", str(out / "less.json"), policy, trust]) == 1
+
+
+def test_a_private_state_was_granted_opened_and_revoked(out: Path, summary: dict[str, Any]) -> None:
+    kept = summary["vault"]
+    (trail,) = (one["trail"] for one in summary["answers"]["objects"].values())
+    assert [row.get("action") or row["outcome"] for row in trail] == [
+        "publish", "grant", "served", "revoke", "refused",
+    ]  # fmt: skip
+    assert [text.partition(":")[0] for text in kept["after_revocation"]] == [
+        "vault", "vault", "store",
+    ]  # fmt: skip
+    sealed = (out / "vault/objects" / kept["cid"]).read_bytes()
+    assert len(sealed) == kept["sealed_bytes"]
+    assert b"weights" not in sealed

@@ -6,14 +6,15 @@ import importlib.metadata
 import platform
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from zkai.chain.anchor import Anchor
 from zkai.circuit.statements.training_step import TrainingStep
-from zkai.demo.stage import Stage
+from zkai.demo.keeping import answer_questions, keep_state, plant
+from zkai.demo.stage import History, Stage
 from zkai.encoding import hex32, read_capped, write_atomic
 from zkai.ledger.checkpoint import Checkpoint, LogPolicy
 from zkai.ledger.export import export, verify_export
@@ -25,14 +26,16 @@ from zkai.proof.keys import MAX_PROOF_BYTES
 from zkai.receipt import standalone
 from zkai.receipt.signer import ED25519, PrivateKey, generate
 from zkai.receipt.statement import Facts, Place, Receipt, issue
-from zkai.receipt.trust import TrustStore, trust
+from zkai.receipt.trust import TrustedKey, TrustStore, trust
 from zkai.receipt.verify import parse_proof, verify_proof_of, verify_receipt
+from zkai.vault import keys as vault_keys
+from zkai.vault.vault import Owner
 
 ORIGIN, WITNESS = "zkai.example/demo", "witness.example/demo"
 
 
-def write_logbook(stage: Stage) -> dict[str, Any]:
-    """Sign and log every proof, and return the summary's parts `receipts` and `ledger`.
+def write_logbook(stage: Stage, histories: Sequence[History]) -> dict[str, Any]:
+    """Sign and log every proof; return the summary's `receipts`, `ledger`, `vault`, `answers`.
 
     Writes receipts/, the ledger, its export, and what a reader needs to check them: trust.json
     and policy.json. Everything is then verified from these files.
@@ -42,22 +45,38 @@ def write_logbook(stage: Stage) -> dict[str, Any]:
     started = time.perf_counter()
     stage.report("sign and log receipts", 0.0)
     issuer, classic, operator = generate(), generate(ED25519), generate()
-    store = trust([("issuer", issuer.public), ("issuer-classic", classic.public)])
-    issued = _receipts(stage, [issuer, classic])
+    owners = {h.user.name: Owner(generate(), vault_keys.generate()) for h in histories}
+    store = _trust([issuer, classic], owners)
+    issued = _receipts(stage, [issuer, classic], owners)
     stage.report("sign and log receipts", 0.3)
     for name in ("ledger.db", "ledger.db-wal", "ledger.db-shm", "witness.json"):
         (stage.out / name).unlink(missing_ok=True)
-    policy, ledger = _log(stage, store, operator, issued)
+    policy, ledger, kept = _log(stage, store, operator, issued, histories, owners)
     stage.report("sign and log receipts", 0.7)
     found = _check(stage, store, policy, ledger, issued)
+    answers = answer_questions(stage, ledger, policy, store, histories)
+    found |= {"vault": kept, "answers": answers}
     ledger.close()
     stage.seconds["receipts"] = time.perf_counter() - started
     stage.report("sign and log receipts", 1.0)
     return found
 
 
-def _receipts(stage: Stage, keys: Sequence[PrivateKey]) -> list[tuple[str, Receipt, bytes]]:
-    """Return a receipt of each proof, with its name and the proof's bytes; steps have parents."""
+def _trust(required: Sequence[PrivateKey], owners: Mapping[str, Owner]) -> TrustStore:
+    """Return a store that requires the issuer's keys and knows the users'."""
+    issuer, classic = required
+    store = trust([("issuer", issuer.public), ("issuer-classic", classic.public)])
+    users = tuple(TrustedKey(owner.signer.public, name) for name, owner in owners.items())
+    return TrustStore((*store.keys, *users), store.required)
+
+
+def _receipts(
+    stage: Stage, keys: Sequence[PrivateKey], owners: Mapping[str, Owner]
+) -> list[tuple[str, Receipt, bytes]]:
+    """Return a receipt of each proof, with its name and the proof's bytes; steps have parents.
+
+    Each is signed by the issuer and by the user whose proof it is.
+    """
     made = []
     parents: dict[str, bytes] = {}
     destination = stage.destination
@@ -78,7 +97,8 @@ def _receipts(stage: Stage, keys: Sequence[PrivateKey]) -> list[tuple[str, Recei
             sources=[_SOURCE],
         )
         key = stage.verifying(proof.statement)
-        receipt = issue(proof, keys, verifying_key=key, place=place, facts=facts)
+        signers = [*keys, owners[row["user"]].signer]
+        receipt = issue(proof, signers, verifying_key=key, place=place, facts=facts)
         if receipt.predicate["kind"] in CHAIN_KINDS:
             parents[row["user"]] = receipt.id
         made.append((Path(row["file"]).stem, receipt, data))
@@ -113,8 +133,14 @@ def _log(
     store: TrustStore,
     operator: PrivateKey,
     issued: Sequence[tuple[str, Receipt, bytes]],
-) -> tuple[LogPolicy, Ledger]:
-    """Log everything in one transaction, seal a block, sign a checkpoint, have it cosigned."""
+    histories: Sequence[History],
+    owners: Mapping[str, Owner],
+) -> tuple[LogPolicy, Ledger, dict[str, Any]]:
+    """Log everything, seal a block, sign a checkpoint, have it cosigned.
+
+    The receipts go in one transaction; the forks' places in the tree and what becomes of a private
+    state follow.
+    """
     now, recorder = int(time.time()), stage.destination
     assert isinstance(recorder.ledger, bytes)
     ledger = Ledger.create(
@@ -128,6 +154,12 @@ def _log(
     )
     ledger.checkpoint([operator])
     ledger.append_all([Submission(r.to_bytes(), proof) for _, r, proof in issued], now)
+    chains = {
+        name: [r for _, r, _ in issued if r.predicate["kind"] in CHAIN_KINDS and _signed(r, owner)]
+        for name, owner in owners.items()
+    }
+    plant(stage, ledger, histories, chains, operator)
+    kept = keep_state(stage, ledger, histories[0], owners[histories[0].user.name], operator)
     ledger.seal_block(operator, now)
     note, witness_key = ledger.checkpoint([operator]), generate()
     witness = Witness(WITNESS, witness_key, stage.out / "witness.json")
@@ -135,7 +167,11 @@ def _log(
     ledger.add_cosignatures(witness.cosign(note, policy, [], now), policy)
     store.write(stage.out / "trust.json")
     policy.write(stage.out / "policy.json")
-    return policy, ledger
+    return policy, ledger, kept
+
+
+def _signed(receipt: Receipt, owner: Owner) -> bool:
+    return owner.signer.keyid in [signer["keyid"] for signer in receipt.predicate["signers"]]
 
 
 def _anchor(stage: Stage, ledger: Ledger) -> dict[str, Any]:

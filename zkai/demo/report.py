@@ -11,6 +11,7 @@ from typing import Any
 
 from zkai.demo import aggregation, encrypted
 from zkai.demo.comparison import FIGURES, rows
+from zkai.demo.report_ledger import ledger_part
 from zkai.encoding import write_atomic
 from zkai.errors import ToolError
 
@@ -76,7 +77,7 @@ model does. How many is not shown.</p>
 <p>{aggregation.sentence(summary["aggregate"])}</p>
 <h2>Receipts and the ledger</h2>
 <p>{_logbook(summary)}</p>
-{_fork_tree(summary)}
+{ledger_part(summary)}
 <p>Check one again, without zkai: <code>python verify_receipt.py receipts/ada-step-1.receipt
 --trust trust.json --proof proofs/ada-step-1.json --inclusion receipts/ada-step-1.tlog-proof
 --policy policy.json</code>, or in a browser, proof and all, with <a
@@ -134,27 +135,6 @@ def _logbook(summary: Mapping[str, Any]) -> str:
         f" witness cosigned it, and it is {anchored}; every entry was then admitted anew from its"
         " exported files. The signer, the log and the witness are all this machine."
     )
-
-
-def _fork_tree(summary: Mapping[str, Any]) -> str:
-    """Each user's history, from the base model on, by entry of the log."""
-    forks: dict[str, list[Mapping[str, Any]]] = {}
-    for row in summary["receipts"]["list"]:
-        forks.setdefault(row["name"].partition("-")[0], []).append(row)
-    branches = []
-    for user, listed in forks.items():
-        leaves = "".join(
-            f"<li>entry {row['entry']}: {escape(row['kind'].replace('_', ' '))}"
-            f"{'' if row['step'] is None else ', from step ' + str(row['step'])}"
-            f" <code>{escape(row['id'][:18])}…</code>, {escape(row['grade'])}</li>"
-            for row in listed
-        )
-        fork = next(row["fork"] for row in listed if row["fork"] is not None)
-        branches.append(
-            f"<li><details><summary>{escape(user)}: fork {escape(fork[:12])}…, {len(listed)}"
-            f" receipts</summary><ol>{leaves}</ol></details></li>"
-        )
-    return f"<ul><li>base model<ul>{''.join(branches)}</ul></li></ul>"
 
 
 def _cards(summary: Mapping[str, Any]) -> str:

@@ -70,7 +70,7 @@ def run(out: Path, progress: Progress | None = None) -> dict[str, Any]:
     inferences = [_infer(stage, history) for history in histories]
     _check_histories(stage, histories)
     certificates = [examine(stage, history) for history in histories]
-    logbook = write_logbook(stage)
+    logbook = write_logbook(stage, histories)
     compared = compare(stage, step_values(stage, histories[0]))
     trained = encrypted.fine_tune(stage)
     summed = aggregation.aggregate(stage, histories)
