@@ -16,7 +16,13 @@ import numpy as np
 
 from zkai import native
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
-from zkai.circuit.statements.encrypted_update import MAX_NORM, SIDES, VERSION, EncryptedUpdate
+from zkai.circuit.statements.encrypted_update import (
+    MAX_NORM,
+    SIDES,
+    VERSION,
+    EncryptedUpdate,
+    paired_polynomials,
+)
 from zkai.circuit.statements.encryption import Encryption
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.linked import POSEIDON, WeightsCommitment
@@ -129,28 +135,30 @@ def encrypted_update(
 ) -> EncryptedUpdate:
     """Return the statement for a head's updates in rounds of these parameters.
 
-    Without update_bits a value may be as large as the parameters' bound allows, in whole bits, and
-    16 bits at most.
+    Without update_bits a value has `default_bits`.
 
     Raises InvalidInput where the bound leaves no bits, or fewer than update_bits.
     """
-    most = parameters.bound.bit_length()
-    chosen = min(most, 16) if update_bits is None else update_bits
-    statement = EncryptedUpdate(head, encryption_of(parameters), chosen, weights_commitment)
-    check_parameters(statement, parameters)
-    return statement
+    bits = default_bits(parameters) if update_bits is None else update_bits
+    check_bits(bits, parameters)
+    return EncryptedUpdate(head, encryption_of(parameters), bits, weights_commitment)
 
 
-def check_parameters(statement: EncryptedUpdate, parameters: RlweParameters) -> None:
-    """Return None if a statement's updates can be summed up under these parameters.
+def default_bits(parameters: RlweParameters) -> int:
+    """Return the signed bits of values that fill the parameters' bound, 16 at most."""
+    return min(parameters.bound.bit_length(), 16)
 
-    Raises InvalidInput if they encrypt otherwise, or values that pass could overflow a sum.
+
+def check_bits(update_bits: int, parameters: RlweParameters) -> None:
+    """Return None if sums of values of so many signed bits cannot overflow.
+
+    Raises InvalidInput otherwise.
     """
-    if statement.encryption != encryption_of(parameters):
-        raise InvalidInput(f"{VERSION}: encryption: not the round's parameters")
-    if 1 << (statement.update_bits - 1) > parameters.bound:
+    if type(update_bits) is not int or not 2 <= update_bits <= 60:
+        raise InvalidInput(f"{VERSION}: update_bits must be an integer in [2, 60]")
+    if 1 << (update_bits - 1) > parameters.bound:
         raise InvalidInput(
-            f"{VERSION}: update_bits: {statement.update_bits} bits reach past {parameters.bound},"
+            f"{VERSION}: update_bits: {update_bits} bits reach past {parameters.bound},"
             f" the bound for {parameters.clients} clients"
         )
 
@@ -193,9 +201,10 @@ def encrypted_values(
         exact["frozen"] = new.values.frozen
     sent = _typed(reader, "sent", Sent)
     opening = _typed(reader, "opening", Opening)
-    check_parameters(statement, sent.round.parameters)
+    if statement.encryption != encryption_of(sent.round.parameters):
+        raise InvalidInput(f"{reader.where}: sent: of a round of other parameters")
     if sent.round.values != statement.n_values:
-        raise InvalidInput(f"{reader.where}: sent: of {sent.round.values} values")
+        raise InvalidInput(f"{reader.where}: sent: of a round of {sent.round.values} values")
     exact |= sent.signals() | sent.polynomials()
     exact["secret_key"] = opening.secret
     exact["errors"] = np.concatenate([opening.check_error[None], opening.errors])
@@ -229,35 +238,35 @@ def verify_encrypted_update(
     proof: Proof,
     key: VerifyingKey,
     sent: Sent,
-    statement: EncryptedUpdate,
     *,
     norm_bound: int,
+    update_bits: int | None = None,
     verifier: str = "native",
     production: bool = False,
     trusted_digests: Collection[bytes | str] = (),
 ) -> None:
     """Return None if what a client sent encrypts the update between the proof's two states.
 
-    `statement` says what was agreed on: head, scheme and how large a value may be; `norm_bound`,
-    how long an update. Then every value fits its place in a sum, too. Who trained these states is
+    `norm_bound` and `update_bits` are what was agreed on: how long an update may be, and how large
+    a value (`default_bits`): every value fits its place in a sum. Who trained these states is
     another question: `check_update_of`.
 
-    Raises VerificationError with the reason; InvalidInput for a malformed key, or a round of other
-    parameters than the statement's.
+    Raises VerificationError with the reason; InvalidInput for a malformed key, or values that could
+    overflow a sum of the round's clients.
     """
-    check_parameters(statement, sent.round.parameters)
+    parameters, values = sent.round.parameters, sent.round.values
+    bits = default_bits(parameters) if update_bits is None else update_bits
+    check_bits(bits, parameters)
+    encryption = encryption_of(parameters)
     if proof.statement != VERSION or not isinstance(proof, CommitProof):
         raise VerificationError(f"expected a proof of {VERSION}, got {proof.statement}")
-    if sent.round.values != statement.n_values:
-        raise InvalidInput(f"{VERSION}: a round of {sent.round.values} values for another head")
-    wanted = sent.signals() | {"encryption": statement.encryption_digest}
+    wanted = sent.signals() | {"encryption": encryption.digest(values, bits)}
     for name, value in wanted.items():
         if proof.public.get(name) != (value,):
             raise VerificationError(f"the proof is about another {name}")
     if (found := proof.public.get("norm_bound", (MAX_NORM + 1,))[0]) > norm_bound:
         raise VerificationError(f"the proof allows a norm of {found}, above {norm_bound}")
-    given = sent.polynomials()
-    polynomials = statement.polynomials(given["c"], given["a"])
+    polynomials = paired_polynomials(encryption, values, **sent.polynomials())
     formats.verify(proof, key, verifier, production, trusted_digests, polynomials)
 
 

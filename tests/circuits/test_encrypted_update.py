@@ -17,7 +17,11 @@ from circuit_forgery import (
 from small_shapes import EXAMPLE, HEAD, LORA, MLP, MOMENTUM, ciphertext, linked
 from test_perturbed_witnesses import rules_of, without
 
+from zkai.circuit.builder import Builder
+from zkai.circuit.polynomial import PublicPolynomial
 from zkai.circuit.r1cs import Circuit, Partial
+from zkai.circuit.rounds import lint_rounds
+from zkai.circuit.second_round import define_quotient
 from zkai.circuit.statements.ciphertext_witness import paired
 from zkai.circuit.statements.ciphertext_witness import witness as ciphertext_witness
 from zkai.circuit.statements.encrypted_update import MAX_NORM, EncryptedUpdate
@@ -466,3 +470,32 @@ def test_a_ciphertext_chosen_after_the_challenge_would_pass_anything() -> None:
     witness = CIRCUIT.finish(late, [element(fold + 1), alpha])
     with pytest.raises(VerificationError, match="ciphertext"):
         CIRCUIT.check(witness)
+
+
+# Public polynomials in the format ---------------------------------------------------------------
+
+
+def test_public_polynomials_need_a_commitment_round() -> None:
+    with pytest.raises(InvalidInput, match="its polynomials need a commitment round"):
+        Builder("plain", polynomials=(PublicPolynomial("c", 4),))
+
+
+def test_the_lint_knows_public_polynomials_and_nothing_more() -> None:
+    """A wire beside them without a definition is refused, and so is a value in the wrong round."""
+    lint_rounds(CIRCUIT)
+    wire = CIRCUIT.polynomial_wires.start
+    rounds = CIRCUIT.rounds.copy()
+    rounds[wire] = 1
+    with pytest.raises(InvalidInput, match="a wire that IC holds is in the wrong round"):
+        lint_rounds(replace(CIRCUIT, rounds=rounds))
+    for kept in (CIRCUIT.polynomials[:1], ()):
+        with pytest.raises(InvalidInput, match="is checked with a challenge, but it is in round 2"):
+            lint_rounds(replace(CIRCUIT, polynomials=kept))
+
+
+def test_a_value_of_a_public_polynomial_is_no_challenge() -> None:
+    """It may be 0: a wire that only it multiplies would be free."""
+    builder = Builder("free", commit=True, polynomials=(PublicPolynomial("c", 4),))
+    define_quotient(builder, "free", builder.private_int("x"), builder.polynomial_value("c"))
+    with pytest.raises(InvalidInput, match="a factor without a challenge"):
+        builder.build()

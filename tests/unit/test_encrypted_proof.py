@@ -18,9 +18,10 @@ from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import FIELD_MODULUS
 from zkai.encrypted import (
     Sent,
-    check_parameters,
     check_update_of,
+    default_bits,
     encrypted_update,
+    encrypted_values,
     encryption_of,
     norm_bound,
     verify_encrypted_update,
@@ -41,6 +42,7 @@ from zkai.model.heads import SoftmaxHead
 from zkai.opening import UserState
 from zkai.proof import formats
 from zkai.proof.formats import VerifyingKey
+from zkai.reader import Reader
 
 HEAD = SoftmaxHead(3, 3, input_width=5, rate_shift=6, rate_bits=4)
 COMMIT: Any = "groth16-commit"
@@ -127,7 +129,7 @@ def key(keys: Any) -> VerifyingKey:
 
 
 def check(proof: Any, key: VerifyingKey, sent: Sent, **options: Any) -> None:
-    verify_encrypted_update(proof, key, sent, STATEMENT, **{"norm_bound": BOUND, **options})
+    verify_encrypted_update(proof, key, sent, **{"norm_bound": BOUND, **options})
 
 
 @pytest.mark.parametrize("verifier", ["native", "py-ecc"])
@@ -268,23 +270,33 @@ def test_a_norm_above_the_agreed_one_is_refused(clients: list[Client], key: Veri
             norm_bound(HEAD, bad)
 
 
-def test_other_parameters_are_refused(clients: list[Client], keys: Any, key: VerifyingKey) -> None:
-    """A statement of other constants is not the proof's, whatever the polynomials' values are."""
+def test_other_parameters_are_refused(clients: list[Client], key: VerifyingKey) -> None:
+    """Of other constants: not the proof's, whatever the polynomials' values are."""
     mine = clients[0]
-    narrower = replace(STATEMENT, update_bits=15)
     with pytest.raises(VerificationError, match="about another encryption"):
-        verify_encrypted_update(mine.proof, key, mine.sent, narrower, norm_bound=BOUND)
-    two = RlweParameters.choose(10, 2, 3, values_per_coefficient=2)
-    with pytest.raises(InvalidInput, match="not the round's parameters"):
-        check_parameters(STATEMENT, two)
+        check(mine.proof, key, mine.sent, update_bits=15)
+    with pytest.raises(InvalidInput, match="17 bits reach past 52428, the bound for 10 clients"):
+        check(mine.proof, key, mine.sent, update_bits=17)
+    for bits in (1, 61, 16.0):
+        with pytest.raises(InvalidInput, match="update_bits must be"):
+            check(mine.proof, key, mine.sent, update_bits=bits)
+    many = RlweParameters.choose(1000, 2, 3)
+    assert encrypted_update(HEAD, many).update_bits == default_bits(many) == 10
     with pytest.raises(InvalidInput, match="reach past 524, the bound for 1000 clients"):
-        check_parameters(STATEMENT, RlweParameters.choose(1000, 2, 3))
-    assert encrypted_update(HEAD, RlweParameters.choose(1000, 2, 3)).update_bits == 10
+        encrypted_update(HEAD, many, update_bits=11)
     assert encryption_of(PARAMETERS).delta == PARAMETERS.delta
-    wrong = Round(PARAMETERS, bytes(32), 4, 13)
-    sent, _, _ = sent_by(np.zeros(13, np.int64), wrong)
-    with pytest.raises(InvalidInput, match="a round of 13 values"):
-        check(mine.proof, key, sent)
+    for other, values in ((RlweParameters.choose(10, 2, 3, values_per_coefficient=2), 12),
+                          (PARAMETERS, 13)):  # fmt: skip
+        sent, opening, _ = sent_by(np.zeros(values, np.int64), Round(other, bytes(32), 4, values))
+        with pytest.raises(VerificationError, match="about another"):
+            check(mine.proof, key, sent)
+        with pytest.raises(InvalidInput, match="sent: of a round of"):
+            complete_values(given(mine.states, sent, opening))
+
+
+def complete_values(values: Any) -> None:
+    """Read the values as `prove` does."""
+    encrypted_values(STATEMENT, Reader("test", values))
 
 
 def test_other_proofs_are_none_of_an_encrypted_update(clients: list[Client], keys: Any) -> None:
@@ -383,12 +395,10 @@ def test_linked_states_are_bound_the_same_way(keys: Any, tmp_path: Path) -> None
     sent, opening, _ = sent_by(update)
     proof = zkai.prove(bound, made[2].proving, given(states, sent, opening))
     for verifier in ("native", "py-ecc"):
-        verify_encrypted_update(
-            proof, made[2].verifying, sent, bound, norm_bound=BOUND, verifier=verifier
-        )
+        verify_encrypted_update(proof, made[2].verifying, sent, norm_bound=BOUND, verifier=verifier)
     check_update_of(proof, history)
     other, _, _ = sent_by(update)
     with pytest.raises(VerificationError, match="about another ciphertext"):
-        verify_encrypted_update(proof, made[2].verifying, other, bound, norm_bound=BOUND)
+        verify_encrypted_update(proof, made[2].verifying, other, norm_bound=BOUND)
     with pytest.raises(InvalidInput, match="commitment is of another kind"):
         zkai.prove(STATEMENT, keys[STATEMENT.version].proving, given(states, sent, opening))

@@ -12,8 +12,12 @@ import pytest
 
 import zkai
 from zkai import statement_file
+from zkai.circuit.statements.encrypted_update import EncryptedUpdate
 from zkai.circuit.statements.training_step import TrainingStep
+from zkai.encrypted import encryption_of
 from zkai.errors import InvalidInput
+from zkai.he.parameters import RlweParameters
+from zkai.model.heads import SoftmaxHead
 
 STEP = """
 statement = "training_step"
@@ -76,6 +80,28 @@ def test_the_format_reaches_the_statement(kind: str) -> None:
 def test_the_other_head_statements_are_read(kind: str) -> None:
     statement = parse(f'statement = "{kind}"\n[head]\nfeatures = 3\nclasses = 2\n')
     assert statement.version == f"{kind}/1"  # type: ignore[attr-defined]
+
+
+def test_an_encrypted_update_is_read() -> None:
+    text = 'statement = "encrypted_update"\nupdate_bits = 12\n[head]\nfeatures = 3\nclasses = 2\n'
+    found = parse(text)
+    assert found == EncryptedUpdate(SoftmaxHead(3, 2), encryption_of(RlweParameters(10, 2, 3)), 12)
+    auto = parse('format = "auto"\nweights_commitment = "kzg"\n' + text)
+    assert isinstance(auto, EncryptedUpdate)
+    assert auto == replace(found, weights_commitment="kzg")  # type: ignore[type-var]
+    small = "[encryption]\ndegree = 16\nprimes = [1048573, 1048571]\nvalue_bits = 12\n"
+    small += "values_per_coefficient = 2\n"
+    assert parse(text + small).encryption.degree == 16  # type: ignore[attr-defined]
+    for change, message in (
+        ('format = "groth16"\n' + text, 'an encrypted_update has "groth16-commit" alone'),
+        (text + small.replace("degree = 16\n", ""), "give degree and primes, or neither"),
+        (text + small.replace("degree = 16", "degree = 15"), "degree must be a power of two"),
+        (text + small.replace("value_bits", "bits"), "unknown key bits"),
+        (text.replace("12", "21"), r"update_bits must be in \[2, 20\]"),
+        (text + "[encryption]\nvalue_bits = 0\n", "value_bits must be an integer"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            parse(change)
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,9 @@ def verifying_key_bytes(sizes: Sizes) -> int:
 
 
 def gas(sizes: Sizes) -> int:
-    """Return what a transaction that verifies a proof costs at most."""
+    """Return what a transaction that verifies a proof costs at most; 0 where no contract can."""
+    if sizes.polynomials:
+        return 0
     if not sizes.challenges:
         return GAS_BASE + GAS_PER_INPUT * sizes.public
     signals = COMMIT_GAS_PER_SIGNAL * sizes.public

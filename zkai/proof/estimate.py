@@ -116,7 +116,7 @@ _LINES: tuple[tuple[str, Callable[[Estimate], str], str], ...] = (
     ("verifying key", lambda e: _bytes(e.verifying_key_bytes), "about"),
     ("verify", lambda e: f"{1000 * e.verify_s:.1f} ms", "about, on this machine"),
     ("memory", lambda e: _bytes(e.memory_bytes), "about, to prove"),
-    ("gas", lambda e: f"{e.gas:,}", "at most, a whole transaction"),
+    ("gas", lambda e: f"{e.gas:,}" if e.gas else "-", "at most, a whole transaction"),
 )
 
 

@@ -29,7 +29,8 @@ class Sizes:
     the private wires of round 1 in a commitment, and the others. `ranges` and `tables` say what is
     looked up (`LookupCounts`). `by_place` counts rows.
 
-    `circuit_digest` is None where the sizes are extrapolated and no circuit was built.
+    `polynomials` counts the public ones. `circuit_digest` is None where the sizes are extrapolated
+    and no circuit was built.
     """
 
     constraints: int
@@ -47,11 +48,14 @@ class Sizes:
     tables: tuple[int, ...] = ()
     by_place: Mapping[str, int] = field(default_factory=dict)
     circuit_digest: str | None = None
+    polynomials: int = 0
 
     @property
     def key_inputs(self) -> int:
         """The proof's public wires: the signals, or their fold, the challenges and evaluations."""
-        return 1 + self.challenges + len(self.links) if self.challenges else self.public
+        if not self.challenges:
+            return self.public
+        return 1 + self.challenges + len(self.links) + self.polynomials
 
     @property
     def domain(self) -> int:
@@ -95,6 +99,7 @@ def sizes_of(circuit: Circuit) -> Sizes:
         tables=circuit.lookups.tables,
         by_place=circuit.counts(),
         circuit_digest=hex32(circuit.digest),
+        polynomials=len(circuit.polynomials),
     )
 
 

@@ -151,16 +151,8 @@ class EncryptedUpdate:
         return inputs | self._ciphertext(values)
 
     def polynomials(self, c: Any, a: Any) -> dict[str, Any]:
-        """Return the public polynomials' coefficients, from the ciphertext's and the round's.
-
-        Raises InvalidInput for another number of coefficients.
-        """
-        size = self.encryption.polynomials(self.n_values) * self.encryption.degree
-        given = {CIPHERTEXT: c, RANDOMNESS: a}
-        return {
-            name: paired(self.encryption, checked_elements(f"{VERSION}: {name}", size, value))
-            for name, value in given.items()
-        }
+        """Return the public polynomials' coefficients, as `paired_polynomials` does."""
+        return paired_polynomials(self.encryption, self.n_values, c, a)
 
     def linked_states(self, values: Mapping[str, Any]) -> dict[str, LinkedState]:
         """Return both states where they are linked; `values` may lack the links."""
@@ -266,6 +258,18 @@ class EncryptedUpdate:
             "context": given["context"],
             **{name: given[name] for name in self.links},
         }
+
+
+def paired_polynomials(encryption: Encryption, n_values: int, c: Any, a: Any) -> dict[str, Any]:
+    """Return the public polynomials' coefficients, from the ciphertext's and the round's.
+
+    Raises InvalidInput for another number of coefficients than so many values take.
+    """
+    size = encryption.polynomials(n_values) * encryption.degree
+    return {
+        name: paired(encryption, checked_elements(f"{VERSION}: {name}", size, value))
+        for name, value in ((CIPHERTEXT, c), (RANDOMNESS, a))
+    }
 
 
 @lru_cache(maxsize=4)
