@@ -7,6 +7,7 @@
 import { createInterface } from 'node:readline';
 import * as page from '../../web/src/verify.mjs';
 import { recognise } from '../../web/src/files.mjs';
+import { parseTrust } from '../../web/src/keys.mjs';
 import { parseStatement } from '../../web/src/receipt.mjs';
 
 const bytes = (text) => new Uint8Array(Buffer.from(text, 'base64'));
@@ -19,6 +20,8 @@ const CALLS = {
   signature: (jwk, signature, message) =>
     page.checkSignature(page.publicKey(jwk, 'key'), bytes(signature), bytes(message), 'key'),
   recognise: (data, side) => recognise(bytes(data), side),
+  trust: (data) => parseTrust(json(data)),
+  policy: (data) => page.parsePolicy(json(data)),
   statement: (data) => parseStatement(bytes(data)),
   parse: (data) => page.parseJson(bytes(data), 'data'),
 };
