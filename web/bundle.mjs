@@ -19,6 +19,8 @@ const { outputFiles: [file], metafile } = await build({
   format: 'iife',
   legalComments: 'none',
   metafile: true,
+  // Names of files are in comments: they must not depend on where node_modules really lies.
+  preserveSymlinks: true,
   // Not minified: the page's source can be read in the page.
   target: ['es2022'],
   write: false,
