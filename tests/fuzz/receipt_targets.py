@@ -16,10 +16,9 @@ from zkai.ledger.checkpoint import Checkpoint, InclusionProof, LogPolicy
 from zkai.ledger.export import read_entries, tile_name
 from zkai.ledger.ledger import Ledger, Submission
 from zkai.ledger.note import Note, cosign_note
-from zkai.ledger.records import KEY_STATUS, parse_entry, sign_record
+from zkai.ledger.records import parse_entry
 from zkai.ledger.statusmap import MapProof
 from zkai.receipt import jcs, standalone
-from zkai.receipt.envelope import Envelope
 from zkai.receipt.exports import open_cose, open_jws, to_cose, to_jws
 from zkai.receipt.keyfile import read_key, write_key
 from zkai.receipt.signer import ED25519, ML_DSA_65, PrivateKey
@@ -99,20 +98,6 @@ def statement(folder: Path) -> Target:
 
 def _quiet(parse: Callable[[bytes, str], object]) -> Callable[[Path, bytes], object]:
     return lambda scratch, data: parse(data, "input")
-
-
-def record(folder: Path) -> Target:
-    """An entry's payload, under signatures that are not looked at here."""
-    body = {
-        "keyid": "A" * 43, "status": "revoked", "at": 5, "reason": "r", "name": "n", "jwk": None,
-        "follows": None,
-    }  # fmt: skip
-    seed = sign_record(KEY_STATUS, body, [keys()["issuer"]], NOW).envelope
-
-    def use(scratch: Path, data: bytes) -> None:
-        parse_entry(Envelope(data, seed.signatures).to_bytes())
-
-    return Target("ledger-record", (seed.payload,), use, json=True)
 
 
 def inclusion(folder: Path) -> Target:
@@ -273,7 +258,6 @@ def canonical(folder: Path) -> Target:
 RECEIPT_TARGETS = {
     "receipt": receipt,
     "receipt-statement": statement,
-    "ledger-record": record,
     "inclusion-proof": inclusion,
     "note": note,
     "map-proof": map_proof,

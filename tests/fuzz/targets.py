@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.fuzz.chain_targets import CHAIN_TARGETS
 from tests.fuzz.ckks_targets import CKKS_TARGETS
 from tests.fuzz.commit_targets import COMMIT_TARGETS
 from tests.fuzz.dataset_targets import DATASET_TARGETS
 from tests.fuzz.harness import Target
+from tests.fuzz.ledger_targets import LEDGER_TARGETS
 from tests.fuzz.receipt_targets import RECEIPT_TARGETS
 from tests.fuzz.rlwe_targets import RLWE_TARGETS
 from tests.fuzz.vault_targets import VAULT_TARGETS
@@ -355,6 +357,8 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     **COMMIT_TARGETS,
     **DATASET_TARGETS,
     **RECEIPT_TARGETS,
+    **LEDGER_TARGETS,
+    **CHAIN_TARGETS,
     **RLWE_TARGETS,
     **VAULT_TARGETS,
 }
