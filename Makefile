@@ -126,7 +126,7 @@ sanitize: $(STAMPS)/dev  ## ASan with UBSan, then TSan, over the native tests
 	PYTHON=$(BIN)/python bash native/sanitize.sh address,undefined
 	PYTHON=$(BIN)/python bash native/sanitize.sh thread
 
-fuzz: $(STAMPS)/dev  ## mutate the files that the parsers read: make fuzz SECONDS=60
+fuzz: $(STAMPS)/dev  ## fuzz what the parsers read, guided by coverage: make fuzz SECONDS=60
 	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS)
 
 concrete: $(STAMPS)/demo  ## Concrete ML in .venv-concrete, 2.3 GB; commercial use needs a licence from Zama

@@ -181,6 +181,7 @@ BROKEN = {
     "not JSON": (b"<html>welcome</html>", "was not answered in JSON-RPC"),
     "another JSON": (b"[1]", "was not answered in JSON-RPC"),
     "neither result nor error": (b"{}", "was not answered in JSON-RPC"),
+    "no error and no result": (b'{"error": null}', "was not answered in JSON-RPC"),
     "deep JSON": (b"[" * 100_000, "was not answered in JSON-RPC"),
     "empty": (b"", "was not answered in JSON-RPC"),
     "a number that is none": (result("12"), "is not a number"),

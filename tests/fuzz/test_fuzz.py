@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from tests.fuzz.guided import _Sources, mutator
 from tests.fuzz.harness import Finding, Target, fuzz
 from tests.fuzz.targets import TARGETS, load_target
 from zkai.errors import InvalidInput
@@ -50,3 +52,34 @@ def test_a_seed_must_be_valid(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidInput):
         fuzz(Target("never", (b"x",), never), tmp_path, seed=1, runs=1)
+
+
+def test_the_list_of_parsers_names_targets(repo: Path) -> None:
+    table = (repo / "tests/fuzz/README.md").read_text().split("| what is read")[1]
+    listed = re.findall(r"`([a-z0-9-]+)`", table)
+    assert len(listed) >= 60
+    assert set(listed) <= set(TARGETS)
+
+
+def test_guided_inputs_are_changed_in_both_ways() -> None:
+    """libFuzzer's mutations and ours take turns, and neither makes an input too long."""
+
+    class Fuzzer:
+        @staticmethod
+        def Mutate(data: bytes, most: int) -> bytes:
+            return b"theirs"
+
+    change = mutator(Fuzzer, True, (b'{"a": [1, 2]}',))
+    found = [change(b'{"a": [1, 2]}', 100, seed) for seed in range(60)]
+    assert 15 < found.count(b"theirs") < 45
+    assert any(data.startswith(b"{") and data != b'{"a": [1, 2]}' for data in found)
+    assert max(map(len, found)) <= 100
+
+
+def test_guided_fuzzing_finds_sources_whatever_is_installed(repo: Path) -> None:
+    for name, file in (("zkai", "__init__.py"), ("zkai.ledger.note", "ledger/note.py")):
+        spec = _Sources().find_spec(name, None)
+        assert spec is not None
+        assert spec.origin == str(repo / "zkai" / file)
+    for name in ("json", "zkai._native", "zkai.none"):
+        assert _Sources().find_spec(name, None) is None

@@ -267,9 +267,9 @@ class RpcChain:
         if len(data) > _MAX_ANSWER_BYTES:
             raise ToolError(f"{self._where}: {method} returned more than {_MAX_ANSWER_BYTES} bytes")
         answer = _parse(data)
-        if not isinstance(answer, dict) or not ("result" in answer or "error" in answer):
+        error = answer.get("error") if isinstance(answer, dict) else None
+        if not isinstance(answer, dict) or (error is None and "result" not in answer):
             raise ToolError(f"{self._where}: {method} was not answered in JSON-RPC; check the URL")
-        error = answer.get("error")
         if error is not None:
             message = error.get("message") if isinstance(error, dict) else error
             # A node's text goes to a terminal: no control characters.
