@@ -14,8 +14,8 @@ fails. Each run is a process of its own, so peak_rss_bytes is its own, all clien
 Peer: TenSEAL vectors with NVIDIA FLARE's parameters (ring 8192, [60, 40, 40], scale 2^40), whose
 secret key every client has: encrypt and serialise, then load and add, then decrypt.
 
-With --clusters: one simulated round, ciphertexts summed cluster by cluster, each cluster's dealings
-checked as a group. Of the clients that drop out, half never send, half after dealing their key.
+With --clusters: one simulated round, ciphertexts summed and dealings checked cluster by cluster. Of
+the clients that drop out, half never send, half after dealing their key.
 """
 
 from __future__ import annotations

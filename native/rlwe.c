@@ -479,6 +479,49 @@ int ZK_NAME(zk_rlwe_combine)(uint64_t *out, size_t out_len, const uint64_t *inpu
   return atomic_load(&job.status);
 }
 
+/* Row r of a matrix of zeros and ones, times the coefficients modulo each prime: sums of halves of
+ * 32 bits, n <= 2^16 of them. */
+static void project_task(void *context, size_t r) {
+  job_t *job = context;
+  const size_t n = job->n, rows = job->b_rows;
+  const uint8_t *bits = job->bytes + r * (n / 8);
+  for (size_t l = 0; l < job->count; l++) {
+    const prime_t p = prime_at(job->tables, n, l);
+    const uint64_t *x = job->a + l * n;
+    uint64_t low = 0, high = 0;
+    for (size_t i = 0; i < n; i += 8) {
+      for (size_t k = 0; k < 8; k++) {
+        const uint64_t chosen = x[i + k] & (0 - (uint64_t)(bits[i / 8] >> (7 - k) & 1));
+        low += chosen & 0xffffffff;
+        high += chosen >> 32;
+      }
+    }
+    job->out[l * rows + r] = reduce(((unsigned __int128)high << 32) + low, &p);
+  }
+}
+
+/* out[l][r] = sum over i of bit (r, i) times coefficient i modulo prime l; the bits of a row are
+ * n / 8 bytes, highest first. */
+int ZK_NAME(zk_rlwe_project)(uint64_t *out, size_t out_len, const uint8_t *bits, size_t bits_len,
+                             const uint64_t *data, size_t data_len, const uint64_t *tables,
+                             size_t tables_len, size_t n, size_t count) {
+  if (!valid_ring(tables_len, n, count) || data_len != n * count || bits_len % (n / 8) ||
+      out_len != bits_len / (n / 8) * count)
+    return ZK_ERR_ARGUMENT;
+  for (size_t l = 0; l < count; l++) {
+    if (above(data + l * n, n, prime_at(tables, n, l).q)) return ZK_ERR_RANGE;
+  }
+  job_t job = {.tables = tables,
+               .n = n,
+               .count = count,
+               .out = out,
+               .a = data,
+               .bytes = (uint8_t *)bits,
+               .b_rows = bits_len / (n / 8)};
+  zk_parallel_tasks(job.b_rows, project_task, &job);
+  return ZK_OK;
+}
+
 /* ---- Encryption and partial decryption ---- */
 
 static void mask_task(void *context, size_t m) {

@@ -164,6 +164,24 @@ def combine(tables: Tables, inputs: Limbs, weights: Limbs) -> Limbs:
     return out
 
 
+def project(tables: Tables, bits: bytes, data: Limbs) -> Limbs:
+    """Return the products (L, rows) of a matrix of bits with coefficients (L, n), modulo q.
+
+    A row of the matrix is n / 8 bytes, the highest bit first.
+    """
+    data = tables.polynomials(data, "project").reshape(-1)
+    rows, rest = divmod(len(bits), tables.n // 8)
+    if rest or rows == 0 or data.size != tables.n * len(tables.primes):
+        raise InvalidInput("project: expected one polynomial, and rows of n bits")
+    out = np.empty((len(tables.primes), rows), dtype=np.uint64)
+    status = lib.zk_rlwe_project(
+        in_u64(out), out.size, ffi.from_buffer("uint8_t[]", bits), len(bits),
+        in_u64(data), data.size, *tables.arguments(),
+    )  # fmt: skip
+    check(status, "project")
+    return out
+
+
 def mask(
     tables: Tables,
     key: Limbs,

@@ -127,6 +127,22 @@ def test_combinations() -> None:
         rlwe.combine(TABLES, data, np.array(weights, dtype=np.uint64))
 
 
+def test_projections() -> None:
+    data = edges(TABLES)
+    bits = b"\xff" * 8 + b"\x80" + bytes(7) + os.urandom(8 * 5)
+    matrix = np.unpackbits(np.frombuffer(bits, np.uint8)).reshape(7, N).astype(object)
+    for polynomial in data:
+        found = rlwe.project(TABLES, bits, polynomial)
+        q = np.array(PRIMES, dtype=object)[:, None]
+        assert np.array_equal(found.astype(object), (matrix @ polynomial.astype(object).T).T % q)
+    for wrong, polynomial in ((bits[1:], data[0]), (b"", data[0]), (bits, data)):
+        with pytest.raises(InvalidInput, match="project"):
+            rlwe.project(TABLES, wrong, polynomial)
+    data[0, 0, 0] = PRIMES[0]
+    with pytest.raises(InvalidInput, match="canonical"):
+        rlwe.project(TABLES, bits, data[0])
+
+
 # --- streams and samples -------------------------------------------------------------------------
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
 
 import numpy as np
 import pytest
 
 from tests.unit.rlwe_support import HOLDERS, PARAMETERS, ROUND, Client, answers, flipped
+from zkai import native_rlwe as native
 from zkai.encoding import Limbs, sha256
 from zkai.errors import InvalidInput, VerificationError
 from zkai.he.client import check_mask
+from zkai.he.dealing import _projection
+from zkai.he.parameters import CHECK_BITS, MASK_BITS, MASKS
+from zkai.he.projection import largest
 from zkai.he.ring import first
 from zkai.he.rlwe import (
     RING,
@@ -23,7 +26,10 @@ from zkai.he.rlwe import (
     open_share,
     verify_dealings,
 )
-from zkai.he.wire import Kind, frame, open_polynomials
+from zkai.he.shamir import modular_weights
+from zkai.he.wire import Kind, frame
+
+PAIRS = slice(-128, None)  # four seeds of 32 bytes at the end of a share
 
 
 @pytest.fixture
@@ -39,26 +45,39 @@ def check(clients: Sequence[Client], holders: Sequence[int] = HOLDERS) -> None:
     verify_dealings(ROUND, dealings(clients), answers(clients, holders))
 
 
-def deal_again(client: Client, shares: dict[int, Limbs]) -> None:
-    """Replace full shares, and bind the key to the new dealing: what a bad dealer would do."""
-    for holder, share in shares.items():
-        client.shares[holder - 1] = frame(Kind.SHARE, ROUND, client.name, RING.pack(share), holder)
+def bind(client: Client) -> None:
+    """Bind the key to the shares as they are now: what a bad dealer would do."""
     client.digest = sha256(b"".join(client.shares))
     client.key._dealing = None
     client.check = client.key.check(client.digest)
 
 
 def share(client: Client, holder: int) -> Limbs:
-    return open_share(ROUND, holder, client.name, client.shares[holder - 1])
+    return open_share(ROUND, holder, client.name, client.shares[holder - 1]).polynomial
+
+
+def put(client: Client, holder: int, polynomial: Limbs) -> None:
+    """Replace the polynomial in the share of a holder that has a full one."""
+    data = client.shares[holder - 1]
+    packed = RING.pack(polynomial)
+    body = packed + data[80 + len(packed) :]
+    client.shares[holder - 1] = frame(Kind.SHARE, ROUND, client.name, body, holder)
+
+
+def words(client: Client, holder: int) -> Limbs:
+    """h_j of a holder's answer."""
+    body = answers([client])[holder][80 : 80 + native.polynomial_bytes(MASKS)]
+    return first(native.unpack(MASKS, body, 1, "answer"))
 
 
 # --- sound dealings ------------------------------------------------------------------------------
 
 
-def test_sound_dealings_pass_alone_and_in_groups(clients: list[Client]) -> None:
-    for group in (clients[:1], clients[:2], clients):
-        check(group)
-        assert consistent_holders(ROUND, dealings(group), answers(group)) == frozenset(HOLDERS)
+def test_sound_dealings_pass_alone_and_in_lists(clients: list[Client]) -> None:
+    for some in (clients[:1], clients[:2], clients):
+        check(some)
+        found = consistent_holders(ROUND, dealings(some), answers(some))
+        assert found == (frozenset(HOLDERS),) * len(some)
 
 
 @pytest.mark.parametrize("holders", [(1, 2, 3), (3, 4, 5), (1, 2, 4, 5)])
@@ -71,12 +90,12 @@ def test_fewer_holders_check_what_concerns_them(
 @pytest.mark.parametrize(("t", "n"), [(2, 2), (4, 7), (5, 10), (10, 10)])
 def test_other_committees(t: int, n: int) -> None:
     round_ = Round(RlweParameters.choose(30_000, t, n), bytes(32), 1, 5)
-    two = [Client(seed, round_) for seed in range(2)]
-    found = answers(two, range(1, n + 1), round_)
-    verify_dealings(round_, dealings(two), found)
-    worse = {**found, n: flipped(found[n], 100, 5)}
+    client = Client(0, round_)
+    found = answers([client], range(1, n + 1), round_)
+    verify_dealings(round_, [client.dealing], found)
+    assert len(found[1]) == round_.parameters.answer_bytes()
     with pytest.raises(VerificationError):
-        verify_dealings(round_, dealings(two), worse)
+        verify_dealings(round_, [client.dealing], {**found, n: flipped(found[n], 100, 5)})
 
 
 # --- what a dealer could try ---------------------------------------------------------------------
@@ -86,44 +105,62 @@ def test_other_committees(t: int, n: int) -> None:
 def test_one_bit_of_one_share(clients: list[Client], bit: int) -> None:
     client = clients[1]
     client.shares[3] = flipped(client.shares[3], 90, bit)
-    deal_again(client, {})
-    with pytest.raises(VerificationError, match=r"holders \[4\] do not fit"):
-        check([client])
-    with pytest.raises(VerificationError, match=r"holders \[4\] do not fit"):
-        check(clients)
+    bind(client)
+    name = client.name.hex()[:16]
+    for some in ([client], clients):
+        with pytest.raises(VerificationError, match=rf"{name}.*holders \[4\] do not fit"):
+            check(some)
+    everyone = frozenset(HOLDERS)
+    found = consistent_holders(ROUND, dealings(clients), answers(clients))
+    assert found == (everyone, everyone - {4}, everyone)
     check(clients, (1, 2, 3, 5))
 
 
 def test_a_seed_that_is_another(clients: list[Client]) -> None:
     clients[0].shares[0] = flipped(clients[0].shares[0], 100)
-    deal_again(clients[0], {})
+    bind(clients[0])
     with pytest.raises(VerificationError, match=r"holders \[1\] do not fit"):
         check(clients[:1])
+
+
+def test_one_bit_of_a_mask(clients: list[Client]) -> None:
+    clients[0].shares[4] = flipped(clients[0].shares[4], 80 + 55296 + 9)
+    bind(clients[0])
+    with pytest.raises(VerificationError, match=r"holders \[5\] do not fit"):
+        check(clients[:1])
+
+
+@pytest.mark.parametrize("at", range(-128, 0, 32))
+def test_a_pair_of_holders_with_two_seeds(clients: list[Client], at: int) -> None:
+    """Holder 2 has another seed than its partner: their shares of zero would not cancel."""
+    client, partner = clients[0], (1, 3, 4, 5)[(at + 128) // 32]
+    data = client.shares[1]
+    client.shares[1] = flipped(data, len(data) + at)
+    bind(client)
+    with pytest.raises(VerificationError, match=r"holders \[.\] do not fit"):
+        check([client])
+    without = [j for j in HOLDERS if j != 2]
+    check([client], without)
+    check([client], [j for j in HOLDERS if j != partner])
 
 
 def test_shares_of_a_polynomial_of_higher_degree(clients: list[Client]) -> None:
     """f + x (x - 1) (x - 2) h: right at 0, 1 and 2, of degree t."""
     client, extra = clients[0], first(RING.uniform(bytes(32), 0))
-    changed = {
-        j: RING.combine(
-            np.stack([share(client, j), extra]), RING.residues([1, j * (j - 1) * (j - 2)])
-        )
-        for j in (3, 4, 5)
-    }
-    deal_again(client, changed)
-    with pytest.raises(VerificationError):
-        check([client])
-    with pytest.raises(VerificationError):
-        check([client], (1, 3, 4, 5))
-    with pytest.raises(VerificationError):
-        check([client], (3, 4, 5))
+    for j in (3, 4, 5):
+        scale = RING.residues([1, j * (j - 1) * (j - 2)])
+        put(client, j, RING.combine(np.stack([share(client, j), extra]), scale))
+    bind(client)
+    for holders in (HOLDERS, (1, 3, 4, 5), (3, 4, 5), (1, 2, 3)):
+        with pytest.raises(VerificationError):
+            check([client], holders)
 
 
 def test_a_polynomial_through_another_key(clients: list[Client]) -> None:
     """Consistent shares, but of a key that the check polynomial is not of."""
     client, other = clients[0], clients[1]
     client.shares = [piece[:48] + client.name + piece[80:] for piece in other.shares]
-    deal_again(client, {})
+    bind(client)
     for holders in ((1, 2, 3), (2, 4, 5), tuple(HOLDERS)):
         with pytest.raises(VerificationError, match="not of the key that encrypts"):
             check([client], holders)
@@ -137,48 +174,47 @@ def test_a_deviation_in_one_value_of_the_transform(clients: list[Client]) -> Non
     client = clients[0]
     wrong = share(client, 5)
     wrong[1, 4095] = (int(wrong[1, 4095]) + 1) % RING.primes[1]
-    deal_again(client, {5: wrong})
+    put(client, 5, wrong)
+    bind(client)
     with pytest.raises(VerificationError, match=r"\[5\]"):
         check(clients)
 
 
-def test_a_deviation_that_is_small_after_another_mask(clients: list[Client]) -> None:
-    """Had A_check been known when the shares were made, a share could be wrong by 1 / A_check."""
+def inverse_of(mask: Limbs) -> Limbs:
+    rows = [[pow(int(x), -1, q) for x in row] for row, q in zip(mask, RING.primes, strict=True)]
+    return np.array(rows, dtype=np.uint64)
+
+
+def test_a_key_that_is_off_by_what_the_mask_makes_small(clients: list[Client]) -> None:
+    """All shares off by 1 / A_check: had the dealer known A_check, the check would hold."""
     client = clients[0]
     mask = check_mask(ROUND, client.name, client.digest)
-    inverse = np.array(
-        [[pow(int(x), -1, q) for x in row] for row, q in zip(mask, RING.primes, strict=True)],
-        dtype=np.uint64,
-    )
-    wrong = RING.add(share(client, 5), inverse)
-    client.shares[4] = frame(Kind.SHARE, ROUND, client.name, RING.pack(wrong), 5)
-    check([client])  # the digest is still that of the other shares: this is the attack
-    deal_again(client, {})  # and this is what the protocol has it do
-    with pytest.raises(VerificationError, match=r"\[5\]"):
+    threshold = PARAMETERS.threshold
+    free = [share(client, j) for j in range(1, threshold)]
+    key = RING.combine(np.stack([*free, share(client, 3)]), modular_weights(RING, (1, 2, 3), 0))
+    other = RING.add(key, inverse_of(mask))
+    for j in range(threshold, 6):
+        put(client, j, RING.combine(np.stack([other, *free]), modular_weights(RING, (0, 1, 2), j)))
+    check([client])  # the digest is still that of the shares before: this is the attack
+    bind(client)  # and this is what the protocol has it do
+    with pytest.raises(VerificationError, match="not of the key"):
         check([client])
 
 
-def test_opposite_deviations_of_two_clients_do_not_cancel(clients: list[Client]) -> None:
-    one, two = clients[:2]
-    extra = first(RING.uniform(bytes(32), 0))
-    deal_again(one, {5: RING.add(share(one, 5), extra)})
-    deal_again(two, {5: RING.subtract(share(two, 5), extra)})
-    for group in ([one], [two], [one, two], clients):
-        with pytest.raises(VerificationError, match=r"\[5\]"):
-            check(group)
-
-
-def test_deviations_that_cancel_without_weights_are_noticed(clients: list[Client]) -> None:
-    """Two dealers who could fit their deviations to both masks still meet the group's weights."""
-    one, two = clients[:2]
-    deal_again(one, {})
-    deal_again(two, {})
-    a, b = (check_mask(ROUND, c.name, c.digest) for c in (one, two))
-    for client, other in ((one, b), (two, np.array(RING.primes, np.uint64)[:, None] - a)):
-        wrong = RING.add(share(client, 5), other)  # A_1 A_2 - A_2 A_1 = 0
-        client.shares[4] = frame(Kind.SHARE, ROUND, client.name, RING.pack(wrong), 5)
-    with pytest.raises(VerificationError, match=r"\[5\]"):
-        check([one, two])
+def test_the_key_may_be_off_by_nothing_larger(clients: list[Client]) -> None:
+    """The bound of the check: an error of 2^46 in one coefficient of b is too much."""
+    client = clients[0]
+    body = RING.unpack(client.check[80:], 1, "b")
+    for size, refused in ((1 << 20, False), (1 << (CHECK_BITS + 1), True)):
+        error = np.zeros((1, RING.n), dtype=np.int64)
+        error[0, 7] = size
+        changed = RING.pack(RING.add(body, RING.small(error)))
+        client.check = frame(Kind.CHECK, ROUND, client.name, changed)
+        if refused:
+            with pytest.raises(VerificationError, match="not of the key"):
+                check([client])
+        else:
+            check([client])
 
 
 def test_a_check_polynomial_of_another_dealing_or_client(clients: list[Client]) -> None:
@@ -194,24 +230,43 @@ def test_a_check_polynomial_of_another_dealing_or_client(clients: list[Client]) 
         verify_dealings(ROUND, [swapped], found)
 
 
+def test_the_projection_follows_from_everything_that_the_dealer_fixes(
+    clients: list[Client],
+) -> None:
+    base = clients[0].dealing
+    later = Round(PARAMETERS, ROUND.session, 2, ROUND.values)
+    seen = {
+        _projection(round_, dealing).matrix.tobytes()
+        for round_, dealing in (
+            (ROUND, base),
+            (later, base),
+            (ROUND, Dealing(clients[1].name, base.digest, base.check)),
+            (ROUND, Dealing(base.key, sha256(b"x"), base.check)),
+            (ROUND, Dealing(base.key, base.digest, flipped(base.check, 1000))),
+        )
+    }
+    assert len(seen) == 5
+
+
 # --- what a holder could try ---------------------------------------------------------------------
 
 
 def test_a_holder_that_answers_wrongly_stands_apart(clients: list[Client]) -> None:
-    found = dict(answers(clients))
-    found[3] = flipped(found[3], 5000, 6)
-    assert consistent_holders(ROUND, dealings(clients), found) == frozenset({1, 2, 4, 5})
-    with pytest.raises(VerificationError, match=r"holders \[3\]"):
-        verify_dealings(ROUND, dealings(clients), found)
+    each = PARAMETERS.answer_bytes() - 80
+    for at in (80, 80 + each - 1, 80 + 2 * each + 1000):  # words, a tag, words of the last
+        found = dict(answers(clients))
+        found[3] = flipped(found[3], at)
+        with pytest.raises(VerificationError, match=r"holders \[3\]|holders \[5\]"):
+            verify_dealings(ROUND, dealings(clients), found)
 
 
-def test_answers_for_another_group_holder_or_round(clients: list[Client]) -> None:
+def test_answers_for_another_list_holder_or_round(clients: list[Client]) -> None:
     found = dict(answers(clients))
-    other = answers(clients[:2])
-    with pytest.raises(InvalidInput, match="another group"):
+    other = answers(clients[::-1])
+    with pytest.raises(InvalidInput, match="another list"):
         verify_dealings(ROUND, dealings(clients), {**found, 1: other[1]})
-    with pytest.raises(InvalidInput, match="another group"):
-        verify_dealings(ROUND, dealings(clients[::-1]), found)
+    with pytest.raises(InvalidInput, match="bytes"):
+        verify_dealings(ROUND, dealings(clients), {**found, 1: answers(clients[:2])[1]})
     with pytest.raises(InvalidInput, match="not of holder 2"):
         verify_dealings(ROUND, dealings(clients), {**found, 2: found[1]})
     with pytest.raises(InvalidInput, match="3 answers or more"):
@@ -223,7 +278,7 @@ def test_answers_for_another_group_holder_or_round(clients: list[Client]) -> Non
         verify_dealings(later, dealings(clients), found)
 
 
-def test_groups_that_are_none(clients: list[Client]) -> None:
+def test_lists_that_are_none(clients: list[Client]) -> None:
     with pytest.raises(InvalidInput, match="distinct keys"):
         check([clients[0], clients[0]])
     with pytest.raises(InvalidInput, match="distinct keys"):
@@ -239,23 +294,42 @@ def test_groups_that_are_none(clients: list[Client]) -> None:
 # --- what the answers give away ------------------------------------------------------------------
 
 
-def test_an_answer_is_the_same_however_often_it_is_asked_for(clients: list[Client]) -> None:
-    """So no average of answers comes closer to share A_check; and one serves every set of t."""
-    assert answers(clients) == answers(clients)
-    assert answers(clients)[1] != answers(clients[::-1])[1]
+@pytest.mark.parametrize("corrupt", [(4, 5), (1, 2), (1, 5)])
+def test_fewer_than_t_holders_learn_the_value_at_zero_only(
+    clients: list[Client], corrupt: tuple[int, ...]
+) -> None:
+    """All answers follow from their own and one value: the projected error behind its mask.
 
-
-def test_an_answer_hides_the_share_behind_its_noise(clients: list[Client]) -> None:
+    Noise added to each answer would not do this: relations between shares have denominators, and
+    t - 1 holders would read the error modulo them, whatever the noise.
+    """
     client = clients[0]
-    half = 2.0**PARAMETERS.check_smudge_bits
-    noises = []
+    known = [words(client, j) for j in corrupt]
+    points = (0, *corrupt)
+    zero = native.combine(
+        MASKS,
+        np.stack([words(client, j) for j in (1, 2, 3)]),
+        modular_weights(RING, (1, 2, 3), 0),
+    )
+    rows = np.stack([zero, *known])
     for j in HOLDERS:
-        product = RING.multiply(check_mask(ROUND, client.name, client.digest), share(client, j))
-        _, answer = open_polynomials(answers([client])[j], Kind.CHECK_PARTIAL, ROUND, 1, "a", j)
-        noise = RING.subtract(first(answer), RING.coefficients(product))
-        values = RING.lift(noise)[:, 0].view(np.int64)
-        assert 0.9 * half < abs(values).max() <= half
-        assert abs((values / half).var() - 1 / 3) < 0.05
-        noises.append(values)
-    for one, two in combinations(noises, 2):
-        assert abs(np.corrcoef(one, two)[0, 1]) < 0.1
+        expected = native.combine(MASKS, rows, modular_weights(RING, points, j))
+        assert np.array_equal(words(client, j), expected)
+    projection = _projection(ROUND, client.dealing)
+    b = first(RING.ntt(RING.unpack(client.check[80:], 1, "b")))
+    seen = native.operate(MASKS, "add", zero, projection.apply(RING, b))
+    error = projection.apply(
+        RING, first(RING.ntt(RING.small(client.key.opening().check_error[None])))
+    )
+    mask = native.operate(MASKS, "subtract", seen, error)
+    assert np.array_equal(mask, client.key._mask())
+    assert largest(RING, error) < 1 << 17
+    assert 1 << (MASK_BITS - 1) < largest(RING, mask) <= 1 << MASK_BITS
+    assert largest(RING, seen) < 1 << CHECK_BITS
+
+
+def test_masks_are_of_one_key_only(clients: list[Client]) -> None:
+    assert not np.array_equal(clients[0].key._mask(), clients[1].key._mask())
+    pairs = [clients[0].shares[j][PAIRS] for j in range(5)]
+    seeds = {pairs[j][i : i + 32] for j in range(5) for i in range(0, 128, 32)}
+    assert len(seeds) == 10  # one for each pair

@@ -113,7 +113,7 @@ class RlweScheme:
     @property
     def dealing_bytes(self) -> int:
         """The length of a holder's part of the dealing check of one client."""
-        return self.parameters.check_bytes
+        return self.parameters.answer_bytes()
 
     def share_bytes(self, holder: int) -> int:
         """Return the length of a holder's share."""

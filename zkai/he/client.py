@@ -4,7 +4,8 @@ With A_m uniform, expanded from the round's seed, s ternary, e_m small and m the
 
     c_m = Delta m + e_m - A_m s            the ciphertext, in coefficient form
     b   = e - A_check s                    the check polynomial, an encryption of zero
-    share_j = f(j), f(0) = s               one for each holder, to be sealed to it
+    share_j = f(j), f(0) = s               one for each holder, to be sealed to it, with its part
+                                           in the dealing check and a seed for each other holder
 
 A_check comes from the round, the key's identifier and the digest of the sealed shares, so the
 shares are fixed before anybody can know it: docs/decisions/0015.
@@ -22,11 +23,12 @@ from zkai import native_rlwe as native
 from zkai.encoding import Limbs
 from zkai.errors import InvalidInput
 from zkai.he.packing import pack_values
-from zkai.he.parameters import RING, Round
+from zkai.he.parameters import MASK_BITS, MASKS, RING, Round
 from zkai.he.ring import first
 from zkai.he.shamir import deal
 from zkai.he.wire import Kind, Stream, derive, frame
 from zkai.native import Int64s
+from zkai.native_rlwe import Distribution
 
 
 @dataclass(frozen=True)
@@ -95,17 +97,22 @@ class ClientKey:
     def deal(self) -> tuple[bytes, ...]:
         """Return the shares for holders 1..n, in order: bytes to be sealed to each; secret.
 
-        The first t - 1 are seeds. The same shares come out of every call.
+        The first t - 1 are seeds only. The same shares come out of every call.
         """
         self._check_alive()
         threshold, holders = self.round.parameters.threshold, self.round.parameters.holders
         seeds = [self._derived("share", j) for j in range(1, threshold)]
         free = np.stack([share_from_seed(seed) for seed in seeds])
-        rest = deal(RING, self._key(), free, holders)
+        masks = np.stack([masks_from_seed(seed) for seed in seeds])
+        rest = zip(
+            deal(RING, self._key(), free, holders),
+            deal(MASKS, self._mask(), masks, holders),
+            strict=True,
+        )
         bodies = [(Kind.SHARE_SEED, seed) for seed in seeds]
-        bodies += [(Kind.SHARE, RING.pack(share)) for share in rest]
+        bodies += [(Kind.SHARE, RING.pack(f) + native.pack(MASKS, y)) for f, y in rest]
         return tuple(
-            frame(kind, self.round, self.identifier, body, holder)
+            frame(kind, self.round, self.identifier, body + self._pairs(holder), holder)
             for holder, (kind, body) in enumerate(bodies, start=1)
         )
 
@@ -144,6 +151,20 @@ class ClientKey:
     def _derived(self, label: str, number: int) -> bytes:
         return derive(label, bytes(self._seed), number.to_bytes(32, "big"))
 
+    def _pairs(self, holder: int) -> bytes:
+        """Return the seeds that a holder shares with each other one, in order."""
+        others = [k for k in range(1, self.round.parameters.holders + 1) if k != holder]
+        return b"".join(
+            self._derived("pair", min(holder, k) << 32 | max(holder, k)) for k in others
+        )
+
+    def _mask(self) -> Limbs:
+        """Return y(0) (L, 128): what hides the projection in the dealing check."""
+        words = native.sample(
+            MASKS.n, bytes(self._seed), Stream.PROJECTION, 0, 1, Distribution.UNIFORM, MASK_BITS
+        )
+        return first(native.small(MASKS, words))
+
     def _key(self) -> Limbs:
         secret = RING.ternary(bytes(self._seed), Stream.SECRET)
         return first(RING.ntt(RING.small(secret)))
@@ -173,6 +194,11 @@ def check_mask(round_: Round, key: bytes, dealing: bytes) -> Limbs:
 def masks(round_: Round, start: int, count: int) -> Limbs:
     """Return A_m (count, L, n) in NTT form, for polynomials m = start .. start + count - 1."""
     return RING.uniform(round_.seed, Stream.MASK, start, count)
+
+
+def masks_from_seed(seed: bytes) -> Limbs:
+    """Return the share (L, 128) of the projection's mask that a seed stands for."""
+    return first(native.uniform(MASKS, seed, Stream.SHARE_MASK, 0, 1))
 
 
 def share_from_seed(seed: bytes) -> Limbs:

@@ -1,36 +1,39 @@
 """The check that a client dealt one polynomial of low degree, and of the key that it encrypts with.
 
-For a group of clients i each holder j answers once with
+With each share f(j) a holder has a share y(j) of 128 numbers, y(0) uniform in [-2^44, 2^44). P is a
+random 128 x n matrix of zeros and ones that follows from the dealing and the check polynomial b,
+so nobody knew it before both were fixed. Holder j answers for each client with
 
-    P_j = sum over i of r_i share_ij A_check,i + z_j,    z_j uniform in [-2^b, 2^b),
+    h_j = P coef(A_check f(j)) + y(j)    modulo each prime.
 
-r_i = 1 in a group of one, else 16 signed monomials that follow from the whole group. Then for the
-shares f_i(j) of one polynomial each, with integers d and w_j of `whole_weights`,
+All answers must lie on one polynomial of degree below t, exactly, and at 0, where it is
+P coef(A_check s) + y(0), it must come close to -P coef(b): then A_check s + b is small, s is the
+key of b, and any t of the holders that answered open alike. Each answer is a share of the value at
+0, so that value is all that fewer than t holders learn: P e hidden by y(0).
 
-    d P_k - sum over T of w_j P_j                  is small for every holder k outside T (degree),
-    d sum over i of r_i b_i + sum over T of w_j P_j    is small (f_i(0) is the key of b_i).
-
-The weights go on after the noise, and the answer is the same whichever sets T it is used for and
-however often it is asked for: there is nothing to average. A_check,i was not known when the shares
-were sealed. docs/decisions/0015 has the argument and its bound.
+Each pair of holders has a seed from each client as well, and each holder names its seeds by their
+hashes: shares of zero are made of them when a sum is opened. docs/decisions/0015 has the argument.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
 
+from zkai import native_rlwe as native
 from zkai.encoding import Limbs, sha256
 from zkai.errors import InvalidInput, VerificationError
-from zkai.he.client import check_mask, share_from_seed
-from zkai.he.parameters import CHECK_BITS, CHECK_WEIGHT, ID_BYTES, RING, Round
+from zkai.he.client import check_mask, masks_from_seed, share_from_seed
+from zkai.he.parameters import CHECK_BITS, ID_BYTES, MASKS, RING, Round
+from zkai.he.projection import Projection, largest
 from zkai.he.ring import first
-from zkai.he.shamir import check_points, whole_weights
-from zkai.he.wire import Kind, Stream, derive, frame, open_frame, open_polynomials
+from zkai.he.shamir import check_points, modular_weights
+from zkai.he.wire import Kind, derive, frame, open_frame, open_polynomials
+
+_WORDS_BYTES = native.polynomial_bytes(MASKS)
 
 
 @dataclass(frozen=True)
@@ -42,158 +45,184 @@ class Dealing:
     check: bytes
 
 
-def open_share(round_: Round, holder: int, key: bytes, data: bytes) -> Limbs:
-    """Return the share (L, n), in NTT form, that a client dealt to a holder.
+@dataclass(frozen=True)
+class Share:
+    """What a client dealt to one holder: secret.
+
+    polynomial (L, n) in NTT form, mask (L, 128), and a seed for each other holder.
+    """
+
+    polynomial: Limbs = field(repr=False)
+    mask: Limbs = field(repr=False)
+    pairs: Mapping[int, bytes] = field(repr=False)
+
+
+def open_share(round_: Round, holder: int, key: bytes, data: bytes) -> Share:
+    """Return what a client dealt to a holder.
 
     Raises InvalidInput for bytes that are no share of that key, in this round, for this holder.
     """
     parameters = round_.parameters
     check_points([holder], parameters.holders, "share")
-    if holder < parameters.threshold:
-        subject, seed = open_frame(data, Kind.SHARE_SEED, round_, ID_BYTES, "share", holder)
-        share = share_from_seed(bytes(seed))
-    else:
-        subject, shares = open_polynomials(data, Kind.SHARE, round_, 1, "share", holder)
-        share = shares[0]
+    seeded = holder < parameters.threshold
+    kind, size = Kind.SHARE_SEED if seeded else Kind.SHARE, parameters.share_bytes(holder)
+    subject, body = open_frame(data, kind, round_, size - 80, "share", holder)
     if subject != key:
         raise InvalidInput(f"share: of key {subject.hex()[:16]}, not of {key.hex()[:16]}")
-    return share
+    others = [k for k in range(1, parameters.holders + 1) if k != holder]
+    at = len(body) - ID_BYTES * len(others)
+    pairs = {k: bytes(body[at + ID_BYTES * i :][:ID_BYTES]) for i, k in enumerate(others)}
+    if seeded:
+        seed = bytes(body[:at])
+        return Share(share_from_seed(seed), masks_from_seed(seed), pairs)
+    middle = RING.polynomial_bytes
+    polynomial = first(RING.unpack(body[:middle], 1, "share"))
+    return Share(polynomial, first(native.unpack(MASKS, body[middle:at], 1, "share")), pairs)
 
 
 def check_partial(
     round_: Round, holder: int, dealings: Sequence[Dealing], shares: Sequence[bytes]
 ) -> bytes:
-    """Return a holder's answer P_j to the check of a group of dealings, given its shares of them.
+    """Return a holder's answer to the check of a list of dealings, given its shares of them.
 
-    The noise follows from the shares, so a second answer is the first.
+    The caller must have from the client itself, signed and once in a round, what each dealing says:
+    two answers from one share for different digests or check polynomials would give away the key.
 
     Raises InvalidInput for shares that do not belong to the dealings.
     """
     if len(dealings) != len(shares):
         raise InvalidInput("dealing check: expected one share for each dealing")
-    group = group_identifier(round_, dealings)
-    total = RING.zeros(1)
-    secret = hashlib.sha256()
-    for i, (dealing, data) in enumerate(zip(dealings, shares, strict=True)):
+    group = list_identifier(round_, dealings)
+    parts = []
+    for dealing, data in zip(dealings, shares, strict=True):
         share = open_share(round_, holder, dealing.key, data)
-        secret.update(hashlib.sha256(data).digest())
-        product = RING.multiply(check_mask(round_, dealing.key, dealing.digest), share)
-        RING.add(total, _weighted(product, group, i, len(dealings))[None], out=total)
-    seed = derive("check-smudge", secret.digest(), group, holder.to_bytes(32, "big"))
-    bits = round_.parameters.check_smudge_bits
-    noise = RING.smudge(seed, Stream.CHECK_SMUDGE, 1, bits)
-    answer = RING.add(RING.coefficients(total), RING.small(noise))
-    return frame(Kind.CHECK_PARTIAL, round_, group, RING.pack(answer), holder)
+        product = RING.multiply(check_mask(round_, dealing.key, dealing.digest), share.polynomial)
+        words = _projection(round_, dealing).apply(RING, product)
+        answer = native.operate(MASKS, "add", words, share.mask)
+        tags = [_tag(round_, dealing.key, seed) for _, seed in sorted(share.pairs.items())]
+        parts.append(native.pack(MASKS, answer) + b"".join(tags))
+    return frame(Kind.CHECK_PARTIAL, round_, group, b"".join(parts), holder)
 
 
 def verify_dealings(
     round_: Round, dealings: Sequence[Dealing], answers: Mapping[int, bytes]
 ) -> None:
-    """Check a group of dealings against the answers of holders, by number: t of them or more.
+    """Check a list of dealings against the answers of holders, by number: t of them or more.
 
     Afterwards every t of these holders open the sum of these clients' ciphertexts alike, and no
-    other holder may take part. Where a group fails, check its clients one by one: who fails is left
-    out. A holder that stands apart in many dealings has answered wrongly; in one dealing it may
-    have got a bad share.
+    other holder may take part. The client of a dealing that fails is left out. A holder that stands
+    apart in many dealings has answered wrongly; in one dealing it may have got a bad share.
 
-    Raises VerificationError, naming the holders whose answers stand apart if some do, when the
-    dealings are not sound; InvalidInput for unusable bytes.
+    Raises VerificationError, naming the first client whose dealing fails and the holders that stand
+    apart in it; InvalidInput for unusable bytes.
     """
-    group = _Group.read(round_, dealings, answers)
-    consistent = group.consistent()
-    if len(consistent) == len(answers):
-        return
-    apart = sorted(set(answers) - consistent)
-    names = ", ".join(dealing.key.hex()[:16] for dealing in dealings[:3])
-    if consistent:
-        raise VerificationError(
-            f"dealing of {names}: the shares or answers of holders {apart} do not fit the others'"
-        )
-    raise VerificationError(f"dealing of {names}: the shares are not of the key that encrypts")
+    found = consistent_holders(round_, dealings, answers)
+    for dealing, consistent in zip(dealings, found, strict=True):
+        name = f"dealing of {dealing.key.hex()[:16]}"
+        if not consistent:
+            raise VerificationError(f"{name}: the shares are not of the key that encrypts")
+        apart = sorted(set(answers) - consistent)
+        if apart:
+            raise VerificationError(
+                f"{name}: the shares or answers of holders {apart} do not fit the others'"
+            )
 
 
 def consistent_holders(
     round_: Round, dealings: Sequence[Dealing], answers: Mapping[int, bytes]
-) -> frozenset[int]:
-    """Return the largest set of holders, of at least t, whose answers fit each other and b."""
-    return _Group.read(round_, dealings, answers).consistent()
+) -> tuple[frozenset[int], ...]:
+    """Return for each dealing the largest set of t holders or more that answered alike.
+
+    Their answers fit each other and the check polynomial; empty where there is no such set.
+    """
+    parameters = round_.parameters
+    check_points(sorted(answers), parameters.holders, "dealing check")
+    if len(answers) < parameters.threshold:
+        raise InvalidInput(f"dealing check: expected {parameters.threshold} answers or more")
+    name = list_identifier(round_, dealings)
+    bodies = {}
+    size = parameters.answer_bytes(len(dealings)) - 80
+    for holder, data in answers.items():
+        what = f"dealing check of holder {holder}"
+        subject, body = open_frame(data, Kind.CHECK_PARTIAL, round_, size, what, holder)
+        if subject != name:
+            raise InvalidInput(f"{what}: of another list of dealings")
+        bodies[holder] = body
+    each, found = size // len(dealings), []
+    for i, dealing in enumerate(dealings):
+        parts = {j: body[i * each : (i + 1) * each] for j, body in bodies.items()}
+        found.append(_Answers.read(round_, dealing, parts).consistent())
+    return tuple(found)
 
 
-def group_identifier(round_: Round, dealings: Sequence[Dealing]) -> bytes:
-    """Return the name of a group: SHA-256 of round, keys, digests and checks, in order."""
+def list_identifier(round_: Round, dealings: Sequence[Dealing]) -> bytes:
+    """Return the name of a list: SHA-256 of round, keys, digests and checks, in order."""
     if len({dealing.key for dealing in dealings}) != len(dealings) or not dealings:
         raise InvalidInput("dealing check: expected distinct keys, at least one")
     if len(dealings) > round_.parameters.clients:
         raise InvalidInput("dealing check: more dealings than the round has clients")
     parts = [part for d in dealings for part in (d.key, d.digest, sha256(d.check))]
-    return derive("group", round_.seed, *parts)
+    return derive("dealings", round_.seed, *parts)
 
 
-def _weighted(product: Limbs, group: bytes, client: int, size: int) -> Limbs:
-    """Return r_i times a polynomial (L, n) in NTT form; r_i follows from the group's name."""
-    if size == 1:
-        return product
-    stream = hashlib.shake_256(derive("weight", group, client.to_bytes(32, "big")))
-    draws = np.frombuffer(stream.digest(2 * CHECK_WEIGHT), dtype="<u2").astype(np.int64)
-    weight = np.zeros((1, RING.n), dtype=np.int64)
-    np.add.at(weight[0], draws % RING.n, 1 - 2 * (draws // RING.n % 2))
-    return RING.multiply(product, first(RING.ntt(RING.small(weight))))
+def _projection(round_: Round, dealing: Dealing) -> Projection:
+    """Return P: it depends on the check polynomial too, which could be fitted to it otherwise."""
+    seed = derive("projection", list_identifier(round_, [dealing]))
+    return Projection.from_seed(seed, RING.n)
+
+
+def _tag(round_: Round, key: bytes, seed: bytes) -> bytes:
+    return derive("pair-tag", round_.seed, key, seed)
 
 
 @dataclass(frozen=True)
-class _Group:
-    """The sum of a group's check polynomials (L, n) and the answers, by holder."""
+class _Answers:
+    """P coef(b) and the answers' words, (L, 128) each, and their tags by pair of holders."""
 
     threshold: int
     check: Limbs
-    answers: Mapping[int, Limbs]
+    words: Mapping[int, Limbs]
+    tags: Mapping[tuple[int, int], bytes]
 
     @classmethod
-    def read(
-        cls, round_: Round, dealings: Sequence[Dealing], answers: Mapping[int, bytes]
-    ) -> _Group:
-        parameters = round_.parameters
-        check_points(sorted(answers), parameters.holders, "dealing check")
-        if len(answers) < parameters.threshold:
-            raise InvalidInput(f"dealing check: expected {parameters.threshold} answers or more")
-        name = group_identifier(round_, dealings)
-        total = RING.zeros(1)
-        for i, dealing in enumerate(dealings):
-            what = f"check polynomial of {dealing.key.hex()[:16]}"
-            subject, check = open_polynomials(dealing.check, Kind.CHECK, round_, 1, what)
-            if subject != dealing.key:
-                raise InvalidInput(f"{what}: of key {subject.hex()[:16]}")
-            weighted = _weighted(first(RING.ntt(check)), name, i, len(dealings))
-            RING.add(total, weighted[None], out=total)
-        opened = {}
-        for holder, data in answers.items():
-            what = f"dealing check of holder {holder}"
-            kind = Kind.CHECK_PARTIAL
-            subject, answer = open_polynomials(data, kind, round_, 1, what, holder)
-            if subject != name:
-                raise InvalidInput(f"{what}: of another group of dealings")
-            opened[holder] = first(answer)
-        return cls(parameters.threshold, first(RING.coefficients(total)), opened)
+    def read(cls, round_: Round, dealing: Dealing, parts: Mapping[int, memoryview]) -> _Answers:
+        what = f"check polynomial of {dealing.key.hex()[:16]}"
+        subject, check = open_polynomials(dealing.check, Kind.CHECK, round_, 1, what)
+        if subject != dealing.key:
+            raise InvalidInput(f"{what}: of key {subject.hex()[:16]}")
+        words, tags = {}, {}
+        for j, part in parts.items():
+            what = f"dealing check of holder {j}"
+            words[j] = first(native.unpack(MASKS, part[:_WORDS_BYTES], 1, what))
+            others = [k for k in range(1, round_.parameters.holders + 1) if k != j]
+            for i, k in enumerate(others):
+                tags[j, k] = bytes(part[_WORDS_BYTES + ID_BYTES * i :][:ID_BYTES])
+        projected = _projection(round_, dealing).apply(RING, first(RING.ntt(check)))
+        return cls(round_.parameters.threshold, projected, words, tags)
 
     def consistent(self) -> frozenset[int]:
         """Return the largest consistent set: trying the holders in order settles most cases."""
         best: frozenset[int] = frozenset()
-        for points in combinations(sorted(self.answers), self.threshold):
-            if not self._fits(points, 0):
+        for points in combinations(sorted(self.words), self.threshold):
+            close = native.operate(MASKS, "add", self._at(points, 0), self.check)
+            if largest(RING, close) > 1 << CHECK_BITS:
                 continue
-            others = [k for k in self.answers if k not in points]
-            found = frozenset(points) | {k for k in others if self._fits(points, k)}
-            if len(found) == len(self.answers):
-                return found
-            best = max(best, found, key=len)
+            others = [k for k in self.words if k not in points]
+            found = {k for k in others if np.array_equal(self._at(points, k), self.words[k])}
+            agreed = self._agreeing(found | set(points))
+            if len(agreed) == len(self.words):
+                return agreed
+            best = max(best, agreed, key=len)
         return best
 
-    def _fits(self, points: tuple[int, ...], at: int) -> bool:
-        """Tell whether the answers of `points` give that of holder `at`, or -b for at = 0."""
-        d, found = whole_weights(points, at)
-        rows = [self.answers[j] for j in points] + [self.answers[at] if at else self.check]
-        terms = RING.zeros(1, len(rows))
-        for k, row in enumerate(rows):
-            terms[0, k] = row
-        relation = RING.combine(terms, RING.residues([*found, -d if at else d]))
-        return RING.largest(relation) <= 1 << CHECK_BITS
+    def _at(self, points: tuple[int, ...], at: int) -> Limbs:
+        rows = np.stack([self.words[j] for j in points])
+        return native.combine(MASKS, rows, modular_weights(RING, points, at))
+
+    def _agreeing(self, holders: set[int]) -> frozenset[int]:
+        """Return the largest part, of t or more, whose pairs of holders name the same seeds."""
+        for size in range(len(holders), self.threshold - 1, -1):
+            for part in combinations(sorted(holders), size):
+                if all(self.tags[j, k] == self.tags[k, j] for j, k in combinations(part, 2)):
+                    return frozenset(part)
+        return frozenset()

@@ -17,7 +17,8 @@ from typing import Any
 from zkai.encoding import canonical_json, sha256
 from zkai.errors import InvalidInput
 from zkai.he.ring import ERROR_BOUND, Ring
-from zkai.he.shamir import check_committee, largest_relation
+from zkai.he.shamir import check_committee
+from zkai.native_rlwe import Tables, polynomial_bytes
 
 RING = Ring(4096, (18014398509293569, 18014398509309953))
 """n = 4096 and the two largest 54-bit primes = 1 (mod 8192): 108 of the 109 bits allowed."""
@@ -27,11 +28,14 @@ HEADER_BYTES = 80
 ID_BYTES = 32
 MAX_CLIENTS = 1 << 16
 MAX_VALUES = 1 << 30
-CHECK_BITS = 47
-"""A relation of a dealing check holds if all coefficients are at most 2^47 in size."""
+MASKS = Tables.make(128, RING.primes)
+"""Rows of 128 numbers modulo the same primes: the projections of a dealing check."""
 
-CHECK_WEIGHT = 16
-"""How many signed monomials the weight of a client in a group's dealing check has."""
+MASK_BITS = 44
+"""What hides a projection of a client's error is uniform in [-2^44, 2^44)."""
+
+CHECK_BITS = MASK_BITS + 1
+"""A dealing check holds if its numbers are at most 2^45 in size: 2^44 + 21 n and some room."""
 
 _MIN_SMUDGE_BITS = 40
 _FIELDS = ("format", "clients", "threshold", "holders", "value_bits", "values_per_coefficient")
@@ -106,13 +110,6 @@ class RlweParameters:
         return (self.threshold << self.smudge_bits) + self.clients * ERROR_BOUND
 
     @property
-    def check_smudge_bits(self) -> int:
-        """The bits of the noise in a holder's answer to a dealing check."""
-        errors = self.clients * ERROR_BOUND * CHECK_WEIGHT
-        room = (1 << CHECK_BITS) // largest_relation(self.threshold, self.holders) - errors
-        return room.bit_length() - 1
-
-    @property
     def identifier(self) -> bytes:
         """SHA-256 of the parameters' canonical JSON."""
         return sha256(canonical_json(self.to_json()))
@@ -129,12 +126,19 @@ class RlweParameters:
 
     @property
     def check_bytes(self) -> int:
-        """The length of a check polynomial, and of a holder's answer to a dealing check."""
+        """The length of a check polynomial."""
         return HEADER_BYTES + RING.polynomial_bytes
 
     def share_bytes(self, holder: int) -> int:
-        """Return the length of a holder's share: a seed for the first t - 1 holders."""
-        return HEADER_BYTES + (ID_BYTES if holder < self.threshold else RING.polynomial_bytes)
+        """Return the length of a holder's share: seeds only for the first t - 1 holders."""
+        full = RING.polynomial_bytes + polynomial_bytes(MASKS)
+        pairs = ID_BYTES * (self.holders - 1)
+        return HEADER_BYTES + (ID_BYTES if holder < self.threshold else full) + pairs
+
+    def answer_bytes(self, dealings: int = 1) -> int:
+        """Return the length of a holder's answer to the check of so many dealings."""
+        each = polynomial_bytes(MASKS) + ID_BYTES * (self.holders - 1)
+        return HEADER_BYTES + dealings * each
 
     def client_bytes(self, values: int) -> int:
         """Return what a client sends in a round: ciphertext, check polynomial, all shares."""

@@ -26,34 +26,31 @@ from zkai.encoding import Limbs
 from zkai.errors import InvalidInput
 from zkai.he.ring import Ring
 from zkai.he.shamir import modular_weights
+from zkai.native_rlwe import project
 
 ROWS = 128
-_HALF = np.uint64(30)
 
 
 @dataclass(frozen=True)
 class Projection:
-    """The matrix P of a seed, as numbers that multiply exactly in double precision."""
+    """The matrix P of a seed: a row of n / 8 bytes, highest bit first, after another."""
 
-    matrix: npt.NDArray[np.float64]
+    bits: bytes
+    n: int
 
     @staticmethod
     def from_seed(seed: bytes, n: int) -> Projection:
         """Expand 32 bytes with SHAKE-256, one bit an entry."""
-        bits = np.frombuffer(hashlib.shake_256(seed).digest(ROWS * n // 8), np.uint8)
-        return Projection(np.unpackbits(bits).reshape(ROWS, n).astype(np.float64))
+        return Projection(hashlib.shake_256(seed).digest(ROWS * n // 8), n)
+
+    @property
+    def matrix(self) -> npt.NDArray[np.uint8]:
+        """P (128, n) as zeros and ones."""
+        return np.unpackbits(np.frombuffer(self.bits, np.uint8)).reshape(ROWS, self.n)
 
     def apply(self, ring: Ring, polynomial: Limbs) -> Limbs:
-        """Return P coef(x) modulo each prime, (L, ROWS), of a (L, n) polynomial in NTT form.
-
-        Halves of 30 bits keep each sum below 2**30 n, exact in a double.
-        """
-        coefficients = ring.coefficients(polynomial)
-        halves = np.concatenate([coefficients & np.uint64((1 << 30) - 1), coefficients >> _HALF])
-        sums = (self.matrix @ halves.T.astype(np.float64)).T.astype(np.int64).astype(object)
-        low, high = sums[: len(ring.primes)], sums[len(ring.primes) :]
-        found = (low + (high << 30)) % np.array(ring.primes, dtype=object)[:, None]
-        return np.asarray(found.astype(np.uint64))
+        """Return P coef(x) modulo each prime, (L, ROWS), of a (L, n) polynomial in NTT form."""
+        return project(ring.tables, self.bits, ring.coefficients(polynomial))
 
 
 def interpolate(ring: Ring, values: Mapping[int, Limbs], threshold: int) -> Limbs | None:

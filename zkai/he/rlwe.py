@@ -9,7 +9,7 @@
 
 The sum over the recorded set S and the active holders T satisfies
 
-    sum over S of c_m + sum over T of (lambda_j share_j A_m + smudge_j) = Delta m + noise.
+    sum over S of c_m + sum over T of (lambda_j share_j A_m + smudge_j + zero_j) = Delta m + noise.
 
 Who signs what, and when a holder may answer, is zkai.federated's part. docs/aggregation.md and
 docs/decisions/0015 describe the scheme.
@@ -27,6 +27,7 @@ from zkai.errors import InvalidInput, VerificationError
 from zkai.he.client import ClientKey, Opening, check_mask, check_seed, masks
 from zkai.he.dealing import (
     Dealing,
+    Share,
     check_partial,
     consistent_holders,
     open_share,
@@ -48,6 +49,7 @@ __all__ = [
     "Opening",
     "RlweParameters",
     "Round",
+    "Share",
     "ShareSum",
     "check_mask",
     "check_partial",
@@ -57,6 +59,7 @@ __all__ = [
     "fuse",
     "masks",
     "open_share",
+    "opening_identifier",
     "partial",
     "subject_of",
     "verify_dealings",
@@ -75,6 +78,7 @@ class ShareSum:
         self.round, self.holder = round_, holder
         self._keys: set[bytes] = set()
         self._total: Limbs | None = RING.zeros(1)
+        self._pairs: dict[int, dict[bytes, bytes]] = {}
 
     def __repr__(self) -> str:
         return f"ShareSum(holder {self.holder}, {len(self._keys)} keys)"
@@ -94,29 +98,42 @@ class ShareSum:
         if key in self._keys:
             raise InvalidInput(f"sum of shares: key {key.hex()[:16]} is in it already")
         opened = open_share(self.round, self.holder, key, share)
-        RING.add(self._total, opened[None], out=self._total)
-        opened.fill(0)
+        RING.add(self._total, opened.polynomial[None], out=self._total)
+        opened.polynomial.fill(0)
         self._keys.add(key)
+        for holder, seed in opened.pairs.items():
+            self._pairs.setdefault(holder, {})[key] = seed
 
-    def take(self) -> Limbs:
-        """Return the sum (L, n) and forget it: a second call raises InvalidInput."""
+    def take(self) -> tuple[Limbs, dict[int, bytes]]:
+        """Return the sum (L, n) and the keys with each other holder, and forget them.
+
+        The key of a pair is SHA-256 of what all clients dealt to it. Raises InvalidInput when the
+        sum was taken before.
+        """
         if self._total is None:
             raise InvalidInput("sum of shares: it has been used; a holder answers once a round")
-        total, self._total = self._total, None
-        return first(total)
+        pairs = {
+            holder: derive("pair-key", *(part for item in sorted(seeds.items()) for part in item))
+            for holder, seeds in self._pairs.items()
+        }
+        total = first(self._total)
+        self._total, self._pairs = None, {}
+        return total, pairs
 
     def wipe(self) -> None:
         """Forget the sum."""
         if self._total is not None:
             self._total.fill(0)
-        self._total = None
+        self._total, self._pairs = None, {}
 
 
 def partial(total: CiphertextSum, shares: ShareSum, active: Sequence[int], minimum: int) -> bytes:
     """Return a holder's partial decryption of a sum that the holder added up itself.
 
-    d_m = lambda_j share_j A_m + smudge, lambda_j for the active holders (t of them, this one among
-    them), smudge uniform in [-2^b, 2^b) from the system's randomness. The share sum is used up.
+    d_m = lambda_j share_j A_m + smudge + zero, lambda_j for the active holders (t of them, this one
+    among them), smudge uniform in [-2^b, 2^b) from the system's randomness, and a share of zero: a
+    uniform polynomial for each other active holder, added by one and subtracted by the other. So
+    the partials say nothing but their sum. The share sum is used up.
 
     Raises InvalidInput if the sum and the shares are not of the same keys, for fewer than `minimum`
     keys, and for an active set that is none.
@@ -129,7 +146,7 @@ def partial(total: CiphertextSum, shares: ShareSum, active: Sequence[int], minim
         raise InvalidInput("partial: the sum and the shares are not of the same client keys")
     if len(total.keys) < max(minimum, 1):
         raise InvalidInput(f"partial: the sum is of {len(total.keys)} clients, not of {minimum}")
-    secret = shares.take()
+    secret, pairs = shares.take()
     position = points.index(shares.holder)
     weights = modular_weights(RING, points, 0)[position : position + 1]
     key = RING.combine(secret[None], weights)
@@ -140,6 +157,11 @@ def partial(total: CiphertextSum, shares: ShareSum, active: Sequence[int], minim
     key.fill(0)
     noise.fill(0)
     subject = opening_identifier(total, points)
+    for other in points:
+        if other != shares.holder:
+            seed = derive("zero", pairs[other], subject)
+            zero = RING.uniform(seed, Stream.ZERO, 0, round_.polynomials)
+            (RING.add if shares.holder < other else RING.subtract)(body, zero, out=body)
     return frame(Kind.PARTIAL, round_, subject, RING.pack(body), shares.holder)
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import lru_cache
 from math import lcm, prod
 
 import numpy as np
@@ -20,6 +19,7 @@ import numpy as np
 from zkai.encoding import Limbs
 from zkai.errors import InvalidInput
 from zkai.he.ring import Ring
+from zkai.native_rlwe import Tables, combine
 
 MAX_HOLDERS = 10
 """So few that every set of t holders can be gone through."""
@@ -60,7 +60,7 @@ def whole_weights(points: tuple[int, ...], at: int) -> tuple[int, tuple[int, ...
     return d, tuple(int(w * d) for w in found)
 
 
-def modular_weights(ring: Ring, points: tuple[int, ...], at: int) -> Limbs:
+def modular_weights(ring: Ring | Tables, points: tuple[int, ...], at: int) -> Limbs:
     """Return L_j(at) for each point j modulo each prime, as weights (k, L) of Ring.combine."""
     rows = [
         [w.numerator * pow(w.denominator, -1, q) % q for q in ring.primes]
@@ -69,34 +69,17 @@ def modular_weights(ring: Ring, points: tuple[int, ...], at: int) -> Limbs:
     return np.array(rows, dtype=np.uint64)
 
 
-def deal(ring: Ring, secret: Limbs, free: Limbs, holders: int) -> Limbs:
-    """Return the shares (..., holders - t + 1, L, n) of holders t..holders.
+def deal(ring: Ring | Tables, secret: Limbs, free: Limbs, holders: int) -> Limbs:
+    """Return the shares (..., holders - t + 1, L, n) of holders t..holders, rows being of any kind.
 
     `secret` is (..., L, n); `free` (..., t - 1, L, n) holds the shares of holders 1..t-1.
     """
+    tables = ring.tables if isinstance(ring, Ring) else ring
     threshold = free.shape[-3] + 1
     inputs = np.concatenate([secret[..., None, :, :], free], axis=-3)
     points = tuple(range(threshold))
     shares = [
-        ring.combine(inputs, modular_weights(ring, points, j))
+        combine(tables, inputs, modular_weights(tables, points, j))
         for j in range(threshold, holders + 1)
     ]
     return np.stack(shares, axis=-3)
-
-
-@lru_cache(maxsize=64)
-def largest_relation(threshold: int, holders: int) -> int:
-    """Return the largest d + sum |w_j| of `whole_weights` over sets of t holders and where they go.
-
-    A relation between shares with an error of at most B each holds to within this many B.
-    """
-    from itertools import combinations
-
-    sizes = [
-        d + sum(map(abs, found))
-        for points in combinations(range(1, holders + 1), threshold)
-        for at in range(holders + 1)
-        if at not in points
-        for d, found in [whole_weights(points, at)]
-    ]
-    return max(sizes)

@@ -40,8 +40,10 @@ class Stream(IntEnum):
     ERROR = 20
     CHECK_ERROR = 21
     SMUDGE = 22
-    CHECK_SMUDGE = 23
+    PROJECTION = 23
     CHALLENGE = 24
+    SHARE_MASK = 25
+    ZERO = 26
 
 
 def derive(label: str, *parts: bytes) -> bytes:
