@@ -15,8 +15,10 @@ from tests.databases import Places
 from tests.unit.receipt_support import PLACE, fork_proofs, verifying_keys
 from zkai import cli
 from zkai.encoding import hex32
+from zkai.ledger.identity import did_lux
 from zkai.receipt import keyfile
 from zkai.receipt.exports import open_cose
+from zkai.receipt.keyfile import read_public
 from zkai.receipt.statement import Receipt
 from zkai.receipt.trust import TrustStore
 
@@ -213,6 +215,13 @@ def test_a_ledger_from_init_to_export(run: Any, places: Places) -> None:
     Path("out/checkpoint").write_text("x")
     run(f"ledger verify out {policy}", 2)
     assert [row["index"] for row in run(f"ledger show {log} fork 11")["history"]] == [1, 2]
+    did = did_lux(read_public(Path("issuer.json")))
+    served = run(f"ledger resolve {log} {did} --alias did:web:example.org")["document"]
+    Path("did.json").write_text(json.dumps(served))
+    fetched = f"ledger resolve {log} did:web:example.org --fetched did.json"
+    assert run(fetched)["document"]["id"] == did
+    Path("did.json").write_text(json.dumps({**served, "verificationMethod": []}))
+    run(fetched, 1)
     anchored = run(f"chain anchor {log}")
     assert (anchored["entries"], anchored["embedded"]) == (3, True)
     run(f"chain anchor {log} --contract 0x" + "11" * 20, 2)

@@ -15,8 +15,9 @@ from zkai.commands.receipts import _facts
 from zkai.encoding import canonical_json, hex32, load_json, sha256
 from zkai.errors import InvalidInput, VerificationError
 from zkai.ledger.account import account_text
+from zkai.ledger.alias import alias_document, verify_alias
 from zkai.ledger.checkpoint import Checkpoint, LogPolicy
-from zkai.ledger.identity import from_multibase, resolve, to_multibase
+from zkai.ledger.identity import did_lux, from_multibase, resolve, to_multibase
 from zkai.ledger.ledger import Ledger, Submission
 from zkai.ledger.postgres import parse_url
 from zkai.ledger.records import (
@@ -248,6 +249,21 @@ def did(folder: Path) -> Target:
     return Target("did", seeds, use, slow=True)
 
 
+def alias(folder: Path) -> Target:
+    """A website's did.json: only what the ledger says passes."""
+    made(folder)
+    ledger = Ledger.open(folder / "l.db")
+    name = "did:web:example.org"
+    good = alias_document(resolve(did_lux(keys()["issuer"].public), ledger), name)
+
+    def use(scratch: Path, data: bytes) -> None:
+        found = verify_alias(data, name, ledger)
+        if alias_document(found, name) != load_json(data, "input"):
+            raise AssertionError("a changed did.json is taken")
+
+    return Target("did-web", (json.dumps(good).encode(),), use, json=True)
+
+
 def url(folder: Path) -> Target:
     """A ledger's place: whatever stands in it, the schema's name cannot break out of its quotes."""
 
@@ -300,6 +316,7 @@ LEDGER_TARGETS: dict[str, Callable[[Path], Target]] = {
     "checkpoint": checkpoint,
     "multibase-key": identity,
     "did": did,
+    "did-web": alias,
     "ledger-url": url,
     "public-key": public_key,
     "receipt-facts": facts,

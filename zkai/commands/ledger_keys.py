@@ -12,8 +12,10 @@ from zkai.commands.chains import account_key, add_account_key
 from zkai.commands.console import Console
 from zkai.commands.options import Commands, add_command, ledger_place
 from zkai.commands.passphrases import add_passphrase, passphrase
+from zkai.encoding import read_capped
 from zkai.errors import InvalidInput
 from zkai.ledger.account import account_text
+from zkai.ledger.alias import MAX_DOCUMENT, alias_document, alias_url, verify_alias
 from zkai.ledger.identity import resolve
 from zkai.ledger.ledger import Ledger, Submission
 from zkai.ledger.records import ACCOUNT, KEY_STATUS, Record, sign_record
@@ -32,6 +34,12 @@ NEW.json follows the key OLD. Signed by the old key, or by the operator.
 _REVOKE_HELP = """
 Nothing more of a key enters once its revocation is logged. Signed by the key
 itself, or by the operator.
+"""
+
+_RESOLVE_HELP = """
+DID is a did:key, a did:lux, or a did:web with the did.json that was fetched
+from it. A did:web is an alias: its document counts only if it repeats what the
+ledger says of the did:lux that it names.
 """
 
 
@@ -53,10 +61,14 @@ def add_identity_commands(actions: Commands) -> None:
     for parser in (turn, void, bind):
         parser.add_argument("--signer", metavar="KEY.json", type=Path, required=True)
         add_passphrase(parser)
-    did = add_command(actions, "resolve", run_resolve, "show the document of a DID")
+    did = add_command(actions, "resolve", run_resolve, "show the document of a DID", _RESOLVE_HELP)
     did.add_argument("ledger_file", metavar="LEDGER", type=ledger_place)
     did.add_argument("did", metavar="DID")
     did.add_argument("--entries", metavar="N", type=int, help="as of the first N entries (all)")
+    did.add_argument("--alias", metavar="DID:WEB", help="show the did.json for this website")
+    did.add_argument(
+        "--fetched", metavar="did.json", type=Path, help="of a did:web: check it against the ledger"
+    )
 
 
 def _log(options: argparse.Namespace, record: Record, at: int) -> dict[str, Any]:
@@ -119,11 +131,19 @@ def run_resolve(options: argparse.Namespace, console: Console) -> Mapping[str, A
     """Show what a DID stands for."""
     ledger = Ledger.open(options.ledger_file)
     try:
-        found = resolve(options.did, ledger, options.entries)
+        if options.fetched is not None:
+            data = read_capped(options.fetched, MAX_DOCUMENT)
+            found = verify_alias(data, options.did, ledger, options.entries)
+        else:
+            found = resolve(options.did, ledger, options.entries)
     finally:
         ledger.close()
     when = "" if found.entries is None else f", as of {found.entries} entries"
     for key in found.keys:
         console.say(f"{key.alg} {key.keyid}")
     console.say(f"{len(found.keys)} keys may sign for it{when}")
-    return {"document": found.document(), "entries": found.entries, "origin": found.origin}
+    document = found.document()
+    if options.alias is not None:
+        document = alias_document(found, options.alias)
+        console.say(f"the document is for {alias_url(options.alias)}")
+    return {"document": document, "entries": found.entries, "origin": found.origin}

@@ -6,7 +6,7 @@
     did:lux:<chain id>:<address>               the key to which an account's record bound it, and
                                                those that followed; see `zkai.ledger.account`
 
-A did:web that repeats such a document is an alias and never authoritative.
+A did:web that repeats such a document is an alias and never authoritative: `zkai.ledger.alias`.
 
 Multicodec: ml-dsa-65-pub is 0x1211, ed25519-pub 0xed, as unsigned varints.
 """
