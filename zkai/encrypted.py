@@ -132,6 +132,7 @@ def encrypted_update(
     parameters: RlweParameters,
     weights_commitment: WeightsCommitment = POSEIDON,
     update_bits: int | None = None,
+    max_weight: int = 1,
 ) -> EncryptedUpdate:
     """Return the statement for a head's updates in rounds of these parameters.
 
@@ -139,26 +140,29 @@ def encrypted_update(
 
     Raises InvalidInput where the bound leaves no bits, or fewer than update_bits.
     """
-    bits = default_bits(parameters) if update_bits is None else update_bits
-    check_bits(bits, parameters)
-    return EncryptedUpdate(head, encryption_of(parameters), bits, weights_commitment)
+    bits = default_bits(parameters, max_weight) if update_bits is None else update_bits
+    check_bits(bits, parameters, max_weight)
+    return EncryptedUpdate(head, encryption_of(parameters), bits, weights_commitment, max_weight)
 
 
-def default_bits(parameters: RlweParameters) -> int:
+def default_bits(parameters: RlweParameters, max_weight: int = 1) -> int:
     """Return the signed bits of values that fill the parameters' bound, 16 at most."""
-    return min(parameters.bound.bit_length(), 16)
+    return min((parameters.bound // max(max_weight, 1)).bit_length(), 16)
 
 
-def check_bits(update_bits: int, parameters: RlweParameters) -> None:
-    """Return None if sums of values of so many signed bits cannot overflow.
+def check_bits(update_bits: int, parameters: RlweParameters, max_weight: int = 1) -> None:
+    """Return None if sums of values of so many signed bits, weighted, cannot overflow.
 
     Raises InvalidInput otherwise.
     """
+    if type(max_weight) is not int or max_weight < 1:
+        raise InvalidInput(f"{VERSION}: max_weight must be an integer of at least 1")
     if type(update_bits) is not int or not 2 <= update_bits <= 60:
         raise InvalidInput(f"{VERSION}: update_bits must be an integer in [2, 60]")
-    if 1 << (update_bits - 1) > parameters.bound:
+    if max_weight << (update_bits - 1) > parameters.bound:
+        times = "" if max_weight == 1 else f" times {max_weight}"
         raise InvalidInput(
-            f"{VERSION}: update_bits: {update_bits} bits reach past {parameters.bound},"
+            f"{VERSION}: update_bits: {update_bits} bits{times} reach past {parameters.bound},"
             f" the bound for {parameters.clients} clients"
         )
 
@@ -181,7 +185,8 @@ def encrypted_values(
 ) -> tuple[UserState, dict[str, Any]]:
     """Return the new state and the values of an encrypted update but its context.
 
-    Takes old_state and new_state, sent (`Sent`), opening (`zkai.he.rlwe.Opening`) and norm_bound.
+    Takes old_state and new_state, sent (`Sent`), opening (`zkai.he.rlwe.Opening`), norm_bound, and
+    weight where the statement has one.
 
     Raises InvalidInput, naming the value, for anything missing or of another type, for states that
     are not of one fork, and for a round of other parameters.
@@ -208,6 +213,8 @@ def encrypted_values(
     exact |= sent.signals() | sent.polynomials()
     exact["secret_key"] = opening.secret
     exact["errors"] = np.concatenate([opening.check_error[None], opening.errors])
+    if statement.weighted:
+        exact["weight"] = reader.take("weight", "an integer")
     exact["norm_bound"] = reader.take("norm_bound", "an integer, of `norm_bound`")
     return new, exact
 
@@ -241,26 +248,27 @@ def verify_encrypted_update(
     *,
     norm_bound: int,
     update_bits: int | None = None,
+    max_weight: int = 1,
     verifier: str = "native",
     production: bool = False,
     trusted_digests: Collection[bytes | str] = (),
 ) -> None:
     """Return None if what a client sent encrypts the update between the proof's two states.
 
-    `norm_bound` and `update_bits` are what was agreed on: how long an update may be, and how large
-    a value (`default_bits`): every value fits its place in a sum. Who trained these states is
-    another question: `check_update_of`.
+    `norm_bound`, `update_bits` and `max_weight` are what was agreed on: how long an update may be,
+    how large a value (`default_bits`) and its weight: every value fits its place in a sum. Who
+    trained these states is another question: `check_update_of`.
 
     Raises VerificationError with the reason; InvalidInput for a malformed key, or values that could
     overflow a sum of the round's clients.
     """
     parameters, values = sent.round.parameters, sent.round.values
-    bits = default_bits(parameters) if update_bits is None else update_bits
-    check_bits(bits, parameters)
+    bits = default_bits(parameters, max_weight) if update_bits is None else update_bits
+    check_bits(bits, parameters, max_weight)
     encryption = encryption_of(parameters)
     if proof.statement != VERSION or not isinstance(proof, CommitProof):
         raise VerificationError(f"expected a proof of {VERSION}, got {proof.statement}")
-    wanted = sent.signals() | {"encryption": encryption.digest(values, bits)}
+    wanted = sent.signals() | {"encryption": encryption.digest(values, bits, max_weight)}
     for name, value in wanted.items():
         if proof.public.get(name) != (value,):
             raise VerificationError(f"the proof is about another {name}")

@@ -222,7 +222,7 @@ def _query(top: _Table, folder: Path) -> Statement:
 
 
 def _encrypted_update(top: _Table, folder: Path) -> Statement:
-    top.only(*_HEAD_KEYS, "update_bits", "encryption", _LINKING)
+    top.only(*_HEAD_KEYS, "update_bits", "max_weight", "encryption", _LINKING)
     if top.choice("format", FORMATS, COMMIT) != COMMIT:
         raise InvalidInput(f'{top.where}: format: an encrypted_update has "{COMMIT}" alone')
     table = top.table("encryption") if "encryption" in top.content else _Table({}, top.where)
@@ -235,7 +235,11 @@ def _encrypted_update(top: _Table, folder: Path) -> Statement:
     given |= {"primes": table.integers("primes")} if "primes" in table.content else {}
     kind = _weights_commitment(top)
     return EncryptedUpdate(
-        _head(top), Encryption(**(ring | given)), top.integer("update_bits", 16), kind
+        _head(top),
+        Encryption(**(ring | given)),
+        top.integer("update_bits", 16),
+        kind,
+        top.integer("max_weight", 1),
     )
 
 

@@ -142,11 +142,11 @@ EXAMPLE = _ciphertext_example()
 """Encryption by the schoolbook (tests/vectors/ciphertext_example.py)."""
 
 
-def ciphertext(head: Head, encryption: Encryption, bits: int = 8) -> Shape:
+def ciphertext(head: Head, encryption: Encryption, bits: int = 8, max_weight: int = 1) -> Shape:
     """Encrypted updates, which only a commitment round can have."""
 
     def make(form: Format) -> tuple[Statement, Values]:
-        statement = EncryptedUpdate(head, encryption, bits)
+        statement = EncryptedUpdate(head, encryption, bits, max_weight=max_weight)
         rng = np.random.default_rng(7)
         states = example(statement)
         update = rng.integers(-99, 100, head.shape)
@@ -161,7 +161,11 @@ def ciphertext(head: Head, encryption: Encryption, bits: int = 8) -> Shape:
         names = ("ciphertext", "seed", *NAMES[1:-2])
         values |= {name: 41 + i for i, name in enumerate(names)}
         values |= {"old_step": 3, "step": 5, "norm_bound": 999}
-        return statement, values | EXAMPLE.encrypt(encryption, update.ravel().tolist())
+        held = update.ravel().tolist()
+        if statement.weighted:
+            values["weight"] = max_weight - 1
+            held = [*(v * (max_weight - 1) for v in held), max_weight - 1]
+        return statement, values | EXAMPLE.encrypt(encryption, held)
 
     return make
 
@@ -269,6 +273,7 @@ LINKED: list[tuple[str, str, Shape]] = [
     ("encrypted_update", "3-3", ciphertext(HEAD, SMALL_RING)),
     ("encrypted_update", "3-3, momentum, two pairs", ciphertext(MOMENTUM, NARROW_RING)),
     ("encrypted_update", "LoRA 3-2-3", ciphertext(LORA, SMALL_RING)),
+    ("encrypted_update", "3-3, weighted", ciphertext(HEAD, SMALL_RING, 8, 4)),
     ("encrypted_update", "MLP 3-2-3, linked", linked(ciphertext(MLP, NARROW_RING))),
 ]
 """With a commitment round alone."""

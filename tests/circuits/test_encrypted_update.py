@@ -26,6 +26,7 @@ from zkai.circuit.statements.ciphertext_witness import paired
 from zkai.circuit.statements.ciphertext_witness import witness as ciphertext_witness
 from zkai.circuit.statements.encrypted_update import MAX_NORM, EncryptedUpdate
 from zkai.circuit.statements.encryption import Encryption
+from zkai.circuit.statements.registry import from_description
 from zkai.encoding import FIELD_MODULUS, from_limbs, to_limbs
 from zkai.errors import InvalidInput, VerificationError
 
@@ -194,14 +195,8 @@ def test_a_secret_that_is_not_ternary_is_refused() -> None:
 
 
 def doubled(made: Values) -> Values:
-    """The inputs for a secret of twice the size, by the statement's own arithmetic."""
-    ring = STATEMENT.encryption
-    c, a = to_limbs(made["c"]), to_limbs(made["a"])
-    secret, errors = made["secret_key"], made["errors"]
-    found = ciphertext_witness(ring, np.array(UPDATE), secret, errors, c, a, "test")
-    names = ("error_digits", "quotient_digits", "carries")
-    parts = dict(zip(names, found, strict=True)) | STATEMENT.polynomials(c, a)
-    return parts | {"secret_key": made["secret_key"].reshape(-1, 4)}
+    """The inputs for a secret of twice the size."""
+    return forged_inputs(STATEMENT, UPDATE, made)
 
 
 # Errors and quotients ---------------------------------------------------------------------------
@@ -442,6 +437,55 @@ def test_paired_polynomials_lie_apart() -> None:
     assert found[:8] == [1 + i + gap * (9 + i) for i in range(8)]
     assert found[8:16] == [0] * 8
     assert found[16:24] == [17 + i for i in range(8)]
+
+
+# Weights ----------------------------------------------------------------------------------------
+
+
+def test_a_weighted_update_holds_its_weight() -> None:
+    statement, values = ciphertext(HEAD, RING, 8, 4)("groth16-commit")
+    assert isinstance(statement, EncryptedUpdate)
+    circuit, inputs = statement.build(), statement.assign(values)
+    circuit.check(circuit.solve(inputs, challenge=challenges_of))
+    assert statement.n_values == 13
+    assert statement.encrypted(values).tolist() == [*(3 * u for u in UPDATE), 3]
+    for weight in (0, 5, -1):
+        with pytest.raises(InvalidInput, match=r"weight must be in \[1, 4\]"):
+            statement.assign({**values, "weight": weight})
+    with pytest.raises(InvalidInput, match="does not encrypt"):
+        statement.assign({**values, "weight": 2})
+    assert "ciphertext: ciphertext" in refused({**inputs, "weight": 2}, circuit)
+    # A weight that the ciphertext does hold, out of range: only its range refuses it.
+    for weight in (0, 5):
+        made = EXAMPLE.encrypt(RING, [*(weight * u for u in UPDATE), weight])
+        forged = inputs | forged_inputs(statement, [*(weight * u for u in UPDATE), weight], made)
+        message = refused({**forged, "weight": weight}, circuit)
+        assert "weight: range" in message or "lookups balance" in message
+    honest = [3 * u for u in UPDATE]
+    for held in ([*honest[:-1], honest[-1] + 1, 3], [*honest, 2], [*UPDATE, 3]):
+        made = EXAMPLE.encrypt(RING, held)
+        with pytest.raises(InvalidInput, match="does not encrypt"):
+            statement.assign({**values, **made})
+
+
+def forged_inputs(statement: EncryptedUpdate, held: list[int], made: Values) -> Values:
+    """The ciphertext's inputs for any values, by the statement's own arithmetic."""
+    c, a = to_limbs(made["c"]), to_limbs(made["a"])
+    parts = ciphertext_witness(
+        statement.encryption, np.array(held), made["secret_key"], made["errors"], c, a, "test"
+    )
+    names = ("error_digits", "quotient_digits", "carries")
+    found = dict(zip(names, parts, strict=True)) | statement.polynomials(c, a)
+    return found | {"secret_key": made["secret_key"].reshape(-1, 4)}
+
+
+def test_weighted_values_fit_their_place() -> None:
+    with pytest.raises(InvalidInput, match=r"max_weight must be in \[1, 4\]"):
+        EncryptedUpdate(HEAD, RING, 8, max_weight=5)
+    plain, weighted = EncryptedUpdate(HEAD, RING, 8), EncryptedUpdate(HEAD, RING, 8, max_weight=4)
+    assert plain.encryption_digest != weighted.encryption_digest
+    assert "max_weight" not in plain.describe()
+    assert from_description(weighted.describe()) == weighted
 
 
 # Everything else --------------------------------------------------------------------------------

@@ -277,6 +277,13 @@ def test_other_parameters_are_refused(clients: list[Client], key: VerifyingKey) 
         check(mine.proof, key, mine.sent, update_bits=15)
     with pytest.raises(InvalidInput, match="17 bits reach past 52428, the bound for 10 clients"):
         check(mine.proof, key, mine.sent, update_bits=17)
+    with pytest.raises(VerificationError, match="about another encryption"):
+        check(mine.proof, key, mine.sent, update_bits=14, max_weight=3)
+    with pytest.raises(InvalidInput, match="16 bits times 2 reach past 52428"):
+        check(mine.proof, key, mine.sent, update_bits=16, max_weight=2)
+    with pytest.raises(InvalidInput, match="max_weight must be"):
+        check(mine.proof, key, mine.sent, max_weight=0)
+    assert encrypted_update(HEAD, PARAMETERS, max_weight=100).update_bits == 10
     for bits in (1, 61, 16.0):
         with pytest.raises(InvalidInput, match="update_bits must be"):
             check(mine.proof, key, mine.sent, update_bits=bits)

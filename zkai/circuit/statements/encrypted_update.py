@@ -54,7 +54,7 @@ from zkai.circuit.statements.linked import (
     declare_links,
     hold_state,
 )
-from zkai.circuit.tensor import Field, Ints, Tensor
+from zkai.circuit.tensor import Field, Ints, Tensor, concat
 from zkai.encoding import from_limbs
 from zkai.errors import InvalidInput
 from zkai.model.head_state import HeadState
@@ -80,6 +80,10 @@ class EncryptedUpdate:
     coefficient, and that their squares add up to norm_bound^2 at most: norm_bound is a signal. A
     verifier needs the ciphertext and the round's seed: `zkai.verify_encrypted_update`.
 
+    With max_weight above 1 the ciphertext holds w u, and w behind it, for a private weight w of 1
+    to max_weight; norm_bound is u's all the same. A sum of such ciphertexts opens to a weighted
+    average's numerator and denominator.
+
     With weights_commitment "kzg" both states are linked polynomials (linked.py).
 
     Raises InvalidInput, naming the option, for what is out of range or no parameters.
@@ -89,6 +93,7 @@ class EncryptedUpdate:
     encryption: Encryption
     update_bits: int = 16
     weights_commitment: WeightsCommitment = POSEIDON
+    max_weight: int = 1
     version: ClassVar[str] = VERSION
     format: ClassVar[Format] = COMMIT
 
@@ -99,10 +104,12 @@ class EncryptedUpdate:
             raise InvalidInput(f"{VERSION}: encryption: expected an Encryption")
         most = min(self.encryption.value_bits, self.head.weight_width + 1)
         integer(VERSION, "update_bits", self.update_bits, 2, most)
+        room = 1 << (self.encryption.value_bits - self.update_bits)
+        integer(VERSION, "max_weight", self.max_weight, 1, room)
 
     def build(self) -> Circuit:
         """Return the statement's circuit; equal statements share one."""
-        return _build(self.head, self.encryption, self.update_bits, self.links)
+        return _build(self.head, self.encryption, self.update_bits, self.links, self.max_weight)
 
     @property
     def links(self) -> tuple[str, ...]:
@@ -110,14 +117,19 @@ class EncryptedUpdate:
         return LINKS if self.weights_commitment == KZG else ()
 
     @property
+    def weighted(self) -> bool:
+        """Whether the update is multiplied by a weight, which is one more value."""
+        return self.max_weight > 1
+
+    @property
     def n_values(self) -> int:
-        """The number of weights."""
-        return prod(self.head.shape)
+        """The number of encrypted values."""
+        return prod(self.head.shape) + self.weighted
 
     @property
     def encryption_digest(self) -> int:
         """The signal `encryption`."""
-        return self.encryption.digest(self.n_values, self.update_bits)
+        return self.encryption.digest(self.n_values, self.update_bits, self.max_weight)
 
     def describe(self) -> dict[str, Any]:
         """Return every static choice, for canonical JSON."""
@@ -127,6 +139,7 @@ class EncryptedUpdate:
             "encryption": self.encryption.describe(),
             "update_bits": self.update_bits,
         }
+        description |= {"max_weight": self.max_weight} if self.weighted else {}
         return (
             description | linked.describe_weights(self.weights_commitment) | describe_format(COMMIT)
         )
@@ -138,8 +151,9 @@ class EncryptedUpdate:
         frozen where the head has such weights; old_step, step and norm_bound; secret_key (N,) and
         errors (P, N) for P polynomials of degree N; c and a, P N field elements each: the
         ciphertext's coefficients and the round's, centred, modulo r; and the field elements
-        ciphertext and seed, their digests, model, fork, context, secret, old_salt,
-        new_salt. With linked states also old_link and new_link, the links of `linked_states`.
+        ciphertext and seed, their digests, model, fork, context, secret, old_salt, new_salt. With
+        max_weight above 1 also weight. With linked states also old_link and new_link, the links of
+        `linked_states`.
 
         Raises InvalidInput, naming the tensor or value, for anything missing, unknown, of another
         shape or type, or out of range, for a longer update, and for another's ciphertext.
@@ -183,6 +197,7 @@ class EncryptedUpdate:
         if head.frozen_size:
             limits["frozen"] = ((head.frozen_size,), *signed_bound(head.weight_width))
         required = [*limits, *NUMBERS, *KNOWN, *FIELD_INPUTS]
+        required += ["weight"] if self.weighted else []
         required += self.links if required_links else ()
         check_names(VERSION, values, required, self.links)
         return {n: int_tensor(VERSION, n, values[n], *limit) for n, limit in limits.items()}
@@ -207,12 +222,24 @@ class EncryptedUpdate:
         if self.norm_squared(values) > bound * bound:
             raise InvalidInput(f"{VERSION}: the update is longer than norm_bound {bound}")
         inputs["norm_bound"] = bound
+        if self.weighted:
+            inputs["weight"] = self._weight(values)
         return inputs | {name: field_element(VERSION, name, values[name]) for name in FIELD_INPUTS}
 
     def update(self, values: Mapping[str, Any]) -> Ints:
         """Return the new weights less the old ones, flat."""
         parts = [np.asarray(values[f"{side}_weights"], np.int64).ravel() for side in SIDES]
         return parts[1] - parts[0]
+
+    def _weight(self, values: Mapping[str, Any]) -> int:
+        return integer(VERSION, "weight", values["weight"], 1, self.max_weight)
+
+    def encrypted(self, values: Mapping[str, Any]) -> Ints:
+        """Return what the ciphertext holds: the update, or the weighted one and its weight."""
+        if not self.weighted:
+            return self.update(values)
+        weight = self._weight(values)
+        return np.append(self.update(values) * weight, weight)
 
     def norm_squared(self, values: Mapping[str, Any]) -> int:
         """Return the sum of the update's squares."""
@@ -227,7 +254,7 @@ class EncryptedUpdate:
         )
         size = count * shape.degree
         c, a = (checked_elements(f"{VERSION}: {n}", size, values[n]) for n in ("c", "a"))
-        low, high, carries = witness(shape, self.update(values), secret, errors, c, a, VERSION)
+        low, high, carries = witness(shape, self.encrypted(values), secret, errors, c, a, VERSION)
         found: dict[str, Any] = {KEY: secret.reshape(-1, TERNARY_COLUMNS)}
         found |= {LOW: low, HIGH: high, CARRIES: carries}
         return found | self.polynomials(c, a)
@@ -273,8 +300,10 @@ def paired_polynomials(encryption: Encryption, n_values: int, c: Any, a: Any) ->
 
 
 @lru_cache(maxsize=4)
-def _build(head: Head, encryption: Encryption, update_bits: int, links: tuple[str, ...]) -> Circuit:
-    n_values = prod(head.shape)
+def _build(
+    head: Head, encryption: Encryption, update_bits: int, links: tuple[str, ...], max_weight: int
+) -> Circuit:
+    n_values = prod(head.shape) + (max_weight > 1)
     polynomials = public_polynomials(encryption, n_values)
     builder = Builder(VERSION, commit=True, links=len(links), polynomials=polynomials)
     signals = {f"{side}_state": builder.public_field(f"{side}_state") for side in SIDES}
@@ -286,7 +315,7 @@ def _build(head: Head, encryption: Encryption, update_bits: int, links: tuple[st
     for signal in (context, signals["ciphertext"], signals["seed"]):
         bind_context(builder, signal)
     with builder.at("encryption"):
-        constant = builder.constant_field([encryption.digest(n_values, update_bits)])
+        constant = builder.constant_field([encryption.digest(n_values, update_bits, max_weight)])
         builder.bind_public(signals["encryption"], constant)
     user = commitments.user_gadget(builder, builder.private_field("secret"))
     builder.bind_public(user_signal, user)
@@ -306,8 +335,14 @@ def _build(head: Head, encryption: Encryption, update_bits: int, links: tuple[st
         squared = builder.multiply(bound, bound, "norm")
         left = squared - sum_of_squares(builder, update)
         check_range(builder, Tensor((), left.rows, None), 0, MAX_NORM * MAX_NORM, rule="norm bound")
+    values = update.reshape(update.size)
+    if max_weight > 1:
+        with builder.at("weight"):
+            weight = check_range(builder, builder.private_int("weight"), 1, max_weight)
+            weighted = builder.multiply(values, weight.broadcast_to(values.shape), "weighted")
+            values = concat([weighted, weight.reshape(1)])
     with builder.at("ciphertext"):
-        ciphertext(builder, encryption).bind(update)
+        ciphertext(builder, encryption).bind(values)
     return builder.build()
 
 

@@ -170,6 +170,7 @@ class Encryption:
             "error_bound": self.error_bound,
         }
 
-    def digest(self, n_values: int, update_bits: int) -> int:
+    def digest(self, n_values: int, update_bits: int, max_weight: int = 1) -> int:
         """Return the public signal `encryption`: parameters, the number of values, their bits."""
-        return digest_of(self.describe() | {"values": n_values, "update_bits": update_bits})
+        agreed = {"values": n_values, "update_bits": update_bits, "max_weight": max_weight}
+        return digest_of(self.describe() | agreed)

@@ -59,6 +59,7 @@ def from_description(description: Mapping[str, Any]) -> Statement:
         raise InvalidInput(f"unknown statement {version!r}; known: {', '.join(STATEMENTS)}")
     optional = ["format", *(["dataset"] if version == TrainingStep.version else [])]
     optional.append("weights_commitment")
+    optional += ["max_weight"] if version == EncryptedUpdate.version else []
     check_names(version, description, ["statement", "head", *keys[version]], optional)
     head, proof_format = _head(version, description["head"]), description.get("format", PLAIN)
     kind = description.get("weights_commitment", POSEIDON)
@@ -66,7 +67,8 @@ def from_description(description: Mapping[str, Any]) -> Statement:
         if proof_format != EncryptedUpdate.format:
             raise InvalidInput(f"{version}: format must be {EncryptedUpdate.format!r}")
         chosen = _encryption(description["encryption"])
-        return EncryptedUpdate(head, chosen, description["update_bits"], kind)
+        weight = description.get("max_weight", 1)
+        return EncryptedUpdate(head, chosen, description["update_bits"], kind, weight)
     if version == Genesis.version:
         return Genesis(head, proof_format, kind)
     if version == Evaluation.version:
