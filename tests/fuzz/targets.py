@@ -17,6 +17,7 @@ from tests.fuzz.ckks_targets import CKKS_TARGETS
 from tests.fuzz.commit_targets import COMMIT_TARGETS
 from tests.fuzz.dataset_targets import DATASET_TARGETS
 from tests.fuzz.harness import Target
+from tests.fuzz.he_targets import HE_TARGETS
 from tests.fuzz.ledger_targets import LEDGER_TARGETS
 from tests.fuzz.receipt_targets import RECEIPT_TARGETS
 from tests.fuzz.rlwe_targets import RLWE_TARGETS
@@ -356,6 +357,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     **CKKS_TARGETS,
     **COMMIT_TARGETS,
     **DATASET_TARGETS,
+    **HE_TARGETS,
     **RECEIPT_TARGETS,
     **LEDGER_TARGETS,
     **CHAIN_TARGETS,

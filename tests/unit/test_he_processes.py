@@ -109,7 +109,8 @@ def test_model_files_are_read_strictly() -> None:
         (saved(weight0=np.eye(2)), "no array norm"),
         (saved(weight1=np.eye(2), norm=1), "no array weight0"),
         (saved(weight0=np.array(["a"]), norm=1), "something else than numbers"),
-        (saved(weight0=np.array([None]), norm=1), "not an .npz"),
+        (saved(weight0=np.array([None]), norm=1), "something else than numbers"),
+        (saved(weight0=np.asfortranarray(np.ones((2, 3))), norm=1), "another size"),
         (saved(weight0=np.eye(2), norm=np.ones(2)), "one number"),
     ):
         with pytest.raises(InvalidInput, match=what):

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import lzma
+import struct
 import zipfile
+import zlib
+from math import prod
 
 import numpy as np
 
@@ -12,7 +16,11 @@ from zkai.he.matmul import Floats
 from zkai.he.query import Model
 
 MAX_BYTES = 1 << 30
-_BROKEN = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError)
+MAX_ARRAYS = 256
+_BROKEN = (
+    ValueError, OSError, EOFError, KeyError, RuntimeError, MemoryError, struct.error, zlib.error,
+    lzma.LZMAError, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 def matrices(data: bytes) -> list[Floats]:
@@ -55,12 +63,26 @@ def _named(arrays: dict[str, Floats], name: str) -> Floats:
 def _arrays(data: bytes) -> dict[str, Floats]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
+            entries = archive.infolist()
+            if len(entries) > MAX_ARRAYS or sum(e.file_size for e in entries) > MAX_BYTES:
                 raise InvalidInput(f"model: unpacks to more than {MAX_BYTES} bytes")
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            return {
+                entry.filename.removesuffix(".npy"): _array(archive.read(entry), entry.filename)
+                for entry in entries
+            }
     except _BROKEN as error:
         raise InvalidInput(f"model: not an .npz file of arrays ({error})") from error
-    if any(array.dtype.kind not in "fiu" for array in arrays.values()):
-        raise InvalidInput("model: an array holds something else than numbers")
-    return {name: array.astype(np.float64) for name, array in arrays.items()}
+
+
+def _array(data: bytes, name: str) -> Floats:
+    """Return an array that its own bytes fill: numpy would allocate whatever a header says."""
+    file = io.BytesIO(data)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise InvalidInput(f"model: {name} is no plain array")
+    shape, columns_first, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.kind not in "fiu":
+        raise InvalidInput(f"model: {name} holds something else than numbers")
+    start = file.tell()
+    if prod(shape) * dtype.itemsize != len(data) - start or columns_first:
+        raise InvalidInput(f"model: {name} has another size than its header says")
+    return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(np.float64)
