@@ -41,6 +41,7 @@ def response() -> bytes:
     for dealer, each in dealings.items():
         ceremony.open(dealer, each.opening.to_bytes(TERMS))
     ceremony.close_openings()
+    ceremony.close_complaints()
     return ceremony.answer(2, {d: each.messages[1] for d, each in dealings.items()})
 
 

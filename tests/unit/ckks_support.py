@@ -50,6 +50,8 @@ def opened(
 
 
 def respond_all(ceremony: Ceremony, messages: Messages) -> list[int]:
+    if not ceremony.asked:
+        ceremony.close_complaints()
     for holder in list(ceremony.holders):
         ceremony.respond(holder, ceremony.answer(holder, messages[holder]))
     return ceremony.close_responses()

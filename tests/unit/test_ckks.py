@@ -386,15 +386,33 @@ def test_parts_with_flaws_are_refused() -> None:
         scheme().fuse(SEED, total(), parts() | {4: bytes(noise)})
 
 
-def test_a_part_carries_fresh_smudging_each_time() -> None:
+def smudge_of(part: bytes, key: HolderKey, active: tuple[int, ...], of: bytes) -> Any:
+    """What is left of a part without lambda share c1 and the share of zero: only a test knows."""
+    words = np.frombuffer(part, "<u8", offset=HEAD).astype(np.uint64).reshape(-1, *RING.shape)
+    c1 = np.ascontiguousarray(polynomials(of)[:, 1])
+    share = RING.combine(key.share[None, : len(RING.primes)], weight(RING, key.place, active))
+    zero = key.blind(RING, active, scheme()._subject(SEED, of, active), 0, len(c1))
+    rest = RING.subtract(RING.subtract(words, RING.multiply(c1, share)), zero)
+    return RING.lift(RING.coefficients(rest))[..., 0].view(np.int64)
+
+
+def test_a_part_carries_smudging_of_its_own_and_no_second_one() -> None:
     _, keys = committee()
-    again = scheme().partial(SEED, keys[1], (1, 3, 4), logged(ciphertexts()[1]), 3)
-    first, second = (
-        np.frombuffer(data, "<u8", offset=HEAD).astype(np.uint64).reshape(-1, *RING.shape)
-        for data in (parts()[1], again)
-    )
-    difference = RING.largest(RING.coefficients(RING.subtract(first, second)))
-    assert 1 << 31 < difference < 1 << 34
+    found = logged(ciphertexts()[1])
+    assert scheme().partial(SEED, keys[1], (1, 3, 4), found, 3) == parts()[1]
+    two = scheme().add(SEED, ciphertexts()[1][:2])
+    seen = [
+        smudge_of(parts()[1], keys[1], (1, 3, 4), total()),
+        smudge_of(parts()[3], keys[3], (1, 3, 4), total()),
+        smudge_of(parts((1, 3, 5))[1], keys[1], (1, 3, 5), total()),
+        smudge_of(
+            scheme().partial(SEED, keys[1], (1, 3, 4), found[:2], 2), keys[1], (1, 3, 4), two
+        ),
+    ]
+    for i, smudge in enumerate(seen):
+        assert -(1 << 32) <= smudge.min() < -(1 << 31) < 1 << 31 < smudge.max() < 1 << 32
+        assert all(not np.array_equal(smudge, other) for other in seen[:i])
+        assert len(np.unique(smudge)) > 0.99 * smudge.size
 
 
 def test_the_bits_of_smudging_are_what_the_formula_says() -> None:

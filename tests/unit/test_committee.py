@@ -349,7 +349,7 @@ def test_a_bad_message_is_complained_about_and_its_dealer_excluded() -> None:
     garbled[-1] ^= 1
     messages[3][2] = bytes(garbled)
     with pytest.raises(VerificationError, match="dealer 2 for holder 3: not what the dealer"):
-        ceremony.answer(3, messages[3])
+        ceremony.accept(2, 3, messages[3][2])
     ceremony.complain(2, 3, messages[3][2])
     assert list(ceremony.excluded) == ["bob"]
     assert respond_all(ceremony, messages) == []
@@ -375,16 +375,18 @@ def test_a_committed_share_of_a_bad_form_is_the_dealers_fault() -> None:
     }
     for message in wrong.values():
         bad = resealed(terms(), dealing, 3, message)
-        ceremony, messages = begun({2: bad})
+        ceremony, _ = begun({2: bad})
         with pytest.raises((InvalidInput, VerificationError), match="dealer 2"):
-            ceremony.answer(3, messages[3])
+            ceremony.accept(2, 3, message)
         ceremony.complain(2, 3, message)
         assert list(ceremony.excluded) == ["bob"]
 
 
-def test_complaints_end_with_the_first_response() -> None:
+def test_complaints_end_before_the_responses_begin() -> None:
     ceremony, messages = begun()
-    ceremony.respond(1, ceremony.answer(1, messages[1]))
+    with pytest.raises(InvalidInput, match="complaints are not closed"):
+        ceremony.respond(1, b"")
+    ceremony.close_complaints()
     with pytest.raises(InvalidInput, match="too late"):
         ceremony.complain(2, 3, messages[3][2])
 
@@ -401,6 +403,7 @@ def lying_response(ceremony: Ceremony, messages: Messages, holder: int, about: i
 
 def test_a_holder_that_responds_wrongly_is_named_and_the_dealer_is_not() -> None:
     ceremony, messages = begun()
+    ceremony.close_complaints()
     for holder in (1, 2, 3, 5):
         ceremony.respond(holder, ceremony.answer(holder, messages[holder]))
     ceremony.respond(4, lying_response(ceremony, messages, 4, about=1))
@@ -415,6 +418,7 @@ def test_a_holder_that_responds_wrongly_is_named_and_the_dealer_is_not() -> None
 def test_a_holder_that_shows_nothing_or_something_else_in_a_dispute_is_named() -> None:
     for shown in (b"", honest()[2].messages[0]):
         ceremony, messages = begun()
+        ceremony.close_complaints()
         for holder in (1, 2, 3, 5):
             ceremony.respond(holder, ceremony.answer(holder, messages[holder]))
         ceremony.respond(4, lying_response(ceremony, messages, 4, about=1))
@@ -443,6 +447,7 @@ def test_two_corrupt_holders_cannot_cover_for_a_bad_dealer() -> None:
 
 def test_who_says_nothing_or_rubbish_is_excluded() -> None:
     ceremony, messages = begun()
+    ceremony.close_complaints()
     for holder in (1, 2, 3):
         ceremony.respond(holder, ceremony.answer(holder, messages[holder]))
     ceremony.respond(4, ceremony.answer(4, messages[4])[:-1])
@@ -454,8 +459,25 @@ def test_who_says_nothing_or_rubbish_is_excluded() -> None:
     ceremony.conclude()
 
 
+def test_who_is_excluded_among_the_responses_changes_nothing_for_those_after() -> None:
+    """Honest holders answer about the same dealers, whenever they answer."""
+    ceremony, messages = begun()
+    ceremony.close_complaints()
+    ceremony.respond(1, ceremony.answer(1, messages[1]))
+    early = ceremony.answer(3, messages[3])
+    ceremony.respond(2, b"rubbish")
+    ceremony.respond(3, early)
+    ceremony.respond(4, ceremony.answer(4, messages[4]))
+    ceremony.respond(5, ceremony.answer(5, messages[5]))
+    assert list(ceremony.excluded) == ["bob"]
+    assert ceremony.close_responses() == []
+    assert ceremony.qualified == [1, 3, 4, 5]
+    ceremony.conclude()
+
+
 def test_a_response_is_ones_own() -> None:
     ceremony, messages = begun()
+    ceremony.close_complaints()
     ceremony.respond(2, ceremony.answer(1, messages[1]))
     assert ceremony.excluded == {"bob": "responded for another"}
 

@@ -21,7 +21,6 @@ sums of CKKS need smudging; Mouchet, Bertrand, Hubaux (J. Cryptology 2023).
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -177,6 +176,8 @@ class Ckks:
         """Return a holder's part of the decryption of the sum of logged clients' ciphertexts.
 
         `logged` has the recorded digest (SHA-256) and the bytes of each client's ciphertext.
+        Smudge and shares of zero follow from the holder's key, the sum, the round and the active
+        set: asked again for the same, it says the same, and nothing can be averaged.
 
         Raises InvalidInput for a holder's key of another joint key or an active set without it;
         VerificationError for fewer than `minimum` (at least 2) distinct ciphertexts, or bytes that
@@ -207,7 +208,7 @@ class Ckks:
         ring, bits = self.parameters.chain.data_ring, self.parameters.smudge_bits
         share = key.share[: len(ring.primes)]
         scaled = ring.combine(share[None], weight(ring, key.place, active))
-        secret = os.urandom(32)
+        secret = sha256(b"zkai/he/ckks/smudge/1\0" + subject + key.secret)
         for first in range(0, len(c1), _CHUNK):
             part = ring.multiply(np.ascontiguousarray(c1[first : first + _CHUNK]), scaled)
             smudge = ring.smudge(secret, 0, len(part), bits, first)

@@ -87,6 +87,8 @@ class Ceremony:
     responses: dict[int, dict[int, Limbs]] = field(default_factory=dict)
     spent: set[int] = field(default_factory=set)
     """Dealers whose shares were shown to settle a dispute: their part is not used."""
+    asked: tuple[int, ...] = ()
+    """The dealers about whom holders respond: those qualified when the complaints were closed."""
     _projection: Projection | None = None
     _verdicts: dict[tuple[int, ...], Limbs | str] = field(default_factory=dict)
 
@@ -168,9 +170,9 @@ class Ceremony:
         that the dealer committed to, the complaint is false and the holder is excluded; else the
         dealer is.
 
-        Raises InvalidInput unless both take part, before the responses.
+        Raises InvalidInput unless both take part, before the complaints are closed.
         """
-        if dealer not in self.qualified or holder not in self.holders or self.responses:
+        if dealer not in self.qualified or holder not in self.holders or self.asked:
             raise InvalidInput("ceremony: a complaint about no dealer, by no holder, or too late")
         fault = self._share_fault(dealer, holder, shown)
         if fault is None:
@@ -178,15 +180,31 @@ class Ceremony:
         else:
             self._exclude(self.terms.dealers[dealer], f"dealt a bad share: {fault}")
 
-    def answer(self, holder: int, messages: Mapping[int, bytes]) -> bytes:
-        """Return a holder's response, from the private messages of all qualified dealers.
+    def accept(self, dealer: int, holder: int, message: bytes) -> Share:
+        """Return a dealer's share for a holder.
 
         Raises VerificationError or InvalidInput, naming the dealer, for one to complain about.
         """
+        return Share.from_bytes(self.terms, self.openings[dealer], holder, message)
+
+    def close_complaints(self) -> None:
+        """End the complaints, and with them the list of dealers about whom holders respond.
+
+        Raises InvalidInput if no dealer is left.
+        """
+        _ = self.projection
+        if not self.qualified:
+            raise InvalidInput("ceremony: no dealer is left")
+        self.asked = tuple(self.qualified)
+
+    def answer(self, holder: int, messages: Mapping[int, bytes]) -> bytes:
+        """Return a holder's response, from the private messages of all dealers.
+
+        Raises VerificationError or InvalidInput as `accept` does.
+        """
         common, said = self.common, {}
-        for dealer in self.qualified:
-            message = messages.get(dealer, b"")
-            share = Share.from_bytes(self.terms, self.openings[dealer], holder, message)
+        for dealer in self.asked:
+            share = self.accept(dealer, holder, messages.get(dealer, b""))
             said[dealer] = respond(self.terms, self.projection, common, share)
         return response_bytes(self.terms, holder, said)
 
@@ -197,11 +215,10 @@ class Ceremony:
         """
         if holder in self.responses or holder not in self.holders:
             raise InvalidInput(f"ceremony: holder {holder} is excluded or has responded")
-        dealers = (
-            self.qualified if not self.responses else list(next(iter(self.responses.values())))
-        )
+        if not self.asked:
+            raise InvalidInput("ceremony: the complaints are not closed")
         try:
-            named, said = parse_response(self.terms, dealers, data)
+            named, said = parse_response(self.terms, self.asked, data)
         except InvalidInput as error:
             return self._exclude(
                 self.terms.holders[holder - 1], f"responded nothing of use: {error}"
@@ -263,7 +280,7 @@ class Ceremony:
     def _lie(self, dealer: int, holder: int, shown: bytes) -> str | None:
         if self._share_fault(dealer, holder, shown) is not None:
             return f"did not show the share of dealer {dealer} that it had accepted"
-        share = Share.from_bytes(self.terms, self.openings[dealer], holder, shown)
+        share = self.accept(dealer, holder, shown)
         said = respond(self.terms, self.projection, self.common, share)
         if not np.array_equal(said, self.responses[holder][dealer]):
             return f"responded something else than its share of dealer {dealer} gives"
@@ -271,7 +288,7 @@ class Ceremony:
 
     def _share_fault(self, dealer: int, holder: int, message: bytes) -> str | None:
         try:
-            Share.from_bytes(self.terms, self.openings[dealer], holder, message)
+            self.accept(dealer, holder, message)
         except (VerificationError, InvalidInput) as error:
             return str(error)
         return None
@@ -328,7 +345,7 @@ class Ceremony:
         total = ring.zeros()
         seeds: dict[int, list[bytes]] = {h: [] for h in self.terms.places if h != holder}
         for dealer in self.qualified:
-            share = Share.from_bytes(self.terms, self.openings[dealer], holder, messages[dealer])
+            share = self.accept(dealer, holder, messages[dealer])
             total = ring.add(total, share.value)
             for other, seed in zip(seeds, share.seeds, strict=True):
                 seeds[other].append(seed)

@@ -56,6 +56,11 @@ class HolderKey:
     share: Limbs = field(repr=False)
     pairs: Mapping[int, bytes] = field(repr=False)
 
+    @property
+    def secret(self) -> bytes:
+        """A digest of all that only this holder knows: a seed for its noise."""
+        return sha256(_DOMAIN + b"noise" + self.to_bytes())
+
     def to_bytes(self) -> bytes:
         """Return the key for the holder's own, encrypted file."""
         count = len(self.pairs)
