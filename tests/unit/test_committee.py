@@ -30,7 +30,7 @@ from zkai.errors import InvalidInput, VerificationError
 from zkai.he import key_dealing
 from zkai.he.ckks import Ckks, CkksSum
 from zkai.he.committee import Ceremony, start, start_resharing
-from zkai.he.joint_key import HolderKey, JointKey
+from zkai.he.joint_key import HolderKey, JointKey, weight
 from zkai.he.key_dealing import Dealing, Opening, Share, Terms, deal, parse_response
 from zkai.he.projection import ROWS, Projection, interpolate, largest
 from zkai.he.ring import ERROR_BOUND
@@ -601,17 +601,39 @@ def test_resharing_is_of_the_key_that_the_terms_name() -> None:
         start_resharing(new_terms((1, 2, 4)), keys[3])
 
 
-def test_a_part_of_a_resharing_alone_says_nothing_of_the_dealers_share() -> None:
-    """Its masked projections at 0 are blinded: only the dealers' sum is small."""
+def masks_of(ceremony: Ceremony, dealer: int, value: Limbs) -> Limbs:
+    """What covers a dealer's projections: only a test knows the value beneath."""
+    primes = np.array(SMALL.primes, np.uint64)[:, None]
+    bare = [value, RING.multiply(value, ceremony.common)]
+    known = np.concatenate([ceremony.projection.apply(RING, each) for each in bare], axis=1)
+    found = ceremony._verdict(dealer)
+    assert not isinstance(found, str)
+    return np.asarray((found + primes - known) % primes)
+
+
+def test_projections_are_covered_by_small_masks() -> None:
+    ceremony, messages = begun()
+    respond_all(ceremony, messages)
+    shares = np.stack([share_of(honest()[2], j).value for j in (1, 2, 3)])
+    secret = RING.combine(shares, modular_weights(RING, (1, 2, 3), 0))
+    mask = masks_of(ceremony, 2, secret)
+    sizes = [largest(RING, mask[:, [column]]) for column in range(2 * ROWS)]
+    assert max(sizes) <= 1 << key_dealing.MASK_BITS
+    assert sum(size > 1 << key_dealing.MASK_BITS - 4 for size in sizes) > 200
+
+
+def test_a_part_of_a_resharing_says_nothing_of_the_dealers_share() -> None:
+    """Its projections are covered by shares of zero: only the dealers' sum has small masks."""
     joint, keys = committee()
     ceremony, messages = reshared(new_terms(), joint, keys)
     respond_all(ceremony, messages)
-    found = [ceremony._verdict(dealer) for dealer in (1, 2, 4)]
-    total = np.zeros_like(found[0])
-    for each in found:
-        assert largest(RING, each[:, :ROWS]) > 1 << 100
-        total = (total + each) % np.array(SMALL.primes, np.uint64)[:, None]
-    assert largest(RING, total[:, :ROWS]) < 3 * key_dealing.BOUND
+    total = np.zeros(ceremony.terms.response_words, np.uint64)
+    for dealer in (1, 2, 4):
+        value = RING.combine(keys[dealer].share[None], weight(RING, dealer, (1, 2, 4)))
+        mask = masks_of(ceremony, dealer, value)
+        assert min(largest(RING, mask[:, [column]]) for column in range(9)) > 1 << 80
+        total = (total + mask) % np.array(SMALL.primes, np.uint64)[:, None]
+    assert largest(RING, total) <= 3 << key_dealing.MASK_BITS
 
 
 def test_the_parameters_of_a_sum_name_the_committee() -> None:
