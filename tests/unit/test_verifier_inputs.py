@@ -178,12 +178,21 @@ POLICIES: dict[str, Callable[[dict[str, Any]], object]] = {
     "a larger quorum": lambda v: v.update(quorum=3),
     "a negative quorum": lambda v: v.update(quorum=-1),
     "no quorum": lambda v: v.pop("quorum"),
+    "a witness under two names": lambda v: v["witnesses"].append(
+        {**v["witnesses"][0], "name": "w3"}
+    ),
+    "the log as its own witness": lambda v: v["witnesses"].append({"name": "w3", "key": v["key"]}),
+    "an Ed25519 log": lambda v: v.update(key=signer("classic", ED25519).public.jwk),
 }
+"""Changes of a policy; the log signs with its ML-DSA key and with an Ed25519 key beside."""
 
 
 @pytest.mark.parametrize("change", POLICIES)
 def test_all_refuse_under_a_strange_policy(change: str) -> None:
-    note = InclusionProof.from_bytes(logged()[0]).note
+    origin = logged()[1].origin
+    classic = sign_note(log_text(), [(origin, signer("classic", ED25519))])
+    note = noted(log_text())
+    note = replace(note, lines=(*note.lines, *classic.lines))
     value = logged()[1].to_json()
     assert under_policy(note, value) == [True] * 3
     POLICIES[change](value)

@@ -204,9 +204,11 @@ def verify_checkpoint(note: bytes, policy: Any) -> tuple[int, bytes, int | None]
         return found.get((name, sha256(line).digest()[:4]), b"")
 
     log, seen, quorum = Key(policy["key"]), [], policy["quorum"]
+    need(log.strong, "the log's key is not of ML-DSA-65")
     log.check(signature(log, policy["origin"], 0), text.encode(), "the log")
-    for witness in policy["witnesses"]:
-        key, name = Key(witness["key"]), witness["name"]
+    witnesses = {Key(w["key"]).id: (Key(w["key"]), w["name"]) for w in policy["witnesses"]}
+    need(len({log.id, *witnesses}) == len(policy["witnesses"]) + 1, "a key is there twice")
+    for key, name in witnesses.values():
         if cosigned := signature(key, name, 1):
             seen.append(int.from_bytes(cosigned[:8], "big"))
             message = f"cosignature/v1\ntime {seen[-1]}\n{text}".encode()
