@@ -6,7 +6,7 @@ import copy
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from zkai.federated.holder import KeyHolder
 from zkai.federated.memory import Memory
 from zkai.federated.opening import Opened, open_sum
 from zkai.federated.record import View
+from zkai.federated.scheme import Inputs
 from zkai.federated.schemes import choose_parameters, load_scheme
 from zkai.federated.sealing import RoundKeys
 from zkai.federated.session import RLWE, Client, Holder, Session, Tensor
@@ -45,7 +46,11 @@ class World:
         minimum: int = 2,
         max_weight: int = 1,
         clusters: Sequence[str | None] = (),
+        tensors: tuple[Tensor, ...] = TENSORS,
+        bound: int = BOUND,
+        rule: Callable[[Mapping[str, Any]], Inputs] | None = None,
     ) -> None:
+        """`rule` makes the rule of the inputs from the scheme's parameters."""
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
         self.keys = [generate() for _ in range(clients)]
@@ -58,14 +63,16 @@ class World:
             round_keys = RoundKeys(root / f"h{j}" / "round-keys", key)
             made.append(Holder(f"h{j}", key.public, round_keys.generate(rounds)))
         groups = list(clusters) or [None] * clients
+        parameters = choose_parameters(RLWE, clients, bound * max_weight, threshold, holders)
+        self.rule = None if rule is None else rule(parameters)
         self.session = Session(
             os.urandom(32),
             "zkai.example/test",
             self.operator.public,
             RLWE,
-            choose_parameters(RLWE, clients, BOUND * max_weight, threshold, holders),
-            TENSORS,
-            BOUND,
+            parameters,
+            tensors,
+            bound,
             max_weight,
             tuple(
                 Client(name, key.public, group)
@@ -75,6 +82,7 @@ class World:
             threshold,
             minimum,
             percent,
+            None if self.rule is None else self.rule.digest,
         )
         self.scheme = load_scheme(self.session)
         for name in self.names:
@@ -104,13 +112,15 @@ class World:
     def open_aggregator(self) -> Aggregator:
         folder = self.root / "aggregator"
         folder.mkdir(exist_ok=True)
-        return Aggregator.open(self.session, self.scheme, self.operator, folder, self.board)
+        return Aggregator.open(
+            self.session, self.scheme, self.operator, folder, self.board, self.rule
+        )
 
     def open_holder(self, j: int) -> KeyHolder:
         """Return a holder as a new process would see it."""
         folder, key = self.root / f"h{j}", self.holder_keys[j]
         keys, memory = RoundKeys(folder / "round-keys", key), Memory(folder / "memory")
-        return KeyHolder(self.session, self.scheme, key, keys, memory)
+        return KeyHolder(self.session, self.scheme, key, keys, memory, self.rule)
 
     def keyid(self, i: int) -> str:
         return self.keys[i].keyid
@@ -172,7 +182,7 @@ class World:
         return open_sum(self.round(number), self.scheme)
 
     def round(self, number: int = 1) -> Round:
-        return Round(self.session, number, View.read(self.board, self.session))
+        return Round(self.session, number, View.read(self.board, self.session), self.rule)
 
     def expected(self, who: Iterable[int], number: int = 1) -> list[int]:
         """Return the sum over some clients, flattened."""

@@ -16,6 +16,7 @@ from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.board import MAX_LIST, Board
 from zkai.federated.chosen import Dealings
 from zkai.federated.decisions import Decision, Round, check_quorum, propose
+from zkai.federated.inputs import check_rule
 from zkai.federated.judging import propose_set
 from zkai.federated.messages import (
     ABORT,
@@ -35,7 +36,7 @@ from zkai.federated.messages import (
     sign_message,
 )
 from zkai.federated.record import Record, View
-from zkai.federated.scheme import Scheme
+from zkai.federated.scheme import Inputs, Scheme
 from zkai.federated.sealing import sealed_share_bytes
 from zkai.federated.session import Session
 from zkai.receipt.jcs import encode
@@ -63,15 +64,22 @@ class Aggregator:
     folder: Path
     record: Record
     board: Board
+    inputs: Inputs | None = None
     refused: dict[str, str] = field(default_factory=dict)
 
     @staticmethod
     def open(
-        session: Session, scheme: Scheme, key: PrivateKey, folder: Path, board: Board
+        session: Session,
+        scheme: Scheme,
+        key: PrivateKey,
+        folder: Path,
+        board: Board,
+        inputs: Inputs | None = None,
     ) -> Aggregator:
         """Return the aggregator with its log in a folder. Raises InvalidInput if not its own."""
+        check_rule(session, inputs)
         record = Record(folder / "record.db", session, key)
-        return Aggregator(session, scheme, key, folder, record, board)
+        return Aggregator(session, scheme, key, folder, record, board, inputs)
 
     def close(self) -> None:
         """Close the log."""
@@ -128,7 +136,7 @@ class Aggregator:
 
     def _round(self, number: int) -> Round:
         self.record.publish(self.board)
-        return Round(self.session, number, View.read(self.board, self.session))
+        return Round(self.session, number, View.read(self.board, self.session), self.inputs)
 
     def _opened(self, number: int) -> bool:
         """Whether every holder that opens a round has handed in its part."""
@@ -268,6 +276,8 @@ class Aggregator:
         total = rnd.board.body(rnd.number, digest, scheme.ciphertext_bytes, name)
         scheme.total(rnd.number).add(total, commitment.digest("key"))
         rnd.board.body(rnd.number, commitment.digest("check"), scheme.check_bytes, name)
+        if predicate["proof"] is not None:
+            rnd.board.body(rnd.number, commitment.digest("proof"), None, name)
         for j, digest in enumerate(predicate["shares"]):
             size = sealed_share_bytes(scheme.share_bytes(j))
             rnd.board.body(rnd.number, bytes.fromhex(digest[2:]), size, name)

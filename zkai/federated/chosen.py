@@ -13,10 +13,9 @@ from typing import Any
 from zkai.encoding import parse_hex32, sha256
 from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.decisions import Decision, Round
-from zkai.federated.inputs import check_input
-from zkai.federated.messages import CLOSED, Message
+from zkai.federated.inputs import check_input, check_rule
+from zkai.federated.messages import CLOSED, Message, dealing_digest
 from zkai.federated.scheme import Scheme, Total
-from zkai.receipt.jcs import encode
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,7 @@ def check_set(rnd: Round, scheme: Scheme, decision: Decision) -> Chosen:
 
     Raises VerificationError naming what does not hold, InvalidInput for malformed bodies.
     """
+    check_rule(rnd.session, rnd.inputs)
     closed, commitments = _check_entries(rnd, decision)
     reveal = rnd.reveal(decision.body["reveal"], closed)
     members = rnd.revealed(reveal, closed)
@@ -228,11 +228,6 @@ def add_ciphertext(
     except InvalidInput as error:
         raise VerificationError(f"{name}: {error}") from error
     return data
-
-
-def dealing_digest(shares: Sequence[str]) -> bytes:
-    """Return what names a dealing: SHA-256 over the digests of the sealed shares, in order."""
-    return sha256(encode(["zkai/he-dealing/1", *shares]))
 
 
 def entry_of(message: Message, index: int) -> dict[str, Any]:

@@ -11,18 +11,17 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from zkai.encoding import hex32, load_json, read_capped, sha256, write_atomic
 from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.board import Board
-from zkai.federated.chosen import dealing_digest
 from zkai.federated.decisions import Round
 from zkai.federated.messages import (
     CLOSED,
@@ -30,6 +29,7 @@ from zkai.federated.messages import (
     MAX_MESSAGE,
     Message,
     base,
+    dealing_digest,
     open_message,
     sign_message,
 )
@@ -42,6 +42,8 @@ from zkai.proof.jsonform import expect_fields
 from zkai.receipt.signer import PrivateKey
 
 FORMAT = "zkai.he-client/1"
+Prove: TypeAlias = Callable[[Any, Any], bytes]
+"""From what was sent and the secrets behind it to the body of its proof."""
 MAX_NOTES = 16 << 20
 
 
@@ -60,10 +62,12 @@ class ClientParty:
         number: int,
         update: Update,
         weight: int = 1,
+        prove: Prove | None = None,
     ) -> Message:
         """Encrypt an update for a round and hand in the commitment to it.
 
-        The same update in the same round gives the same commitment again.
+        The same update in the same round gives the same commitment again. In a session that
+        takes proven updates only, `prove` makes the body of the proof.
 
         Raises InvalidInput for values, shapes or weights that the session does not take, for
         another update in the same round, and for an update that went into another round.
@@ -71,12 +75,14 @@ class ClientParty:
         session.check_round(number)
         if self.key.keyid not in session.clients_by_keyid:
             raise InvalidInput("client: this key is none of the session's clients")
+        if (prove is None) != (session.inputs is None):
+            raise InvalidInput("client: a proof is needed exactly if the session asks for one")
         values = flatten(session, update, weight)
         with self._locked() as notes:
             self._note(notes, session, number, values)
             folder = self._round(session, number)
             if not (folder / COMMITMENT).exists():
-                self._make(session, scheme, number, values, folder)
+                self._make(session, scheme, number, values, folder, prove)
             data = read_capped(folder / COMMITMENT, MAX_MESSAGE)
         board.put(number, f"commitments/{self.key.keyid}", data)
         return self._own(session, number, data)
@@ -88,7 +94,13 @@ class ClientParty:
         return self.folder / "rounds" / f"{session.id.hex()[:32]}-{number}"
 
     def _make(
-        self, session: Session, scheme: Scheme, number: int, values: Any, folder: Path
+        self,
+        session: Session,
+        scheme: Scheme,
+        number: int,
+        values: Any,
+        folder: Path,
+        prove: Prove | None,
     ) -> None:
         made = scheme.start(number, values)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -96,8 +108,11 @@ class ClientParty:
             seal_share(session, number, self.key.keyid, j, share)
             for j, share in enumerate(made.shares)
         ]
-        shares = [hex32(sha256(body)) for body in sealed]
-        bodies = [made.ciphertext, made.check(dealing_digest(shares)), *sealed]
+        dealing = dealing_digest([hex32(sha256(body)) for body in sealed])
+        bodies = [made.ciphertext, made.check(dealing), *sealed]
+        if prove is not None:
+            sent = scheme.sent(number, bodies[0], bodies[1], dealing)
+            bodies.append(prove(sent, made.opening()))
         made.wipe()
         digests = [hex32(sha256(body)) for body in bodies]
         for body, digest in zip(bodies, digests, strict=True):
@@ -108,9 +123,9 @@ class ClientParty:
             "key": hex32(made.key),
             "ciphertext": digests[0],
             "check": digests[1],
-            "shares": digests[2:],
+            "shares": digests[2 : 2 + len(sealed)],
             "weight_bound": session.max_weight,
-            "proof": None,
+            "proof": None if prove is None else digests[-1],
         }
         data = sign_message(COMMITMENT, predicate, self.key).to_bytes()
         write_atomic(folder / COMMITMENT, data, mode=0o600)
@@ -143,6 +158,8 @@ class ClientParty:
         if index is None or view.entry(index, closed.predicate["size"]) != data:
             raise VerificationError("client: its commitment is not in the list; show nothing")
         names = [mine.predicate["ciphertext"], mine.predicate["check"], *mine.predicate["shares"]]
+        if mine.predicate["proof"] is not None:
+            names.append(mine.predicate["proof"])
         total = 0
         for name in names:
             body = (folder / name[2:]).read_bytes()

@@ -32,6 +32,7 @@ from zkai.federated.messages import (
     payload_of,
 )
 from zkai.federated.record import View
+from zkai.federated.scheme import Inputs
 from zkai.federated.session import Session
 from zkai.ledger.checkpoint import Checkpoint
 from zkai.receipt import schema
@@ -77,6 +78,7 @@ class Round:
     session: Session
     number: int
     view: View = field(repr=False)
+    inputs: Inputs | None = field(default=None, repr=False)
 
     @property
     def board(self) -> Board:

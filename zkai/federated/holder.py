@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from zkai.encoding import hex32, parse_hex32, sha256
 from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.board import Board
-from zkai.federated.chosen import Chosen, check_set, dealing_digest
+from zkai.federated.chosen import Chosen, check_set
 from zkai.federated.decisions import Decision, Round
+from zkai.federated.inputs import check_rule
 from zkai.federated.memory import Memory
 from zkai.federated.messages import (
     ABORT,
@@ -29,11 +30,12 @@ from zkai.federated.messages import (
     SET,
     Message,
     base,
+    dealing_digest,
     open_message,
     sign_message,
 )
 from zkai.federated.record import View
-from zkai.federated.scheme import Scheme
+from zkai.federated.scheme import Inputs, Scheme
 from zkai.federated.sealing import RoundKeys, sealed_share_bytes, unseal_share
 from zkai.federated.session import Session
 from zkai.receipt.signer import PrivateKey
@@ -48,10 +50,12 @@ class KeyHolder:
     key: PrivateKey = field(repr=False)
     keys: RoundKeys = field(repr=False)
     memory: Memory = field(repr=False)
+    inputs: Inputs | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.key.keyid not in self.session.holders_by_keyid:
             raise InvalidInput("holder: this key is none of the session's holders")
+        check_rule(self.session, self.inputs)
 
     @property
     def place(self) -> int:
@@ -67,7 +71,7 @@ class KeyHolder:
             view = View.read(board, self.session)
             view.check_extends(*self.memory.seen)
             self.memory.see(view.checkpoint.size, view.checkpoint.root)
-            rnd = Round(self.session, number, view)
+            rnd = Round(self.session, number, view, self.inputs)
             self._note_abort(rnd)
             if number == self.memory.round and self.memory.done(ABORT) is not None:
                 raise VerificationError(f"holder: round {number} was aborted")

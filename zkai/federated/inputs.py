@@ -1,15 +1,121 @@
 """Whether a ciphertext is of a proven update: proofs that clients hand in with their ciphertexts.
 
-A session that names a verifying key (`inputs`) takes only clients whose ciphertext comes with a
-proof under it. Others are sums of whatever the clients encrypted, and say so (`bound`).
+A session that names a rule (`inputs`, the rule's digest) takes only clients whose ciphertext comes
+with a proof `encrypted_update` of it, and, if the rule names keys for it, with the proven history
+of the training that led to the update. Others are sums of whatever the clients encrypted, and say
+so (`bound`).
+
+    body = {"format": "zkai.he-input/1", "proof", "history": [proof, ...], "terms": null or terms}
 """
 
 from __future__ import annotations
 
-from zkai.errors import VerificationError
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from zkai.beacon import Beacon
+from zkai.circuit.statements.base import digest_of
+from zkai.circuit.statements.encrypted_update import EncryptedUpdate
+from zkai.circuit.statements.fork_terms import ForkTerms
+from zkai.encoding import canonical_json, hex32, load_json, sha256
+from zkai.encrypted import Sent, check_update_of, verify_encrypted_update
+from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.decisions import Round
-from zkai.federated.messages import Message
-from zkai.federated.scheme import Scheme
+from zkai.federated.messages import Message, dealing_digest
+from zkai.federated.scheme import Inputs, Scheme
+from zkai.federated.session import Session
+from zkai.history import History
+from zkai.proof import formats
+from zkai.proof.formats import Proof, VerifyingKey
+from zkai.proof.jsonform import expect_fields
+from zkai.receipt.jcs import encode
+
+FORMAT = "zkai.he-input/1"
+MAX_HISTORY = 1 << 10
+
+
+@dataclass(frozen=True)
+class InputRule:
+    """What a session asks of its inputs: statement, key, norm, and the keys of the histories.
+
+    Without keys of histories, any two states of a fork will do.
+    """
+
+    statement: EncryptedUpdate
+    key: VerifyingKey = field(repr=False)
+    norm_bound: int
+    history: tuple[VerifyingKey, ...] = field(default=(), repr=False)
+    beacon: Beacon | None = field(default=None, repr=False)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """What a session names the rule by."""
+        return sha256(
+            encode(
+                [
+                    "zkai/he-inputs/1",
+                    str(digest_of(self.statement.describe())),
+                    hex32(self.key.digest),
+                    self.norm_bound,
+                    sorted(hex32(key.digest) for key in self.history),
+                    None if self.beacon is None else str(self.beacon.id),
+                ]
+            )
+        )
+
+    def check(self, sent: Sent, data: bytes, where: str) -> None:
+        """Return None if a body proves that what was sent encrypts a (trained) update.
+
+        Raises VerificationError with the reason, InvalidInput for malformed bytes.
+        """
+        value: Any = load_json(data, where)
+        expect_fields(value, ("format", "proof", "history", "terms"), where)
+        listed = value["history"]
+        if value["format"] != FORMAT or not isinstance(listed, list) or len(listed) > MAX_HISTORY:
+            raise InvalidInput(f"{where}: expected {FORMAT}")
+        proof = Proof.from_json(value["proof"], where)
+        bound = self.norm_bound
+        verify_encrypted_update(proof, self.key, sent, self.statement, norm_bound=bound)
+        if self.history:
+            terms = value["terms"]
+            parsed = None if terms is None else ForkTerms.from_json(terms, f"{where}: terms")
+            history = [Proof.from_json(item, f"{where}: history[{i}]")
+                       for i, item in enumerate(listed)]  # fmt: skip
+            self._check_history(history, parsed)
+            check_update_of(proof, history)
+
+    def _check_history(self, history: Sequence[Proof], terms: ForkTerms | None) -> None:
+        keys = {key.digest: key for key in self.history}
+        chain = History(terms, None if terms is None else self.beacon)
+        for place, proof in enumerate(history):
+            if proof.vk_digest not in keys:
+                raise VerificationError(f"history: proof {place} is under another key")
+            formats.verify(proof, keys[proof.vk_digest])
+            chain.add(proof)
+
+
+def input_bytes(
+    proof: Proof, history: Sequence[Proof] = (), terms: ForkTerms | None = None
+) -> bytes:
+    """Return the body that a client hands in with its ciphertext."""
+    return canonical_json(
+        {
+            "format": FORMAT,
+            "proof": proof.to_json(),
+            "history": [item.to_json() for item in history],
+            "terms": None if terms is None else terms.to_json(),
+        }
+    )
+
+
+def check_rule(session: Session, rule: Inputs | None) -> None:
+    """Return None if a rule is the session's. Raises InvalidInput if it is missing or another."""
+    if session.inputs is not None and (rule is None or rule.digest != session.inputs):
+        raise InvalidInput(
+            "session: takes ciphertexts with proofs only: give the rule of its inputs"
+        )
 
 
 def check_input(rnd: Round, scheme: Scheme, keyid: str, commitment: Message) -> None:
@@ -19,5 +125,17 @@ def check_input(rnd: Round, scheme: Scheme, keyid: str, commitment: Message) -> 
     """
     if rnd.session.inputs is None:
         return
+    check_rule(rnd.session, rnd.inputs)
+    assert rnd.inputs is not None
     name = rnd.session.clients_by_keyid[keyid].name
-    raise VerificationError(f"{name}: this version cannot check proofs of ciphertexts")
+    dealing = dealing_digest(commitment.predicate["shares"])
+    sizes = {"ciphertext": scheme.ciphertext_bytes, "check": scheme.check_bytes, "proof": None}
+    bodies = {
+        what: rnd.board.body(rnd.number, commitment.digest(what), size, f"{name}: {what}")
+        for what, size in sizes.items()
+    }
+    try:
+        sent = scheme.sent(rnd.number, bodies["ciphertext"], bodies["check"], dealing)
+        rnd.inputs.check(sent, bodies["proof"], f"{name}: proof")
+    except (InvalidInput, VerificationError) as error:
+        raise VerificationError(f"{name} proved another update, or none: {error}") from error

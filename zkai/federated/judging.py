@@ -12,7 +12,7 @@ from zkai.encoding import hex32, sha256
 from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.chosen import Dealings, entry_of, sums
 from zkai.federated.decisions import Round
-from zkai.federated.inputs import check_input
+from zkai.federated.inputs import check_input, check_rule
 from zkai.federated.messages import CLOSED, Message
 from zkai.federated.scheme import Scheme
 
@@ -31,6 +31,7 @@ def propose_set(
 
     `index` is the entry of `reveal`; holders that are left out are noted in `refused`.
     """
+    check_rule(rnd.session, rnd.inputs)
     closed = rnd.require(CLOSED)
     members = rnd.revealed(reveal, closed)
     commitments = {e["client"]: rnd.commitment(e) for e in closed.entries}

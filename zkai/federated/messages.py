@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
-from zkai.encoding import hex32, load_json, parse_hex32
+from zkai.encoding import hex32, load_json, parse_hex32, sha256
 from zkai.errors import InvalidInput, VerificationError
 from zkai.ledger.log import MAX_ENTRY
 from zkai.receipt import schema
@@ -154,3 +154,8 @@ def combine(messages: Sequence[Message]) -> Message:
 def base(session: bytes, number: int) -> dict[str, Any]:
     """Return the fields that every message has."""
     return {"session": hex32(session), "round": number}
+
+
+def dealing_digest(shares: Sequence[str]) -> bytes:
+    """Return what names a dealing: SHA-256 over the digests of the sealed shares, in order."""
+    return sha256(encode(["zkai/he-dealing/1", *shares]))

@@ -8,7 +8,7 @@ which the check polynomial depends on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,9 @@ class Contribution(Protocol):
     def check(self, dealing: bytes) -> bytes:
         """Return the check polynomial, for the digest of all sealed shares."""
 
+    def opening(self) -> Any:
+        """Return the secrets behind the ciphertext, for a proof about it."""
+
     def wipe(self) -> None:
         """Forget the key."""
 
@@ -49,6 +52,17 @@ class Total(Protocol):
 
     def to_bytes(self) -> bytes:
         """Return the sum's one byte form."""
+
+
+class Inputs(Protocol):
+    """What a session asks of its clients' ciphertexts beyond their form."""
+
+    @property
+    def digest(self) -> bytes:
+        """What a session names it by."""
+
+    def check(self, sent: Any, data: bytes, where: str) -> None:
+        """Return None if a body proves what was sent. Raises VerificationError, InvalidInput."""
 
 
 class Scheme(Protocol):
@@ -107,6 +121,9 @@ class Scheme(Protocol):
         minimum: int,
     ) -> bytes:
         """Return a holder's part of the decryption of a sum of (key, ciphertext, share)."""
+
+    def sent(self, number: int, ciphertext: bytes, check: bytes, dealing: bytes) -> Any:
+        """Return what proofs about a ciphertext speak of. Raises InvalidInput."""
 
     def fuse(
         self, number: int, total: bytes, keys: Sequence[bytes], parts: Mapping[int, bytes]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from zkai.encrypted import Sent
 from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.scheme import Int64, Scheme, Total
 from zkai.federated.session import RLWE, Session
@@ -14,6 +15,7 @@ from zkai.he.rlwe import (
     CiphertextSum,
     ClientKey,
     Dealing,
+    Opening,
     RlweParameters,
     Round,
     ShareSum,
@@ -79,6 +81,9 @@ class _Contribution:
 
     def check(self, dealing: bytes) -> bytes:
         return self._key.check(dealing)
+
+    def opening(self) -> Opening:
+        return self._key.opening()
 
     def wipe(self) -> None:
         self._key.wipe()
@@ -168,6 +173,10 @@ class RlweScheme:
             return partial(total, shares, [j + 1 for j in active], minimum)
         finally:
             shares.wipe()
+
+    def sent(self, number: int, ciphertext: bytes, check: bytes, dealing: bytes) -> Sent:
+        """Return what proofs about a ciphertext speak of. Raises InvalidInput."""
+        return Sent(self._round(number), ciphertext, check, dealing)
 
     def fuse(
         self, number: int, total: bytes, keys: Sequence[bytes], parts: Mapping[int, bytes]

@@ -123,6 +123,8 @@ class Session:
             raise InvalidInput("session: percent: expected 1 to 100")
         if self.max_weight < 1 or not 1 <= self.largest <= MAX_INTEGER:
             raise InvalidInput("session: value_bound and max_weight: expected positive integers")
+        if self.inputs is not None and self.weighted:
+            raise InvalidInput("session: proofs are about updates without a weight: max_weight 1")
         names = [tensor.name for tensor in self.tensors]
         if not 1 <= len(names) <= MAX_TENSORS or len(set(names)) != len(names):
             raise InvalidInput("session: tensors: expected names, each once")
