@@ -54,7 +54,7 @@ class Training:
         self.keys[self.statement.version] = zkai.setup(self.statement)
         history = [self.keys[s.version].verifying for s in (self.genesis, self.step)]
         key = self.keys[self.statement.version].verifying
-        return InputRule(self.statement, key, self.bound, tuple(history))
+        return InputRule(key, self.bound, None, tuple(history))
 
     def update(self, i: int) -> Any:
         old, new = (proof.opening.state.values.weights for proof in self.forks[i])
@@ -172,6 +172,8 @@ def test_no_proof_garbage_or_another_rule(world: World, training: Training, base
     assert "c2 proved another update, or none" in reason[0]["reason"]
     rule = world.rule
     assert isinstance(rule, InputRule)
+    rule.write(world.root / "rule")
+    assert InputRule.from_path(world.root / "rule").digest == rule.digest
     for other in (None, replace(rule, norm_bound=rule.norm_bound + 1), replace(rule, history=())):
         with pytest.raises(InvalidInput, match="give the rule of its inputs"):
             replace(world.holders[0], inputs=other)

@@ -23,6 +23,7 @@ from zkai.federated.board import Board
 from zkai.federated.client import ClientParty
 from zkai.federated.decisions import Round
 from zkai.federated.holder import KeyHolder
+from zkai.federated.inputs import InputRule
 from zkai.federated.memory import Memory
 from zkai.federated.messages import ABORT
 from zkai.federated.opening import open_sum, verify_aggregate
@@ -111,18 +112,22 @@ def add_commands(commands: Commands) -> None:
     aggregate = _add_party(
         actions, "aggregate", run_aggregate, "log, propose and add up", _AGGREGATE_HELP
     )
+    _add_rule(aggregate)
     aggregate.add_argument("--proceed", action="store_true", help="without those who are missing")
     aggregate.add_argument("--abort", metavar="REASON", help="end the round")
     _add_follow(aggregate)
-    _add_party(actions, "cosign", run_cosign, "a key holder's checks and signatures", _COSIGN_HELP)
-    _add_party(actions, "partial", run_partial, "a key holder's part of the decryption")
+    summary = "a key holder's checks and signatures"
+    _add_rule(_add_party(actions, "cosign", run_cosign, summary, _COSIGN_HELP))
+    _add_rule(_add_party(actions, "partial", run_partial, "a key holder's part of the decryption"))
     serve = _add_party(actions, "serve", run_serve, "cosign and partial, as a round goes on")
     _add_follow(serve)
+    _add_rule(serve)
     decrypt = _add_board(actions, "decrypt", run_decrypt, "open the sum from the holders' parts")
     decrypt.add_argument("-o", "--out", metavar="SUM.npz", type=Path, required=True)
     verify = _add_board(actions, "verify", run_verify, "check a sum", _VERIFY_HELP)
     verify.add_argument("sum", metavar="SUM.npz", type=Path)
     verify.add_argument("--session", metavar="HEX", help="id of the session")
+    _add_rule(verify)
     he_training.add_actions(actions)
     he_queries.add_actions(actions)
 
@@ -142,7 +147,18 @@ def _add_open(actions: Commands) -> None:
     start.add_argument("--percent", type=int, default=80, help="of the clients, at least (80)")
     start.add_argument("--scheme", choices=SCHEMES, default=RLWE, help=f"({RLWE})")
     start.add_argument("--origin", default="zkai.example/he", help="the log's name")
+    _add_rule(start)
     add_passphrase(start)
+
+
+def _add_rule(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--inputs", metavar="RULE/", type=Path, help="what proofs the session asks clients for"
+    )
+
+
+def _rule(options: argparse.Namespace) -> InputRule | None:
+    return None if options.inputs is None else InputRule.from_path(options.inputs)
 
 
 def _add_board(
@@ -190,6 +206,7 @@ def run_open(options: argparse.Namespace, console: Console) -> Mapping[str, Any]
         raise InvalidInput(f"{options.parties}: expected a folder of public.json files")
     parties = [Party.from_path(path) for path in sorted(options.parties.glob("*.json"))]
     aggregator, clients, holders = members(parties)
+    rule = _rule(options)
     tensors = _tensors(options)
     largest = options.bound * options.max_weight
     parameters = choose_parameters(
@@ -198,10 +215,10 @@ def run_open(options: argparse.Namespace, console: Console) -> Mapping[str, Any]
     session = Session(
         os.urandom(32), options.origin, aggregator, options.scheme, parameters, tensors,
         options.bound, options.max_weight, clients, holders, options.threshold, options.minimum,
-        options.percent,
+        options.percent, None if rule is None else rule.digest,
     )  # fmt: skip
     scheme, key = load_scheme(session), read_party_key(options.folder, passphrase(options))
-    begun = Aggregator.open(session, scheme, key, options.folder, Board(options.board))
+    begun = Aggregator.open(session, scheme, key, options.folder, Board(options.board), rule)
     begun.begin()
     begun.close()
     console.say(f"session {hex32(session.id)}")
@@ -248,7 +265,8 @@ def run_aggregate(options: argparse.Namespace, console: Console) -> Mapping[str,
     board = Board(options.board)
     session = board.session()
     key = read_party_key(options.folder, passphrase(options))
-    aggregator = Aggregator.open(session, load_scheme(session), key, options.folder, board)
+    scheme = load_scheme(session)
+    aggregator = Aggregator.open(session, scheme, key, options.folder, board, _rule(options))
     try:
         if options.abort is not None:
             message = aggregator.abort(options.round, options.abort)
@@ -282,7 +300,7 @@ def _holder(options: argparse.Namespace) -> tuple[KeyHolder, Board]:
     if Party.from_path(options.folder / "public.json").role != HOLDER:
         raise InvalidInput(f"{options.folder}: not a key holder's folder")
     keys, memory = RoundKeys(options.folder / "round-keys", key), Memory(options.folder / "memory")
-    return KeyHolder(session, load_scheme(session), key, keys, memory), board
+    return KeyHolder(session, load_scheme(session), key, keys, memory, _rule(options)), board
 
 
 def run_cosign(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
@@ -315,11 +333,13 @@ def run_serve(options: argparse.Namespace, console: Console) -> Mapping[str, Any
     return {"done": done, "over": over}
 
 
-def _read_round(options: argparse.Namespace, expected: bytes | None = None) -> Round:
+def _read_round(
+    options: argparse.Namespace, expected: bytes | None = None, rule: InputRule | None = None
+) -> Round:
     board = Board(options.board)
     session = board.session(expected)
     session.check_round(options.round)
-    return Round(session, options.round, View.read(board, session))
+    return Round(session, options.round, View.read(board, session), rule)
 
 
 def run_decrypt(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
@@ -344,7 +364,7 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
             expected = bytes.fromhex(options.session.removeprefix("0x"))
         except ValueError as error:
             raise InvalidInput("--session: expected 64 hexadecimal digits") from error
-    rnd = _read_round(options, expected)
+    rnd = _read_round(options, expected, _rule(options))
     arrays = read_update(options.sum)
     parts = [np.asarray(arrays[name]).ravel() for name in _names(rnd.session, arrays)]
     values = np.concatenate(parts).astype(np.int64)

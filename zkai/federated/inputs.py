@@ -13,13 +13,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from zkai.beacon import Beacon
-from zkai.circuit.statements.base import digest_of
-from zkai.circuit.statements.encrypted_update import EncryptedUpdate
+from zkai.beacon import BeaconFile
 from zkai.circuit.statements.fork_terms import ForkTerms
-from zkai.encoding import canonical_json, hex32, load_json, sha256
+from zkai.encoding import (
+    canonical_json,
+    hex32,
+    load_json,
+    new_folder,
+    read_capped,
+    sha256,
+    write_atomic,
+)
 from zkai.encrypted import Sent, check_update_of, verify_encrypted_update
 from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.decisions import Round
@@ -32,22 +39,22 @@ from zkai.proof.formats import Proof, VerifyingKey
 from zkai.proof.jsonform import expect_fields
 from zkai.receipt.jcs import encode
 
-FORMAT = "zkai.he-input/1"
+FORMAT, RULE_FORMAT = "zkai.he-input/1", "zkai.he-rule/1"
 MAX_HISTORY = 1 << 10
 
 
 @dataclass(frozen=True)
 class InputRule:
-    """What a session asks of its inputs: statement, key, norm, and the keys of the histories.
+    """What a session asks of its inputs: the proofs' key, the norm, the keys of the histories.
 
     Without keys of histories, any two states of a fork will do.
     """
 
-    statement: EncryptedUpdate
     key: VerifyingKey = field(repr=False)
     norm_bound: int
+    update_bits: int | None = None
     history: tuple[VerifyingKey, ...] = field(default=(), repr=False)
-    beacon: Beacon | None = field(default=None, repr=False)
+    beacon: BeaconFile | None = field(default=None, repr=False)
 
     @cached_property
     def digest(self) -> bytes:
@@ -56,9 +63,9 @@ class InputRule:
             encode(
                 [
                     "zkai/he-inputs/1",
-                    str(digest_of(self.statement.describe())),
                     hex32(self.key.digest),
                     self.norm_bound,
+                    self.update_bits,
                     sorted(hex32(key.digest) for key in self.history),
                     None if self.beacon is None else str(self.beacon.id),
                 ]
@@ -76,8 +83,8 @@ class InputRule:
         if value["format"] != FORMAT or not isinstance(listed, list) or len(listed) > MAX_HISTORY:
             raise InvalidInput(f"{where}: expected {FORMAT}")
         proof = Proof.from_json(value["proof"], where)
-        bound = self.norm_bound
-        verify_encrypted_update(proof, self.key, sent, self.statement, norm_bound=bound)
+        limits: dict[str, Any] = {"norm_bound": self.norm_bound, "update_bits": self.update_bits}
+        verify_encrypted_update(proof, self.key, sent, **limits)
         if self.history:
             terms = value["terms"]
             parsed = None if terms is None else ForkTerms.from_json(terms, f"{where}: terms")
@@ -94,6 +101,47 @@ class InputRule:
                 raise VerificationError(f"history: proof {place} is under another key")
             formats.verify(proof, keys[proof.vk_digest])
             chain.add(proof)
+
+    def write(self, folder: Path) -> None:
+        """Write the rule to a new folder, but the beacon: its own file goes there as beacon.json.
+
+        Raises InvalidInput if that is impossible.
+        """
+        with new_folder(folder) as made:
+            limits = {
+                "format": RULE_FORMAT,
+                "norm_bound": self.norm_bound,
+                "update_bits": self.update_bits,
+            }
+            write_atomic(made / "rule.json", encode(limits))
+            self.key.write(made / "verifying.json")
+            for i, key in enumerate(self.history):
+                key.write(made / f"history-{i}.json")
+
+    @staticmethod
+    def from_path(folder: Path) -> InputRule:
+        """Read a rule's folder: rule.json, verifying.json, history-*.json, beacon.json.
+
+        Raises InvalidInput naming the file.
+        """
+        where = str(folder / "rule.json")
+        value: Any = load_json(read_capped(folder / "rule.json", 1 << 12), where)
+        expect_fields(value, ("format", "norm_bound", "update_bits"), where)
+        bits = value["update_bits"]
+        if (
+            value["format"] != RULE_FORMAT
+            or type(value["norm_bound"]) is not int
+            or not (bits is None or type(bits) is int)
+        ):
+            raise InvalidInput(f"{where}: expected {RULE_FORMAT}")
+        beacon = folder / "beacon.json"
+        return InputRule(
+            VerifyingKey.from_path(folder / "verifying.json"),
+            value["norm_bound"],
+            bits,
+            tuple(VerifyingKey.from_path(path) for path in sorted(folder.glob("history-*.json"))),
+            BeaconFile.from_path(beacon) if beacon.exists() else None,
+        )
 
 
 def input_bytes(
