@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from zkai.errors import InvalidInput, VerificationError
 from zkai.proof import formats, groth16
 from zkai.proof.foreign import proof_to_snarkjs, verifying_key_to_snarkjs
 from zkai.proof.keys import KeyDocument, Proof
-from zkai.proof.points import g2_on_curve, g2_words
+from zkai.proof.points import G2_GENERATOR, g2_on_curve, g2_words
 from zkai.receipt.verify import parse_proof
 
 pytestmark = pytest.mark.node
@@ -182,6 +183,90 @@ def test_forged_keys_are_refused(name: str, change: str) -> None:
     KEY_CHANGES[change](value)
     same = (name, change) == ("commit", "names swapped")  # it has one signal
     assert verdicts(proof.file_bytes(), json.dumps(value).encode()) == {same}
+
+
+def minus(point: Any) -> Any:
+    """The inverse of a point of G2."""
+    x, (y0, y1) = point
+    return x, (-y0 % BASE_MODULUS, -y1 % BASE_MODULUS)
+
+
+def renamed(key: Any, names: list[str]) -> Any:
+    return replace(
+        key, public=tuple(replace(s, name=n) for s, n in zip(key.public, names, strict=True))
+    )
+
+
+REMADE: dict[tuple[str, str], tuple[Callable[[Any], Any], str]] = {
+    ("plain", "gamma is delta"): (lambda k: replace(k, gamma=k.delta), "anyone can forge"),
+    ("plain", "gamma is -delta"): (lambda k: replace(k, gamma=minus(k.delta)), "anyone can forge"),
+    ("plain", "a size"): (lambda k: replace(k, public=k.public[:1]), "number of signals"),
+    ("plain", "a name twice"): (lambda k: renamed(k, ["spare", "spare"]), "appears twice"),
+    ("plain", "a claimed ceremony"): (lambda k: replace(k, key_status="ceremony"), "disagree"),
+    ("commit", "equal deltas"): (lambda k: replace(k, delta1=k.delta2), "everyone knows"),
+    ("commit", "opposite deltas"): (lambda k: replace(k, delta1=minus(k.delta2)), "everyone knows"),
+    ("commit", "a trivial delta"): (lambda k: replace(k, delta1=G2_GENERATOR), "everyone knows"),
+    ("commit", "no fold"): (lambda k: replace(k, challenges=("x", "y")), "`fold` the first"),
+    ("commit", "a challenge twice"): (
+        lambda k: replace(k, challenges=("fold", "fold")), "appears twice",
+    ),
+    ("commit", "a challenge less"): (lambda k: replace(k, challenges=("fold",)), "their number"),
+    ("link", "tau is a delta"): (lambda k: replace(k, tau=k.delta1), "everyone knows"),
+    ("link", "another link"): (lambda k: replace(k, links=k.links[::-1]), "the last signals"),
+}  # fmt: skip
+"""Keys that are wrong in one thing and have the digest that follows, with the page's words."""
+
+
+@pytest.mark.parametrize("change", REMADE)
+def test_keys_made_anew_are_refused(change: tuple[str, str]) -> None:
+    proof, key = documents()[change[0]]
+    remake, words = REMADE[change]
+    made = remake(key)
+    sent = (replace(proof, vk_digest=made.digest, key_status=made.key_status).file_bytes(),
+            made.file_bytes())  # fmt: skip
+    assert verdicts(*sent) == {False}
+    assert words in page_call("groth16", *sent)["reason"]
+
+
+LINKS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "y + r": (
+        lambda v: v["link"]["evaluations"].__setitem__(
+            0, str(int(v["link"]["evaluations"][0]) + FIELD_MODULUS)
+        ),
+        "an evaluation is not below",
+    ),
+    "another y": (lambda v: v["link"]["evaluations"].__setitem__(0, "5"), "equation"),
+    "y exchanged": (lambda v: v["link"]["evaluations"].reverse(), "equation"),
+    "another commitment": (
+        lambda v: v["link"]["commitments"].__setitem__(0, ["1", "2"]),
+        "last public signals name",
+    ),
+    "commitments exchanged": (
+        lambda v: v["link"]["commitments"].reverse(),
+        "last public signals name",
+    ),
+    "one commitment": (lambda v: v["link"]["commitments"].pop(), "links 1 states, not 2"),
+    "another opening": (lambda v: v["link"].update(opening=["1", "2"]), "equation"),
+    "no link": (lambda v: v.pop("link"), "the key does not, or the other way round"),
+}
+
+
+@pytest.mark.parametrize("change", LINKS)
+def test_forged_openings_are_refused(change: str) -> None:
+    make, words = LINKS[change]
+    sent = (forged("link", make), documents()["link"][1].file_bytes())
+    assert verdicts(*sent) == {False}
+    assert words in page_call("groth16", *sent)["reason"]
+
+
+def test_proofs_and_keys_of_different_formats_are_refused() -> None:
+    for one in FORMATS:
+        for other in FORMATS:
+            sent = (documents()[one][0].file_bytes(), documents()[other][1].file_bytes())
+            assert verdicts(*sent) == {one == other}
+    added = {"link": documents()["link"][0].to_json()["link"]}
+    made = forged("commit", lambda v: v.update(added))
+    assert verdicts(made, documents()["commit"][1].file_bytes()) == {False}
 
 
 def test_a_key_with_public_polynomials_is_for_zkai() -> None:
