@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
 import traceback
@@ -127,6 +128,9 @@ def _run(words: list[str], console: Console) -> int:
 
 
 def _fail(console: Console, kind: str, message: str, status: int) -> int:
+    # A URL in the wrong place comes back in a message, perhaps as a path with one slash.
+    message = re.sub(r"(:/{1,2}[^\s/:@]*):[^\s@]*@", r"\1:***@", message)
+    message = re.sub(r"([?&]password=)[^\s&'\"]*", r"\1***", message)
     console.note(f"zkai: {message}")
     console.emit({"ok": False, "error": kind, "message": message, "exit_status": status})
     return status

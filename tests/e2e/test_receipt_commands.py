@@ -254,3 +254,15 @@ def test_anchors_on_a_chain_follow_the_log(run: Any) -> None:
         assert run(f"chain anchor log.db {rpc} {contract}")["entries"] == 2
         run("ledger append other.db 0.receipt --proof 0.json --operator operator.json")
         assert "is not anchored" in run(f"chain anchor other.db {rpc} {contract}", 1)["message"]
+
+
+def test_a_url_in_the_wrong_place_shows_no_password(capsys: pytest.CaptureFixture[str]) -> None:
+    for url in ("postgresql://u:hunter2@h/db", "postgresql:///db?host=h&password=hunter2"):
+        for command in (
+            [url], ["ledger", url], ["ledger", "show", url, "kin", "1"], ["ledger", "show", url],
+            ["ledger", "verify", url, "--policy", url], ["receipt", "show", url],
+            ["ledger", "show", "x.db", "fork", "1", url],
+        ):  # fmt: skip
+            assert cli.main([*command, "--json"]) != 0
+            out, err = capsys.readouterr()
+            assert "hunter2" not in out + err
