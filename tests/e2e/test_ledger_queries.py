@@ -55,3 +55,27 @@ def test_one_question_at_a_time(desk: Shell) -> None:
     for options in ("", "--fork 11 --tree", "0.receipt --fork 11", "--fork x", "--lineage 0x1"):
         desk(f"ledger prove log.db {options} -o x.json", 2)
     assert not Path("x.json").exists()
+
+
+def test_an_auditor_cosigns_what_the_entries_give(desk: Shell) -> None:
+    desk("receipt keygen -o audit.json")
+    policy = json.loads(Path("log.db.policy.json").read_text())
+    key = json.loads(Path("audit.json").read_text())["jwk"]
+    Path("watched.json").write_text(
+        json.dumps(policy | {"witnesses": [{"name": "a", "key": key}], "quorum": 1})
+    )
+    audit = "--policy watched.json --name a --signer audit.json --memory audit"
+    assert desk(f"ledger audit log.db {audit}")["entries"] == 4
+    desk("ledger prove log.db --fork 11 -o fork.json")
+    check = "ledger verify fork.json --policy watched.json --trust trust.json"
+    desk(f"{check} --auditor a --max-age 600")
+    assert "none of the policy's" in desk(f"{check} --auditor b", 2)["message"]
+    desk("ledger export log.db -o public")
+    desk(f"ledger audit public {audit} -o cosigned")
+    assert Path("cosigned").read_text().count("— a ") == 1
+    desk(f"ledger audit public {audit}", 2)
+    (proof,) = [p for p in Path("public/proof").iterdir() if "genesis" in p.read_text()]
+    proof.unlink()
+    fresh = audit.replace("--memory audit", "--memory fresh")
+    desk(f"ledger audit public {fresh} -o x", 2)
+    assert not Path("x").exists()

@@ -59,6 +59,10 @@ def add_freshness(parser: argparse.ArgumentParser) -> None:
         "--max-age", metavar="SECONDS", type=int,
         help="refuse an answer that the quorum has not seen since",
     )  # fmt: skip
+    parser.add_argument(
+        "--auditor", metavar="NAME", action="append", default=[], dest="auditors",
+        help="a witness that checks the map and must have cosigned; may be repeated",
+    )  # fmt: skip
 
 
 def check_answer(
@@ -67,10 +71,19 @@ def check_answer(
     """Check an answer, believing the policy and the trust store alone."""
     trusted = None if options.trust is None else TrustStore.from_path(options.trust)
     answer = Answer.from_path(options.target)
-    found = verify_answer(answer, policy, trusted, least=options.at_least, max_age=options.max_age)
+    found = verify_answer(
+        answer,
+        policy,
+        trusted,
+        least=options.at_least,
+        max_age=options.max_age,
+        auditors=options.auditors,
+    )
     show(found, console)
     if trusted is None:
         console.note("without --trust, who signed the receipts is the log's word")
+    if not options.auditors:
+        console.note("without --auditor, that the map is right is the operator's word")
     checkpoint = found.checkpoint
     return {
         "query": {"kind": found.kind, "name": found.name},

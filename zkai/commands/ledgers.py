@@ -28,6 +28,7 @@ from zkai.encoding import hex32, load_json, new_folder, read_capped, sha256, wri
 from zkai.errors import InvalidInput
 from zkai.ledger.answer import FORMAT as ANSWER_FORMAT
 from zkai.ledger.answer import MAX_ANSWER
+from zkai.ledger.audit import Auditor, FromExport, FromLedger
 from zkai.ledger.checkpoint import Checkpoint, InclusionProof, LogPolicy
 from zkai.ledger.export import export, proof_digest, verify_export
 from zkai.ledger.ledger import Ledger, Submission
@@ -61,6 +62,14 @@ _APPEND_HELP = """
 A receipt enters only if it verifies, its parent is its fork's head, its
 commitments chain from there, its proof (--proof) verifies and its statement is
 new. All of them enter or none. With --operator a checkpoint is signed as well.
+"""
+
+_AUDIT_HELP = """
+A witness that checks the map too: admits every entry since its last checkpoint
+anew into its own copy (--memory), all of them the first time, and cosigns only
+if both roots are those that the entries give. Of a ledger that it can open, it
+keeps the cosignature there; of an export, write it with -o. An auditor's key
+must cosign nothing else: not `zkai ledger cosign`, which sees no entries.
 """
 
 _PROVE_HELP = """
@@ -136,6 +145,16 @@ def _add_reading(actions: Commands) -> None:
         "--memory", metavar="FILE", type=Path, required=True, help="what the witness saw last"
     )
     add_passphrase(cosign)
+    audit = add_command(actions, "audit", run_audit, "replay, then cosign", _AUDIT_HELP)
+    audit.add_argument("source", metavar="LEDGER|EXPORT/", type=ledger_place)
+    audit.add_argument("--policy", metavar="POLICY.json", type=Path, required=True)
+    audit.add_argument("--name", required=True, help="the auditor's name")
+    audit.add_argument("--signer", metavar="KEY.json", type=Path, required=True)
+    audit.add_argument(
+        "--memory", metavar="FOLDER/", type=Path, required=True, help="the auditor's own copy"
+    )
+    audit.add_argument("-o", "--out", metavar="FILE", type=Path, help="the cosigned checkpoint")
+    add_passphrase(audit)
     prove = _add(actions, "prove", run_prove, "prove what the ledger holds", _PROVE_HELP)
     prove.add_argument("receipt", metavar="RECEIPT", type=Path, nargs="?")
     prove.add_argument("--name", help="a name in the map")
@@ -256,6 +275,26 @@ def run_cosign(options: argparse.Namespace, console: Console) -> Mapping[str, An
         note = witness.cosign(Note.from_bytes(kept[2]), policy, proof, now)
         alone = LogPolicy(policy.origin, policy.key, ((options.name, key.public),), 1)
         ledger.add_cosignatures(note, alone)
+    return _say_checkpoint(Checkpoint.from_text(note.text), now, console)
+
+
+def run_audit(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
+    """Replay what is new and cosign the latest checkpoint if both roots are right."""
+    policy = LogPolicy.from_path(options.policy)
+    key = read_key(options.signer, passphrase(options))
+    options.memory.mkdir(exist_ok=True)
+    auditor, now = Auditor(options.name, key, options.memory), int(time.time())
+    if isinstance(options.source, Path) and options.source.is_dir():
+        if options.out is None:
+            raise InvalidInput("ledger audit: an export is audited with -o")
+        note = auditor.cosign(FromExport(options.source), policy, now)
+    else:
+        with _opened(options.source) as ledger:
+            note = auditor.cosign(FromLedger(ledger), policy, now)
+            alone = LogPolicy(policy.origin, policy.key, ((options.name, key.public),), 1)
+            ledger.add_cosignatures(note, alone)
+    if options.out is not None:
+        write_atomic(options.out, note.to_bytes())
     return _say_checkpoint(Checkpoint.from_text(note.text), now, console)
 
 

@@ -182,6 +182,19 @@ class LogPolicy:
         return checkpoint, sorted(seen)[self.quorum - 1] if self.quorum else None
 
 
+def check_audited(note: Note, policy: LogPolicy, auditors: Sequence[str]) -> None:
+    """Return None if each of these witnesses of the policy cosigned a note.
+
+    Raises InvalidInput for a name that is not a witness, VerificationError if one did not cosign.
+    """
+    known = dict(policy.witnesses)
+    for name in auditors:
+        if name not in known:
+            raise InvalidInput(f"auditor {name}: is none of the policy's witnesses")
+        if verify_cosignature(note, NoteKey(name, known[name], cosigner=True)) is None:
+            raise VerificationError(f"checkpoint: the auditor {name} did not cosign it")
+
+
 @dataclass(frozen=True)
 class InclusionProof:
     """That an entry is in a log: its index, the path, the checkpoint (C2SP tlog-proof)."""

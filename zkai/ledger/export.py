@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +66,19 @@ def export(ledger: Ledger, folder: Path) -> Checkpoint:
         _write(folder / "tile/entries", start // TILE, len(entries), data)
         for entry in entries:
             _write_proof(ledger, folder, entry)
-    rules = {
+    data = json.dumps(stated_rules(ledger), indent=1).encode()
+    write_atomic(folder / "ledger.json", data + b"\n")
+    write_atomic(folder / "checkpoint", note.to_bytes())
+    return checkpoint
+
+
+def stated_rules(ledger: Ledger) -> dict[str, Any]:
+    """Return what ledger.json holds: the rules whose digests entry 0 states."""
+    return {
         "format": FORMAT,
         "rules": ledger.admission.rules,
         "trust": ledger.admission.trust("trust_0").to_json(),
     }
-    write_atomic(folder / "ledger.json", json.dumps(rules, indent=1).encode() + b"\n")
-    write_atomic(folder / "checkpoint", note.to_bytes())
-    return checkpoint
 
 
 def _write_tiles(ledger: Ledger, folder: Path, size: int) -> None:
@@ -143,9 +148,6 @@ def verify_export(folder: Path, policy: LogPolicy) -> Checkpoint:
     checkpoint, seen = policy.verify(note)
     where = str(folder / "ledger.json")
     value = load_json(read_capped(folder / "ledger.json", MAX_RULES), where)
-    expect_fields(value, ("format", "rules", "trust"), where)
-    if value["format"] != FORMAT:
-        raise InvalidInput(f"{where}: format {str(value['format'])[:40]!r}, expected {FORMAT!r}")
     with tempfile.TemporaryDirectory(prefix="zkai-replay-") as scratch:
         ledger = replay(
             Path(scratch) / "ledger.db",
@@ -180,6 +182,27 @@ def replay(
 
     Raises VerificationError, naming the entry, for one that may not enter.
     """
+    ledger = begin_replica(path, value, next(entries, b""), policy)
+    replica = Replica(ledger, lambda digest: read_proof(proofs, digest), seen)
+    for data in entries:
+        with ledger.store.transaction():
+            replica.admit(data)
+    return ledger
+
+
+def read_proof(folder: Path, digest: bytes) -> bytes:
+    """Return the bytes of a proof of an export. Raises InvalidInput."""
+    return read_capped(folder / f"{digest.hex()}.json", MAX_PROOF_BYTES)
+
+
+def begin_replica(path: Path, value: dict[str, Any], entry: bytes, policy: LogPolicy) -> Ledger:
+    """Return a new ledger with the rules of an export's ledger.json and the entry that states them.
+
+    Raises VerificationError if they are another log's than the policy's.
+    """
+    expect_fields(value, ("format", "rules", "trust"), "ledger.json")
+    if value["format"] != FORMAT:
+        raise InvalidInput(f"ledger.json: format {str(value['format'])[:40]!r}, not {FORMAT!r}")
     trust = TrustStore.from_json(value["trust"], "ledger.json: trust")
     rules = value["rules"]
     expect_fields(rules, ("origin", "operator", "verifying_keys", "place"), "ledger.json: rules")
@@ -188,24 +211,44 @@ def replay(
         raise InvalidInput(f"ledger.json: rules.verifying_keys: expected at most {MAX_KEYS} keys")
     if (rules["origin"], rules["operator"]) != (policy.origin, policy.key.jwk):
         raise VerificationError("ledger: its rules name another log or operator than the policy")
-    first = parse_entry(next(entries, b""), "entry 0")
+    first = parse_entry(entry, "entry 0")
     if not isinstance(first, Record):
         raise VerificationError("ledger: entry 0 does not state the rules")
-    ledger = begin(path, rules, trust, first, first.signed_at)
-    latest = first.signed_at
-    for index, data in enumerate(entries, 1):
+    return begin(path, rules, trust, first, first.signed_at)
+
+
+class Replica:
+    """A ledger into which another's entries are admitted anew, each in its place.
+
+    `proof` returns the bytes of a digest; `seen` is when a quorum had seen all of the entries, and
+    `latest` the latest time that one of them claims so far.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        proof: Callable[[bytes], bytes],
+        seen: int | None = None,
+        latest: int = 0,
+    ) -> None:
+        self.ledger, self.latest = ledger, latest
+        self._proof, self._seen = proof, seen
+
+    def admit(self, data: bytes) -> None:
+        """Append an entry within a transaction of the store.
+
+        Raises VerificationError, naming the entry, if it may not enter.
+        """
+        index = self.ledger.log.size
         record = parse_entry(data, f"entry {index}")
-        latest = max(latest, record.signed_at)
+        self.latest = max(self.latest, record.signed_at)
         digest = proof_digest(record)
-        proof = None
-        if digest is not None:
-            proof = read_capped(proofs / f"{digest.hex()}.json", MAX_PROOF_BYTES)
+        proof = None if digest is None else self._proof(digest)
         try:
-            if seen is not None and record.signed_at > seen + SKEW_S:
+            if self._seen is not None and record.signed_at > self._seen + SKEW_S:
                 raise VerificationError("it says that it was signed later than the quorum saw it")
-            at = max(record.signed_at, latest - SKEW_S)
-            if ledger.append(Submission(data, proof), at) != index:
+            at = max(record.signed_at, self.latest - SKEW_S)
+            if self.ledger.append_within(Submission(data, proof), at) != index:
                 raise VerificationError("the same record is there twice")
         except VerificationError as error:
             raise VerificationError(f"entry {index}: {error}") from error
-    return ledger

@@ -104,9 +104,10 @@ class Ledger:
     def append_all(self, submissions: Sequence[Submission], at: int) -> list[int]:
         """Append all, in order, or none; see `append`."""
         with self.store.transaction():
-            return [self._append(submission, at) for submission in submissions]
+            return [self.append_within(submission, at) for submission in submissions]
 
-    def _append(self, submission: Submission, at: int) -> int:
+    def append_within(self, submission: Submission, at: int) -> int:
+        """Do what `append` does, within a transaction of the store that the caller holds."""
         record = parse_entry(submission.entry)
         if (known := self.store.index_of(record.id)) is not None:
             return known
@@ -134,7 +135,7 @@ class Ledger:
         with self.store.transaction():
             body = self.admission.block_body(self.log.size, update_digest)
             record = sign_record(BLOCK, body, [operator], at)
-            return self._append(Submission(record.envelope.to_bytes()), at)
+            return self.append_within(Submission(record.envelope.to_bytes()), at)
 
     def checkpoint(self, keys: Sequence[PrivateKey]) -> Note:
         """Return a checkpoint of everything, signed by the operator's keys, and keep it.
@@ -190,5 +191,5 @@ def begin(
         for name in ("trust_0", "trust"):
             store.put_meta(name, encode(trust.to_json()))
         ledger = Ledger(store)
-        ledger._append(Submission(record.envelope.to_bytes()), at)
+        ledger.append_within(Submission(record.envelope.to_bytes()), at)
     return ledger

@@ -24,7 +24,7 @@ from typing import Any
 from zkai.encoding import hex32, parse_decimal, parse_hex32
 from zkai.errors import InvalidInput, VerificationError
 from zkai.ledger.answer import Answer, Entries, LedgerSource, Source, open_evidence
-from zkai.ledger.checkpoint import Checkpoint, LogPolicy
+from zkai.ledger.checkpoint import Checkpoint, LogPolicy, check_audited
 from zkai.ledger.ledger import Ledger
 from zkai.ledger.lists import ALL
 from zkai.ledger.records import ACCESS, BLOCK, CHAIN_KINDS, KEY_STATUS, LEDGER, NODE, Record
@@ -70,6 +70,7 @@ def verify_answer(
     at: int | None = None,
     least: int = 0,
     max_age: int | None = None,
+    auditors: Sequence[str] = (),
 ) -> Verified:
     """Return what an answer shows, believing `policy` and `trusted` alone.
 
@@ -77,8 +78,12 @@ def verify_answer(
     without, that the log admitted them is the operator's word. `least` and `max_age` refuse stale
     answers: of fewer entries, or not seen by the quorum within so many seconds before `at`.
 
+    `auditors` names those of the policy's witnesses that check the map (`zkai.ledger.audit`) and
+    must all have cosigned; without, that the map is right is the operator's word.
+
     Raises VerificationError with the first thing that is missing, extra, altered or stale.
     """
+    check_audited(answer.note, policy, auditors)
     now = int(time.time()) if at is None else at
     evidence, logged = open_evidence(answer, policy)
     if evidence.checkpoint.size < least:
