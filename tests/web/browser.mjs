@@ -76,11 +76,11 @@ async function play(scene) {
   return { ...found, ...seen };
 }
 
-/** Run a piece of script in the page and say what came of it. */
-async function probe(source) {
+/** Try things in the page that its policy forbids, and say what came of each. */
+async function probe(names) {
   const { page } = await open();
-  const result = await page.evaluate(async (name) => {
-    const blocked = [];
+  const result = await page.evaluate(async (listed) => {
+    let blocked;
     document.addEventListener('securitypolicyviolation', (e) => blocked.push(e.effectiveDirective));
     const tries = {
       eval: () => new Function('return 1')(),
@@ -100,21 +100,25 @@ async function probe(source) {
       },
     };
     const later = () => new Promise((done) => { setTimeout(done, 0); });
-    await later(); // what DevTools evaluates itself may call eval
-    try {
-      await tries[name]();
-      return { ran: true, blocked };
-    } catch (error) {
-      await later();
-      return { ran: false, blocked, error: String(error) };
+    const found = {};
+    for (const name of listed) {
+      blocked = [];
+      await later(); // what DevTools evaluates itself may call eval
+      try {
+        await tries[name]();
+        found[name] = { ran: true, blocked };
+      } catch (error) {
+        await later();
+        found[name] = { ran: false, blocked, error: String(error) };
+      }
     }
-  }, source);
+    return found;
+  }, names);
   await page.close();
   return result;
 }
 
-const answers = { scenes: [], probes: {} };
+const answers = { scenes: [], probes: await probe(probes) };
 for (const scene of scenes) answers.scenes.push(await play(scene));
-for (const name of probes) answers.probes[name] = await probe(name);
 await browser.close();
 process.stdout.write(JSON.stringify(answers));
