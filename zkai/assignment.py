@@ -32,7 +32,7 @@ from zkai.circuit.statements.linked import KZG, POSEIDON, LinkedState
 from zkai.circuit.statements.query import Query
 from zkai.circuit.statements.skip_step import SkipStep
 from zkai.circuit.statements.training_step import TrainingStep
-from zkai.encrypted import encrypted_values
+from zkai.encrypted import encrypted_values, sent_query
 from zkai.errors import InvalidInput
 from zkai.model.fixed_point import check_width
 from zkai.model.head_floats import initial_state
@@ -416,6 +416,7 @@ def _query(statement: Query, reader: Reader) -> dict[str, Any]:
         "input": x,
         "norm_bound": reader.element("norm_bound", lambda: statement.largest_norm),
         "input_salt": reader.element("input_salt", new_salt),
+        **({} if statement.encryption is None else sent_query(statement, reader)),
     }
 
 

@@ -26,6 +26,7 @@ from zkai.circuit.statements.encrypted_update import (
 from zkai.circuit.statements.encryption import Encryption
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.linked import POSEIDON, WeightsCommitment
+from zkai.circuit.statements.query import Query
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import Limbs, sha256
 from zkai.errors import InvalidInput, VerificationError
@@ -217,6 +218,52 @@ def encrypted_values(
         exact["weight"] = reader.take("weight", "an integer")
     exact["norm_bound"] = reader.take("norm_bound", "an integer, of `norm_bound`")
     return new, exact
+
+
+def sent_query(statement: Query, reader: Reader) -> dict[str, Any]:
+    """Return what an encrypted query's proof knows of its ciphertext.
+
+    Takes sent (`Sent`) and opening. Raises InvalidInput, naming the value, for another type or a
+    round of other parameters.
+    """
+    sent, opening = _typed(reader, "sent", Sent), _typed(reader, "opening", Opening)
+    if statement.encryption != encryption_of(sent.round.parameters):
+        raise InvalidInput(f"{reader.where}: sent: of a round of other parameters")
+    errors = np.concatenate([opening.check_error[None], opening.errors])
+    known = {"secret_key": opening.secret, "errors": errors}
+    return {**known, **sent.signals(), **sent.polynomials()}
+
+
+def verify_encrypted_query(
+    proof: Proof,
+    key: VerifyingKey,
+    sent: Sent,
+    statement: Query,
+    *,
+    norm_bound: int,
+    verifier: str = "native",
+    production: bool = False,
+    trusted_digests: Collection[bytes | str] = (),
+) -> None:
+    """Return None if what a client sent encrypts the query under the proof's commitment.
+
+    Raises VerificationError with the reason; InvalidInput for a malformed key, or a round of other
+    parameters than the statement's.
+    """
+    if statement.encryption != encryption_of(sent.round.parameters):
+        raise InvalidInput(f"{Query.version}: a round of other parameters than the statement's")
+    if proof.statement != Query.version or not isinstance(proof, CommitProof):
+        raise VerificationError(f"expected a proof of {Query.version}, got {proof.statement}")
+    if sent.round.values != math.prod(statement.shape):
+        raise InvalidInput(f"{Query.version}: a round of {sent.round.values} values")
+    for name, value in (sent.signals() | {"encryption": statement.encryption_digest}).items():
+        if proof.public.get(name) != (value,):
+            raise VerificationError(f"the proof is about another {name}")
+    if (found := proof.public.get("norm_bound", (MAX_NORM + 1,))[0]) > norm_bound:
+        raise VerificationError(f"the proof allows a norm of {found}, above {norm_bound}")
+    given = sent.polynomials()
+    polynomials = statement.polynomials(given["c"], given["a"])
+    formats.verify(proof, key, verifier, production, trusted_digests, polynomials)
 
 
 def _typed(reader: Reader, name: str, kind: type) -> Any:

@@ -181,6 +181,18 @@ def query(shape: tuple[int, ...], width: int) -> Shape:
     return make
 
 
+def encrypted_query(shape: tuple[int, ...], width: int, encryption: Encryption) -> Shape:
+    """The same, encrypted."""
+
+    def make(form: Format) -> tuple[Statement, Values]:
+        _, values = query(shape, width)(form)
+        values = values | {"ciphertext": 43, "seed": 44}
+        statement = Query(shape, width, format="groth16-commit", encryption=encryption)
+        return statement, values | EXAMPLE.encrypt(encryption, values["input"].ravel().tolist())
+
+    return make
+
+
 def linked(shape: Shape) -> Shape:
     """The same with linked states, which only a commitment round can have."""
 
@@ -273,6 +285,7 @@ LINKED: list[tuple[str, str, Shape]] = [
     ("encrypted_update", "3-3", ciphertext(HEAD, SMALL_RING)),
     ("encrypted_update", "3-3, momentum, two pairs", ciphertext(MOMENTUM, NARROW_RING)),
     ("encrypted_update", "LoRA 3-2-3", ciphertext(LORA, SMALL_RING)),
+    ("query", "2x3 of 6 bits, encrypted", encrypted_query((2, 3), 6, SMALL_RING)),
     ("encrypted_update", "3-3, weighted", ciphertext(HEAD, SMALL_RING, 8, 4)),
     ("encrypted_update", "MLP 3-2-3, linked", linked(ciphertext(MLP, NARROW_RING))),
 ]

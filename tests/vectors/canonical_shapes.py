@@ -60,6 +60,9 @@ SMALL_LORA = LoraHead((5, 4, 3), rank=2, input_width=6, rate_shift=9, rate_bits=
 RING = Encryption(4096, (18014398509293569, 18014398509309953))
 """The scheme's own parameters: two primes of 54 bits, three values of 20 bits a coefficient."""
 
+QUERY_RING = replace(RING, values_per_coefficient=1, value_bits=40)
+"""One value a coefficient, so that a linear model can be multiplied with it."""
+
 TINY_RING = Encryption(16, (18014398509481951, 18014398509481931), error_bound=3)
 """Small enough to be looked at; it hides nothing."""
 
@@ -234,6 +237,7 @@ SHAPES: dict[str, dict[str, Callable[[], Statement]]] = {
         "2x3 of 6 bits, commitment round": lambda: Query((2, 3), 6, 4, COMMIT),
         "1x64 of 9 bits": lambda: Query((1, 64), 9, 4),
         "1x768 of 12 bits, commitment round": lambda: Query((1, 768), 12, 8, COMMIT),
+        "1x64 of 9 bits, encrypted": lambda: Query((1, 64), 9, 4, COMMIT, QUERY_RING),
     },
     "genesis": {
         "5x3": lambda: Genesis(SMALL),

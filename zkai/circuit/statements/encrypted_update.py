@@ -162,7 +162,7 @@ class EncryptedUpdate:
         inputs |= {name: field_element(VERSION, name, values[name]) for name in self.links}
         for name, state in self.linked_states(values).items():
             inputs[linked.blinders_name(name)] = state.blinders
-        return inputs | self._ciphertext(values)
+        return inputs | ciphertext_inputs(self.encryption, self.encrypted(values), values, VERSION)
 
     def polynomials(self, c: Any, a: Any) -> dict[str, Any]:
         """Return the public polynomials' coefficients, as `paired_polynomials` does."""
@@ -245,20 +245,6 @@ class EncryptedUpdate:
         """Return the sum of the update's squares."""
         return int(np.square(self.update(values)).sum())
 
-    def _ciphertext(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        shape = self.encryption
-        count, bound = shape.polynomials(self.n_values), shape.error_bound
-        secret = int_tensor(VERSION, "secret_key", values["secret_key"], (shape.degree,), -1, 1)
-        errors = int_tensor(
-            VERSION, "errors", values["errors"], (count, shape.degree), -bound, bound
-        )
-        size = count * shape.degree
-        c, a = (checked_elements(f"{VERSION}: {n}", size, values[n]) for n in ("c", "a"))
-        low, high, carries = witness(shape, self.encrypted(values), secret, errors, c, a, VERSION)
-        found: dict[str, Any] = {KEY: secret.reshape(-1, TERNARY_COLUMNS)}
-        found |= {LOW: low, HIGH: high, CARRIES: carries}
-        return found | self.polynomials(c, a)
-
     def public_values(self, values: Mapping[str, Any]) -> PublicValues:
         """Return the public signals of `values`, computed without the circuit."""
         given = self._given(values, required_links=True)
@@ -297,6 +283,25 @@ def paired_polynomials(encryption: Encryption, n_values: int, c: Any, a: Any) ->
         name: paired(encryption, checked_elements(f"{VERSION}: {name}", size, value))
         for name, value in ((CIPHERTEXT, c), (RANDOMNESS, a))
     }
+
+
+def ciphertext_inputs(
+    encryption: Encryption, encrypted: Ints, values: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """Return a circuit's inputs about a ciphertext, from secret_key, errors, c and a.
+
+    Raises InvalidInput, naming the value and `where`, for other shapes and another's ciphertext.
+    """
+    count, bound = encryption.polynomials(len(encrypted)), encryption.error_bound
+    secret = int_tensor(where, "secret_key", values["secret_key"], (encryption.degree,), -1, 1)
+    shape = (count, encryption.degree)
+    errors = int_tensor(where, "errors", values["errors"], shape, -bound, bound)
+    size = count * encryption.degree
+    c, a = (checked_elements(f"{where}: {n}", size, values[n]) for n in ("c", "a"))
+    low, high, carries = witness(encryption, encrypted, secret, errors, c, a, where)
+    found: dict[str, Any] = {KEY: secret.reshape(-1, TERNARY_COLUMNS)}
+    found |= {LOW: low, HIGH: high, CARRIES: carries}
+    return found | paired_polynomials(encryption, len(encrypted), c, a)
 
 
 @lru_cache(maxsize=4)

@@ -92,14 +92,15 @@ def from_description(description: Mapping[str, Any]) -> Statement:
 
 
 def _query(description: Mapping[str, Any]) -> Query:
-    check_names(
-        Query.version, description, ["statement", "shape", "width", "scale_bits"], ["format"]
-    )
+    names = ["statement", "shape", "width", "scale_bits"]
+    check_names(Query.version, description, names, ["format", "encryption"])
     shape = description["shape"]
     if not isinstance(shape, list):
         raise InvalidInput(f"{Query.version}: shape must be a list of lengths")
     chosen = description.get("format", PLAIN)
-    return Query(tuple(shape), description["width"], description["scale_bits"], chosen)
+    given = description.get("encryption")
+    encryption = None if given is None else _encryption(given)
+    return Query(tuple(shape), description["width"], description["scale_bits"], chosen, encryption)
 
 
 def _encryption(description: Any) -> Encryption:

@@ -40,7 +40,10 @@ ORDERS: dict[str, tuple[tuple[str, ...], ...]] = {
         )
         for links in ((), _LINKS)
     ),
-    "query/1": (("input", "norm_bound", "context"),),
+    "query/1": tuple(
+        ("input", *sent, "norm_bound", "context")
+        for sent in ((), ("encryption", "ciphertext", "seed"))
+    ),
     "evaluation/1": tuple(
         (
             *_STATES, "evaluation_set", "beacon", "beacon_round", "improved", "margin", "user",

@@ -136,7 +136,7 @@ class CommitVerifyingKey(KeyDocument):
             raise VerificationError(
                 f"a proof of {self.statement} is about public polynomials ({names}) that whoever"
                 " verifies it computes from a ciphertext and a seed: use"
-                " zkai.verify_encrypted_update"
+                " zkai.verify_encrypted_update, or zkai.encrypted.verify_encrypted_query"
             )
         return values_at(self.polynomials, given or {}, fold)
 
