@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,16 @@ class _Receipt:
     logs: tuple[Log, ...]
     transaction: str
     contract: str | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event of a mined transaction, with its place in the chain."""
+
+    block: int
+    index: int
+    transaction: str
+    log: Log
 
 
 class RpcChain:
@@ -112,6 +123,42 @@ class RpcChain:
     def code(self, address: str) -> bytes:
         """Return a contract's runtime code, empty where there is none."""
         return self._bytes("eth_getCode", [parse_address(address, "address"), "latest"])
+
+    @property
+    def block(self) -> int:
+        """The number of the latest block."""
+        return self._quantity("eth_blockNumber", [])
+
+    def block_hash(self, number: int) -> str | None:
+        """Return a block's hash, None if the chain has no such block."""
+        block = self._post("eth_getBlockByNumber", [hex(number), False])
+        if block is None:
+            return None
+        found = block.get("hash") if isinstance(block, dict) else None
+        if not isinstance(found, str) or not _HEX.fullmatch(found) or len(found) != 66:
+            raise ToolError(f"{self._where}: eth_getBlockByNumber returned no block")
+        return found.lower()
+
+    def events(self, addresses: Sequence[str], first: int, last: int) -> list[Event]:
+        """Return the contracts' events in a range of blocks, in their order."""
+        listed = [parse_address(address, "address") for address in addresses]
+        asked = {"address": listed, "fromBlock": hex(first), "toBlock": hex(last)}
+        answer = self._post("eth_getLogs", [asked])
+        if not isinstance(answer, list):
+            raise ToolError(f"{self._where}: eth_getLogs returned no list")
+        found = [self._event(entry) for entry in answer]
+        if any(not first <= event.block <= last for event in found):
+            raise ToolError(f"{self._where}: eth_getLogs returned events of other blocks")
+        return sorted(found, key=lambda event: (event.block, event.index))
+
+    def _event(self, entry: Any) -> Event:
+        try:
+            if entry.get("removed"):
+                raise ValueError("it was removed")
+            place = (int(entry["blockNumber"], 16), int(entry["logIndex"], 16))
+            return Event(*place, str(entry["transactionHash"]), _log(entry, self._where))
+        except (AttributeError, KeyError, TypeError, ValueError, InvalidInput) as error:
+            raise ToolError(f"{self._where}: an event has another form ({error})") from None
 
     def call(self, address: str, data: bytes) -> Outcome:
         """Run a transaction without sending it; its gas is the node's estimate."""

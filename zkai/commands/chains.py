@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zkai.chain.abi import parse_address
 from zkai.commands.console import Console
 from zkai.commands.options import Commands, HelpFormatter, add_command, ledger_place
+from zkai.commands.watching import add_watch
 from zkai.encoding import hex32, write_atomic
 from zkai.errors import InvalidInput
 from zkai.proof.formats import Proof, VerifyingKey, check_format
@@ -48,7 +49,7 @@ running this again changes nothing and checks it.
 
 
 def add_commands(commands: Commands) -> None:
-    """Add `chain render`, `chain deploy`, `chain verify` and `chain anchor`."""
+    """Add `chain render`, `deploy`, `verify`, `anchor` and `watch`."""
     summary = "render, deploy and call contracts"
     chain = commands.add_parser(
         "chain", help=summary, description=f"{summary.capitalize()}.", formatter_class=HelpFormatter
@@ -82,6 +83,7 @@ def add_commands(commands: Commands) -> None:
     anchor.add_argument("ledger", metavar="LEDGER", type=ledger_place)
     anchor.add_argument("--contract", metavar="ADDRESS", help="an Anchor deployed before")
     _add_chain(anchor)
+    add_watch(actions)
 
 
 def _add_key(parser: argparse.ArgumentParser) -> None:
