@@ -182,7 +182,10 @@ FLAWS = {
     "many clients": (lambda data: data[:12] + b"\x09" + data[13:], "of 9 clients"),
     "another key": (lambda data: data[:16] + bytes(32) + data[48:], "another joint key"),
     "another round": (lambda data: data[:48] + bytes(32) + data[80:], "another round"),
-    "an unused field": (lambda data: data[:80] + b"\1" + data[81:], "clients"),
+    "a sum with a name": (
+        lambda data: data[:12] + b"\2" + data[13:80] + b"\1" + data[81:],
+        "no name",
+    ),
     "a broken file": (lambda data: data[:HEAD] + b"\0" + data[HEAD + 1 :], "not SEAL's header"),
     "a residue too large": (lambda data: data[:-8] + b"\xff" * 8, "below its prime"),
 }
@@ -201,7 +204,7 @@ def test_every_bit_of_the_head_counts() -> None:
         for bit in range(8):
             changed = bytearray(two)
             changed[at] ^= 1 << bit
-            if 12 <= at < 16:  # the number of clients: a claim, and the logged digest covers it
+            if 12 <= at < 16 or at >= 80:  # number of clients, name: claims under the logged digest
                 continue
             with pytest.raises(InvalidInput, match="ciphertext 0"):
                 scheme().add(SEED, [bytes(changed), one])

@@ -1,4 +1,4 @@
-"""The schemes that a session may name: threshold additive RLWE (`zkai.he.rlwe`)."""
+"""The schemes that a session may name: threshold additive RLWE (`zkai.he.rlwe`), CKKS."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 
 from zkai.encrypted import Sent
 from zkai.errors import InvalidInput, VerificationError
+from zkai.federated.ckks_scheme import CKKS, load_ckks
 from zkai.federated.scheme import Int64, Scheme, Total
 from zkai.federated.session import RLWE, Session
+from zkai.he.joint_key import HolderKey
 from zkai.he.rlwe import (
     CiphertextSum,
     ClientKey,
@@ -33,8 +35,13 @@ COEFFICIENT_BITS = 60
 """How many bits of values a coefficient holds: what is left over is for smudging."""
 
 
-def load_scheme(session: Session) -> Scheme:
-    """Return a session's scheme. Raises InvalidInput if it is unknown, or its parameters unfit."""
+def load_scheme(session: Session, key: HolderKey | None = None) -> Scheme:
+    """Return a session's scheme; a holder of `ckks` brings its share of the joint key.
+
+    Raises InvalidInput if it is unknown, or its parameters unfit.
+    """
+    if session.scheme == CKKS:
+        return load_ckks(session, key)
     if session.scheme != RLWE:
         raise InvalidInput(f"session: scheme {session.scheme!r}: expected {' or '.join(SCHEMES)}")
     parameters = RlweParameters.from_json(dict(session.parameters), "session.parameters")

@@ -147,15 +147,30 @@ class Ckks:
         if self.joint.chain != self.parameters.chain:
             raise InvalidInput("ckks: the joint key is of other parameters")
 
-    def encrypt(self, seed: bytes, values: npt.NDArray[Any]) -> bytes:
+    def encrypt(self, seed: bytes, values: npt.NDArray[Any], name: bytes = bytes(32)) -> bytes:
         """Return the ciphertext of any array with the parameters' number of values.
+
+        `name` (32 bytes) is what a contribution may be known by; a sum has none.
 
         Raises InvalidInput for another number, for what is not finite or beyond the bound.
         """
         rows = _rows(self.parameters, values)
         with SealWorker(self.parameters.chain) as worker:
             found = worker.encrypt(self.joint.key, rows, self.parameters.scale)
-        return self._pack(seed, found, 1)
+        return self._pack(seed, found, 1, name)
+
+    def name_of(self, seed: bytes, ciphertext: bytes) -> bytes:
+        """Return a contribution's name. Raises InvalidInput for a sum, or what is neither."""
+        self._expect_size(ciphertext, "ciphertext")
+        self._expect(ciphertext, CIPHERTEXT, seed, "ciphertext")
+        count, name = _HEAD.unpack_from(ciphertext)[2], _HEAD.unpack_from(ciphertext)[5]
+        if count != 1:
+            raise InvalidInput("ckks: a sum stands where a client's ciphertext should")
+        return bytes(name)
+
+    def clients_of(self, seed: bytes, total: bytes) -> int:
+        """Return how many clients a sum is of. Raises InvalidInput for what is none."""
+        return self._unpack(seed, total, "sum")[1]
 
     def add(self, seed: bytes, ciphertexts: Iterable[bytes]) -> bytes:
         """Return the sum of ciphertexts or sums.
@@ -194,8 +209,7 @@ class Ckks:
         for digest, data in logged:
             if sha256(data) != digest:
                 raise VerificationError("ckks: a ciphertext is not the one that was logged")
-            if len(data) >= _HEAD.size and _HEAD.unpack_from(data)[2] != 1:
-                raise InvalidInput("ckks: a sum stands where a client's ciphertext should")
+            self.name_of(seed, data)
         total, count = self._sum(seed, (data for _, data in logged))
         subject = self._subject(seed, self._pack(seed, total, count), active)
         parts = self._parts(key, active, subject, total[:, 1])
@@ -250,47 +264,43 @@ class Ckks:
         return words
 
     def _sum(self, seed: bytes, ciphertexts: Iterable[bytes]) -> tuple[Limbs, int]:
-        total: Limbs | None = None
-        count = 0
-        for i, data in enumerate(ciphertexts):
-            found, clients = self._unpack(seed, data, f"ciphertext {i}")
-            count += clients
-            if count > self.parameters.clients:
-                raise InvalidInput(f"ckks: more than {self.parameters.clients} clients")
-            if total is None:
-                total = found
-            else:
-                self.parameters.chain.data_ring.add(total, found, out=total)
-        if total is None:
-            raise InvalidInput("ckks: no ciphertexts to add")
-        return total, count
+        total = CkksTotal(self, seed)
+        for data in ciphertexts:
+            total.add_any(data)
+        return total.found()
 
     def _subject(self, seed: bytes, total: bytes, active: Sequence[int]) -> bytes:
         places = struct.pack(f"<{len(active)}H", *sorted(active))
         return sha256(b"zkai/he/ckks/opened/1\0" + seed + sha256(total) + places)
 
-    def _pack(self, seed: bytes, found: Limbs, count: int) -> bytes:
-        if len(seed) != 32:
-            raise InvalidInput("ckks: a round's seed has 32 bytes")
+    def _pack(self, seed: bytes, found: Limbs, count: int, name: bytes = bytes(32)) -> bytes:
+        if len(seed) != 32 or len(name) != 32:
+            raise InvalidInput("ckks: a round's seed and a name have 32 bytes")
         chain, scale = self.parameters.chain, self.parameters.scale
-        head = _HEAD.pack(MAGIC, CIPHERTEXT, count, self.joint.id, seed, bytes(32))
+        head = _HEAD.pack(MAGIC, CIPHERTEXT, count, self.joint.id, seed, name)
         return head + b"".join(write_ciphertext(chain, one, scale) for one in found)
 
     def _unpack(self, seed: bytes, data: bytes, where: str) -> tuple[Limbs, int]:
         """Return (M, 2, L, n) coefficients and the number of clients of a ciphertext or sum."""
         parameters = self.parameters
-        if len(data) != parameters.ciphertext_bytes:
-            raise InvalidInput(f"{where}: {len(data)} bytes, not {parameters.ciphertext_bytes}")
+        self._expect_size(data, where)
         self._expect(data, CIPHERTEXT, seed, where)
-        count, unused = _HEAD.unpack_from(data)[2], _HEAD.unpack_from(data)[5]
-        if not 1 <= count <= parameters.clients or unused != bytes(32):
+        count, name = _HEAD.unpack_from(data)[2], _HEAD.unpack_from(data)[5]
+        if not 1 <= count <= parameters.clients:
             raise InvalidInput(f"{where}: of {count} clients; 1..{parameters.clients} are expected")
+        if count > 1 and name != bytes(32):
+            raise InvalidInput(f"{where}: a sum of {count} clients has no name")
         chain, size, view = parameters.chain, parameters.chain.ciphertext_bytes, memoryview(data)
         out = np.empty((parameters.ciphertexts, 2, *chain.data_ring.shape), np.uint64)
         for i in range(parameters.ciphertexts):
             start = _HEAD.size + i * size
             out[i] = read_ciphertext(chain, view[start : start + size], parameters.scale, where)
         return out, count
+
+    def _expect_size(self, data: bytes, where: str) -> None:
+        size = self.parameters.ciphertext_bytes
+        if len(data) != size:
+            raise InvalidInput(f"{where}: {len(data)} bytes, not {size}")
 
     def _expect(self, data: bytes, kind: int, seed: bytes, where: str) -> None:
         magic, found, _, key_id, round_seed, _ = _HEAD.unpack_from(data)
@@ -300,6 +310,65 @@ class Ckks:
             raise InvalidInput(f"{where}: under another joint key")
         if round_seed != seed:
             raise InvalidInput(f"{where}: of another round")
+
+
+class CkksTotal:
+    """A running sum of a round's ciphertexts; named contributions enter once."""
+
+    def __init__(self, scheme: Ckks, seed: bytes) -> None:
+        self._scheme, self._seed = scheme, seed
+        self._residues: Limbs | None = None
+        self._clients, self._parts = 0, 0
+        self._names: set[bytes] = set()
+
+    def add(self, ciphertext: bytes, key: bytes | None = None) -> bytes:
+        """Add a contribution and return its name, which must be `key` if that is given.
+
+        Raises InvalidInput for a sum, another name, one that is in the sum, or malformed bytes.
+        """
+        name = self._scheme.name_of(self._seed, ciphertext)
+        if key is not None and name != key:
+            raise InvalidInput(f"ckks: a ciphertext of {name.hex()[:16]}, not {key.hex()[:16]}")
+        if name in self._names:
+            raise InvalidInput(f"ckks: {name.hex()[:16]} is in the sum already")
+        self.add_any(ciphertext)
+        self._names.add(name)
+        return name
+
+    def add_any(self, data: bytes) -> None:
+        """Add a ciphertext or a sum. Raises InvalidInput for malformed bytes."""
+        found, clients = self._scheme._unpack(self._seed, data, f"ciphertext {self._parts}")
+        self._enter(found, clients)
+        self._parts += 1
+
+    def merge(self, other: CkksTotal) -> None:
+        """Add a sum of other contributions. Raises InvalidInput if one is in both."""
+        if self._names & other._names:
+            raise InvalidInput("ckks: a contribution is in both sums")
+        residues, clients = other.found()
+        self._enter(residues.copy(), clients)
+        self._names |= other._names
+
+    def _enter(self, found: Limbs, clients: int) -> None:
+        limit = self._scheme.parameters.clients
+        if self._clients + clients > limit:
+            raise InvalidInput(f"ckks: more than {limit} clients")
+        if self._residues is None:
+            self._residues = found
+        else:
+            ring = self._scheme.parameters.chain.data_ring
+            ring.add(self._residues, found, out=self._residues)
+        self._clients += clients
+
+    def found(self) -> tuple[Limbs, int]:
+        """Return the sum (M, 2, L, n) and its number of clients. Raises InvalidInput if empty."""
+        if self._residues is None:
+            raise InvalidInput("ckks: no ciphertexts to add")
+        return self._residues, self._clients
+
+    def to_bytes(self) -> bytes:
+        """Return the sum's one byte form."""
+        return self._scheme._pack(self._seed, *self.found())
 
 
 def _rows(parameters: CkksSum, values: npt.NDArray[Any]) -> Doubles:

@@ -1,0 +1,182 @@
+"""Scheme `ckks` in a session: SEAL's ciphertexts under a joint key that its parameters hold.
+
+    {"format": "zkai.ckks-parameters/1", "clients", "bound", "threshold", "holders", "values",
+     "key": base64url of SEAL's PublicKey file}
+
+Nobody deals anything in a round: check polynomials, shares and the parts of dealing checks are
+empty. A holder's scheme has its `HolderKey`, which the ceremony of `zkai.he.committee` made.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from zkai.encoding import sha256
+from zkai.errors import InvalidInput, VerificationError
+from zkai.federated.scheme import Int64
+from zkai.federated.session import Session
+from zkai.he.ckks import CHAIN, Ckks, CkksSum, CkksTotal
+from zkai.he.joint_key import HolderKey, JointKey
+from zkai.proof.jsonform import expect_fields
+from zkai.receipt.jcs import from_base64url, to_base64url
+
+CKKS = "ckks"
+FORMAT = "zkai.ckks-parameters/1"
+_NUMBERS = ("values", "clients", "bound", "threshold", "holders")
+_ROUNDING = 0.25
+"""Sums of integers come out this near to integers, or something is wrong."""
+
+
+def ckks_parameters(parameters: CkksSum, joint: JointKey) -> Mapping[str, Any]:
+    """Return a session's parameters for a joint key."""
+    numbers = {name: getattr(parameters, name) for name in _NUMBERS}
+    return {"format": FORMAT, **numbers, "key": to_base64url(joint.to_seal())}
+
+
+def load_ckks(session: Session, key: HolderKey | None = None) -> CkksScheme:
+    """Return a session's scheme, for a holder with its key.
+
+    Raises InvalidInput if the parameters are malformed, fit not the session, or not the key.
+    """
+    where, given = "session.parameters", dict(session.parameters)
+    expect_fields(given, ("format", *_NUMBERS, "key"), where)
+    if given["format"] != FORMAT or any(type(given[name]) is not int for name in _NUMBERS):
+        raise InvalidInput(f"{where}: expected integers, and the format {FORMAT}")
+    parameters = CkksSum(**{name: given[name] for name in _NUMBERS})
+    wanted = (session.values, len(session.clients), session.threshold, len(session.holders))
+    found = (parameters.values, parameters.clients, parameters.threshold, parameters.holders)
+    if found != wanted or session.largest > parameters.bound:
+        raise InvalidInput(f"{where}: for other numbers of values, clients or holders, or a bound")
+    data = from_base64url(given["key"], f"{where}.key", CHAIN.public_key_bytes)
+    joint = JointKey.from_seal(CHAIN, data, f"{where}.key")
+    if key is not None and (key.key_id, key.threshold) != (joint.id, parameters.threshold):
+        raise InvalidInput("holder's key: not of this session's joint key")
+    return CkksScheme(Ckks(parameters, joint), session.id, key)
+
+
+@dataclass(frozen=True)
+class _Contribution:
+    key: bytes
+    ciphertext: bytes = field(repr=False)
+    shares: tuple[bytes, ...]
+
+    def check(self, dealing: bytes) -> bytes:
+        return b""
+
+    def wipe(self) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class CkksScheme:
+    """`zkai.he.ckks` for one session; holders are numbered from 0 here, and from 1 there."""
+
+    scheme: Ckks
+    session: bytes
+    key: HolderKey | None = field(default=None, repr=False)
+
+    @property
+    def ciphertext_bytes(self) -> int:
+        """The length of a ciphertext, and of a sum."""
+        return self.scheme.parameters.ciphertext_bytes
+
+    @property
+    def partial_bytes(self) -> int:
+        """The length of a holder's part of a decryption."""
+        return self.scheme.parameters.partial_bytes
+
+    @property
+    def check_bytes(self) -> int:
+        """Nothing is dealt."""
+        return 0
+
+    @property
+    def dealing_bytes(self) -> int:
+        """Nothing is dealt."""
+        return 0
+
+    def share_bytes(self, holder: int) -> int:
+        """Nothing is dealt."""
+        return 0
+
+    def seed(self, number: int) -> bytes:
+        """Return what names session and round in every ciphertext."""
+        return sha256(b"zkai/he-ckks-round/1\0" + self.session + number.to_bytes(8, "big"))
+
+    def start(self, number: int, values: Int64) -> _Contribution:
+        """Return values under the joint key. Raises InvalidInput for ones out of bounds."""
+        name = os.urandom(32)
+        ciphertext = self.scheme.encrypt(self.seed(number), values, name)
+        return _Contribution(name, ciphertext, (b"",) * self.scheme.parameters.holders)
+
+    def total(self, number: int) -> CkksTotal:
+        """Return an empty sum."""
+        return CkksTotal(self.scheme, self.seed(number))
+
+    def check_share(self, number: int, holder: int, key: bytes, share: bytes) -> None:
+        """Return None for an empty share. Raises InvalidInput."""
+        if share:
+            raise InvalidInput("ckks: no shares are dealt in a round")
+
+    def deal(
+        self, number: int, holder: int, key: bytes, dealing: bytes, check: bytes, share: bytes
+    ) -> bytes:
+        """Return nothing: there is no dealing to check."""
+        return b""
+
+    def check_dealing(
+        self, number: int, key: bytes, dealing: bytes, check: bytes, parts: Mapping[int, bytes]
+    ) -> None:
+        """Return None: the key was dealt, and checked, before the session."""
+
+    def partial(
+        self,
+        number: int,
+        holder: int,
+        active: Sequence[int],
+        inputs: Iterable[tuple[bytes, bytes, bytes]],
+        minimum: int,
+    ) -> bytes:
+        """Return a holder's part of the decryption of a sum of (name, ciphertext, empty share).
+
+        Raises InvalidInput without this holder's key.
+        """
+        if self.key is None or self.key.place != holder + 1:
+            raise InvalidInput("ckks: a holder opens with its own key")
+        seed, logged = self.seed(number), []
+        for name, ciphertext, _ in inputs:
+            if self.scheme.name_of(seed, ciphertext) != name:
+                raise VerificationError("ckks: a ciphertext has another name than was logged")
+            logged.append((sha256(ciphertext), ciphertext))
+        places = [j + 1 for j in active]
+        return self.scheme.partial(seed, self.key, places, logged, minimum)
+
+    def fuse(
+        self, number: int, total: bytes, keys: Sequence[bytes], parts: Mapping[int, bytes]
+    ) -> Int64:
+        """Return the sum of the values. Raises VerificationError if a part is wrong."""
+        seed = self.seed(number)
+        opened = {j + 1: part for j, part in parts.items()}
+        try:
+            if self.scheme.clients_of(seed, total) != len(keys):
+                raise VerificationError(f"ckks: a sum of other than {len(keys)} clients")
+            found = self.scheme.fuse(seed, total, opened)
+        except InvalidInput as error:
+            raise VerificationError(str(error)) from error
+        nearest = np.rint(found)
+        if np.abs(found - nearest).max() > _ROUNDING:
+            raise VerificationError("ckks: what was opened is no sum of integers")
+        return nearest.astype(np.int64)
+
+    def check_linear(self, number: int, ciphertexts: Iterable[bytes], total: bytes) -> None:
+        """Return None if a sum is that of its ciphertexts, added up again.
+
+        Raises VerificationError otherwise.
+        """
+        if self.scheme.add(self.seed(number), ciphertexts) != total:
+            raise VerificationError("ckks: the sum is not that of its ciphertexts")
