@@ -90,6 +90,16 @@ def test_parameters_fit_the_session(world: World) -> None:
             load_ckks(replace(world.session, parameters={**world.session.parameters, **changed}))
 
 
+def test_a_session_that_wants_proofs_is_refused(world: World) -> None:
+    with pytest.raises(InvalidInput, match="no proof binds"):
+        load_ckks(replace(world.session, inputs=bytes(32)))
+    scheme = load_ckks(world.session)
+    with pytest.raises(InvalidInput, match="no proof binds"):
+        scheme.sent(1, b"", b"", b"")
+    with pytest.raises(InvalidInput, match="no proof binds"):
+        scheme.start(1, world_values(world, 0)).opening()
+
+
 def test_what_a_scheme_refuses(world: World) -> None:
     scheme = load_ckks(world.session)
     assert isinstance(scheme, CkksScheme)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from zkai.receipt.jcs import from_base64url, to_base64url
 CKKS = "ckks"
 FORMAT = "zkai.ckks-parameters/1"
 _NUMBERS = ("values", "clients", "bound", "threshold", "holders")
+NO_PROOFS = "ckks: no proof binds these ciphertexts to an update; take scheme rlwe for that"
 _ROUNDING = 0.25
 """Sums of integers come out this near to integers, or something is wrong."""
 
@@ -52,6 +53,8 @@ def load_ckks(session: Session, key: HolderKey | None = None) -> CkksScheme:
     found = (parameters.values, parameters.clients, parameters.threshold, parameters.holders)
     if found != wanted or session.largest > parameters.bound:
         raise InvalidInput(f"{where}: for other numbers of values, clients or holders, or a bound")
+    if session.inputs is not None:
+        raise InvalidInput(f"{where}: {NO_PROOFS}")
     data = from_base64url(given["key"], f"{where}.key", CHAIN.public_key_bytes)
     joint = JointKey.from_seal(CHAIN, data, f"{where}.key")
     if key is not None and (key.key_id, key.threshold) != (joint.id, parameters.threshold):
@@ -67,6 +70,9 @@ class _Contribution:
 
     def check(self, dealing: bytes) -> bytes:
         return b""
+
+    def opening(self) -> NoReturn:
+        raise InvalidInput(NO_PROOFS)
 
     def wipe(self) -> None:
         return None
@@ -155,6 +161,10 @@ class CkksScheme:
             logged.append((sha256(ciphertext), ciphertext))
         places = [j + 1 for j in active]
         return self.scheme.partial(seed, self.key, places, logged, minimum)
+
+    def sent(self, number: int, ciphertext: bytes, check: bytes, dealing: bytes) -> NoReturn:
+        """Raise InvalidInput: no statement is about these ciphertexts."""
+        raise InvalidInput(NO_PROOFS)
 
     def fuse(
         self, number: int, total: bytes, keys: Sequence[bytes], parts: Mapping[int, bytes]
