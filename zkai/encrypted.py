@@ -31,6 +31,7 @@ from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import Limbs, sha256
 from zkai.errors import InvalidInput, VerificationError
 from zkai.he.client import Opening, check_mask, masks
+from zkai.he.dealing import open_check
 from zkai.he.parameters import RlweParameters, Round
 from zkai.he.ring import ERROR_BOUND
 from zkai.he.wire import Kind, open_polynomials
@@ -63,16 +64,13 @@ class Sent:
 
     def residues(self) -> tuple[bytes, Limbs]:
         """Return the key's identifier, and all polynomials (P, L, n), the check's first."""
-        count = self.round.polynomials
-        found = []
-        for what, data, kind, n in (
-            ("check polynomial", self.check, Kind.CHECK, 1),
-            ("ciphertext", self.ciphertext, Kind.CIPHERTEXT, count),
-        ):
+        for what, data in (("check polynomial", self.check), ("ciphertext", self.ciphertext)):
             if not isinstance(data, bytes):
                 raise InvalidInput(f"{what}: expected bytes, got {type(data).__name__}")
-            found.append(open_polynomials(data, kind, self.round, n, what))
-        (key, check), (other, body) = found
+        key, check, _ = open_check(self.round, self.check, "check polynomial")
+        other, body = open_polynomials(
+            self.ciphertext, Kind.CIPHERTEXT, self.round, self.round.polynomials, "ciphertext"
+        )
         if key != other:
             raise InvalidInput("check polynomial: of another key than the ciphertext")
         return key, np.concatenate([check, body])

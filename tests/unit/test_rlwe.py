@@ -419,7 +419,8 @@ def test_bytes_equal_the_references(monkeypatch: pytest.MonkeyPatch) -> None:
     mask = reference.uniform(a_seed, Stream.CHECK, 0, n, primes)
     error = np.array(reference.binomial(seed, Stream.CHECK_ERROR, 0, n), dtype=object)
     rows = [(error - product(a, s, q)) % q for a, q in zip(mask, primes, strict=True)]
-    assert key.check(digest)[80:] == reference.pack(rows, primes)
+    check = key.check(digest)[80:]
+    assert check[:55296] == reference.pack(rows, primes)
 
     shares = key.deal()
     free = [sha256(b"zkai/rlwe/share/1\0" + seed + j.to_bytes(32, "big")) for j in (1, 2)]
@@ -441,6 +442,8 @@ def test_bytes_equal_the_references(monkeypatch: pytest.MonkeyPatch) -> None:
         assert body[55296:-128] == reference.pack(rows, primes)
     pair = sha256(b"zkai/rlwe/pair/1\0" + seed + (2 << 32 | 5).to_bytes(32, "big"))
     assert shares[1][-32:] == shares[4][-96:-64] == pair
+    tag = sha256(b"zkai/rlwe/pair-tag/1\0" + ROUND.seed + key.identifier + pair)
+    assert check[55296:][6 * 32 : 7 * 32] == tag  # after 12, 13, 14, 15, 23 and 24
 
 
 def product(mask: object, s: object, q: int) -> object:

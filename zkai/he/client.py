@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import NoReturn
 
 import numpy as np
@@ -119,6 +120,8 @@ class ClientKey:
     def check(self, dealing: bytes) -> bytes:
         """Return the check polynomial for the digest (32 bytes) of all sealed shares.
 
+        Behind it stand the hashes of the seeds that pairs of holders have.
+
         Raises InvalidInput when the key has made one for another digest.
         """
         self._check_alive()
@@ -128,7 +131,12 @@ class ClientKey:
         self._dealing = dealing
         product = RING.coefficients(RING.multiply(mask, self._negated()))
         body = RING.add(product, first(RING.small(self._check_error())))
-        return frame(Kind.CHECK, self.round, self.identifier, RING.pack(body))
+        tags = [
+            pair_tag(self.round, self.identifier, self._pair(pair))
+            for pair in holder_pairs(self.round)
+        ]
+        data = RING.pack(body) + b"".join(tags)
+        return frame(Kind.CHECK, self.round, self.identifier, data)
 
     def opening(self) -> Opening:
         """Return the secrets behind the ciphertext, for a proof. Encrypt first."""
@@ -153,10 +161,10 @@ class ClientKey:
 
     def _pairs(self, holder: int) -> bytes:
         """Return the seeds that a holder shares with each other one, in order."""
-        others = [k for k in range(1, self.round.parameters.holders + 1) if k != holder]
-        return b"".join(
-            self._derived("pair", min(holder, k) << 32 | max(holder, k)) for k in others
-        )
+        return b"".join(self._pair(pair) for pair in holder_pairs(self.round) if holder in pair)
+
+    def _pair(self, pair: tuple[int, int]) -> bytes:
+        return self._derived("pair", pair[0] << 32 | pair[1])
 
     def _mask(self) -> Limbs:
         """Return y(0) (L, 128): what hides the projection in the dealing check."""
@@ -194,6 +202,16 @@ def check_mask(round_: Round, key: bytes, dealing: bytes) -> Limbs:
 def masks(round_: Round, start: int, count: int) -> Limbs:
     """Return A_m (count, L, n) in NTT form, for polynomials m = start .. start + count - 1."""
     return RING.uniform(round_.seed, Stream.MASK, start, count)
+
+
+def holder_pairs(round_: Round) -> list[tuple[int, int]]:
+    """Return all pairs of holders, in order."""
+    return list(combinations(range(1, round_.parameters.holders + 1), 2))
+
+
+def pair_tag(round_: Round, key: bytes, seed: bytes) -> bytes:
+    """Return the hash by which everybody knows the seed of a pair of holders."""
+    return derive("pair-tag", round_.seed, key, seed)
 
 
 def masks_from_seed(seed: bytes) -> Limbs:

@@ -11,8 +11,9 @@ P coef(A_check s) + y(0), it must come close to -P coef(b): then A_check s + b i
 key of b, and any t of the holders that answered open alike. Each answer is a share of the value at
 0, so that value is all that fewer than t holders learn: P e hidden by y(0).
 
-Each pair of holders has a seed from each client as well, and each holder names its seeds by their
-hashes: shares of zero are made of them when a sum is opened. docs/decisions/0015 has the argument.
+Each pair of holders has a seed from each client as well, of which shares of zero are made when a
+sum is opened. Their hashes stand beside b, and a holder's answer names those of its own seeds.
+docs/decisions/0015 has the argument.
 """
 
 from __future__ import annotations
@@ -26,12 +27,18 @@ import numpy as np
 from zkai import native_rlwe as native
 from zkai.encoding import Limbs, sha256
 from zkai.errors import InvalidInput, VerificationError
-from zkai.he.client import check_mask, masks_from_seed, share_from_seed
+from zkai.he.client import (
+    check_mask,
+    holder_pairs,
+    masks_from_seed,
+    pair_tag,
+    share_from_seed,
+)
 from zkai.he.parameters import CHECK_BITS, ID_BYTES, MASKS, RING, Round
 from zkai.he.projection import Projection, largest
 from zkai.he.ring import first
 from zkai.he.shamir import check_points, modular_weights
-from zkai.he.wire import Kind, derive, frame, open_frame, open_polynomials
+from zkai.he.wire import Kind, derive, frame, open_frame
 
 _WORDS_BYTES = native.polynomial_bytes(MASKS)
 
@@ -80,6 +87,19 @@ def open_share(round_: Round, holder: int, key: bytes, data: bytes) -> Share:
     return Share(polynomial, first(native.unpack(MASKS, body[middle:at], 1, "share")), pairs)
 
 
+def open_check(
+    round_: Round, data: bytes, what: str
+) -> tuple[bytes, Limbs, dict[tuple[int, int], bytes]]:
+    """Return (key, polynomial (1, L, n), hashes of seeds by pair) of a check polynomial's bytes.
+
+    Raises InvalidInput, naming `what`, for bytes that are none.
+    """
+    subject, body = open_frame(data, Kind.CHECK, round_, round_.parameters.check_bytes - 80, what)
+    middle, pairs = RING.polynomial_bytes, holder_pairs(round_)
+    tags = {pair: bytes(body[middle + ID_BYTES * i :][:ID_BYTES]) for i, pair in enumerate(pairs)}
+    return subject, RING.unpack(body[:middle], 1, what), tags
+
+
 def check_partial(
     round_: Round, holder: int, dealings: Sequence[Dealing], shares: Sequence[bytes]
 ) -> bytes:
@@ -99,7 +119,7 @@ def check_partial(
         product = RING.multiply(check_mask(round_, dealing.key, dealing.digest), share.polynomial)
         words = _projection(round_, dealing).apply(RING, product)
         answer = native.operate(MASKS, "add", words, share.mask)
-        tags = [_tag(round_, dealing.key, seed) for _, seed in sorted(share.pairs.items())]
+        tags = [pair_tag(round_, dealing.key, seed) for _, seed in sorted(share.pairs.items())]
         parts.append(native.pack(MASKS, answer) + b"".join(tags))
     return frame(Kind.CHECK_PARTIAL, round_, group, b"".join(parts), holder)
 
@@ -171,34 +191,29 @@ def _projection(round_: Round, dealing: Dealing) -> Projection:
     return Projection.from_seed(seed, RING.n)
 
 
-def _tag(round_: Round, key: bytes, seed: bytes) -> bytes:
-    return derive("pair-tag", round_.seed, key, seed)
-
-
 @dataclass(frozen=True)
 class _Answers:
-    """P coef(b) and the answers' words, (L, 128) each, and their tags by pair of holders."""
+    """P coef(b), and the words (L, 128) of the holders whose seeds are the published ones."""
 
     threshold: int
     check: Limbs
     words: Mapping[int, Limbs]
-    tags: Mapping[tuple[int, int], bytes]
 
     @classmethod
     def read(cls, round_: Round, dealing: Dealing, parts: Mapping[int, memoryview]) -> _Answers:
         what = f"check polynomial of {dealing.key.hex()[:16]}"
-        subject, check = open_polynomials(dealing.check, Kind.CHECK, round_, 1, what)
+        subject, check, tags = open_check(round_, dealing.check, what)
         if subject != dealing.key:
             raise InvalidInput(f"{what}: of key {subject.hex()[:16]}")
-        words, tags = {}, {}
+        words = {}
         for j, part in parts.items():
-            what = f"dealing check of holder {j}"
-            words[j] = first(native.unpack(MASKS, part[:_WORDS_BYTES], 1, what))
-            others = [k for k in range(1, round_.parameters.holders + 1) if k != j]
-            for i, k in enumerate(others):
-                tags[j, k] = bytes(part[_WORDS_BYTES + ID_BYTES * i :][:ID_BYTES])
+            found = first(
+                native.unpack(MASKS, part[:_WORDS_BYTES], 1, f"dealing check of holder {j}")
+            )
+            if part[_WORDS_BYTES:] == b"".join(tag for pair, tag in tags.items() if j in pair):
+                words[j] = found
         projected = _projection(round_, dealing).apply(RING, first(RING.ntt(check)))
-        return cls(round_.parameters.threshold, projected, words, tags)
+        return cls(round_.parameters.threshold, projected, words)
 
     def consistent(self) -> frozenset[int]:
         """Return the largest consistent set: trying the holders in order settles most cases."""
@@ -209,7 +224,7 @@ class _Answers:
                 continue
             others = [k for k in self.words if k not in points]
             found = {k for k in others if np.array_equal(self._at(points, k), self.words[k])}
-            agreed = self._agreeing(found | set(points))
+            agreed = frozenset(found | set(points))
             if len(agreed) == len(self.words):
                 return agreed
             best = max(best, agreed, key=len)
@@ -218,11 +233,3 @@ class _Answers:
     def _at(self, points: tuple[int, ...], at: int) -> Limbs:
         rows = np.stack([self.words[j] for j in points])
         return native.combine(MASKS, rows, modular_weights(RING, points, at))
-
-    def _agreeing(self, holders: set[int]) -> frozenset[int]:
-        """Return the largest part, of t or more, whose pairs of holders name the same seeds."""
-        for size in range(len(holders), self.threshold - 1, -1):
-            for part in combinations(sorted(holders), size):
-                if all(self.tags[j, k] == self.tags[k, j] for j, k in combinations(part, 2)):
-                    return frozenset(part)
-        return frozenset()

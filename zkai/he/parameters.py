@@ -126,8 +126,9 @@ class RlweParameters:
 
     @property
     def check_bytes(self) -> int:
-        """The length of a check polynomial."""
-        return HEADER_BYTES + RING.polynomial_bytes
+        """The length of a check polynomial, with a hash for each pair of holders."""
+        pairs = self.holders * (self.holders - 1) // 2
+        return HEADER_BYTES + RING.polynomial_bytes + ID_BYTES * pairs
 
     def share_bytes(self, holder: int) -> int:
         """Return the length of a holder's share: seeds only for the first t - 1 holders."""

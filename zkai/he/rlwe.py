@@ -30,6 +30,7 @@ from zkai.he.dealing import (
     Share,
     check_partial,
     consistent_holders,
+    open_check,
     open_share,
     verify_dealings,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "fingerprint",
     "fuse",
     "masks",
+    "open_check",
     "open_share",
     "opening_identifier",
     "partial",
