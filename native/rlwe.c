@@ -6,10 +6,10 @@
  * reverses log2 N bits: SEAL's order. Butterflies keep values below 4q (Harvey, arXiv:1205.2926),
  * products with a fixed factor are Shoup's, others Barrett's.
  *
- * Constant time in keys, errors, messages and shares: no branch and no address depends on them. Two
- * exceptions, both in sampling: a word of the stream that is rejected is seen to be rejected, which
- * says nothing about the words that are kept. Seeds and streams are cleared; arrays belong to the
- * caller. zk_rlwe_tables, zk_rlwe_round and zk_rlwe_unpack take public data only.
+ * Constant time in keys, errors, messages and shares: no branch and no address depends on them. One
+ * exception, in sampling: a word of the stream that is rejected is seen to be rejected, which says
+ * nothing about the words that are kept. That a residue is not canonical is told too. Streams are
+ * cleared; arrays belong to the caller. zk_rlwe_tables and zk_rlwe_round take public data only.
  */
 #include "chacha.h"
 
