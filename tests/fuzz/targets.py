@@ -269,6 +269,9 @@ def statement(folder: Path) -> Target:
         b'statement = "genesis"\n[head]\nkind = "mlp"\nsizes = [3, 4, 2]\nhidden_width = 12\n',
         b'statement = "training_step"\nbatch = 2\nweight_decay = 0.5\n[head]\nkind = "lora"\n'
         b"sizes = [3, 4, 2]\nrank = 1\nadapted = [1, 2]\n",
+        b'statement = "encrypted_update"\nupdate_bits = 8\nmax_weight = 2\n[head]\nfeatures = 3\n'
+        b"classes = 2\n[encryption]\ndegree = 8\nprimes = [1048573, 1048571]\nvalue_bits = 10\n"
+        b"values_per_coefficient = 2\nerror_bound = 1\n",
     )
     return Target("statement", seeds, at_path("toml", statement_file.load))
 
