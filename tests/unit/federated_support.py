@@ -130,7 +130,7 @@ class World:
         if (i, number) not in self.updates:
             source = np.random.default_rng(1000 * number + i)
             self.updates[i, number] = {
-                t.name: source.integers(-BOUND, BOUND + 1, t.shape) for t in TENSORS
+                t.name: source.integers(-BOUND, BOUND + 1, t.shape) for t in self.session.tensors
             }
         return self.updates[i, number]
 
@@ -187,7 +187,7 @@ class World:
     def expected(self, who: Iterable[int], number: int = 1) -> list[int]:
         """Return the sum over some clients, flattened."""
         parts = [
-            np.concatenate([self.update(i, number)[t.name].ravel() for t in TENSORS]) for i in who
+            np.concatenate([self.update(i, number)[t.name].ravel() for t in self.session.tensors]) for i in who
         ]
         return [int(v) for v in np.sum(parts, axis=0)]
 

@@ -33,6 +33,8 @@ class Record:
         """Open the log, or begin it. Raises InvalidInput if it is of another session."""
         if key.public != session.aggregator:
             raise InvalidInput("record: the key is not that of the session's aggregator")
+        self._parsed: dict[int, Message] = {}
+        self._published = 0
         fresh = not path.exists()
         self._store = Store(path, create=fresh)
         self._log, self._key, self._session = Log(self._store, session.origin), key, session
@@ -70,21 +72,27 @@ class Record:
 
     def messages(self, number: int) -> list[tuple[int, Message]]:
         """Return a round's entries in order."""
-        found = []
-        for index in self._store.members("round", str(number), self._log.size):
-            data = self._store.entry(index)
-            assert data is not None
-            found.append((index, parse_message(data, f"entry {index}")))
-        return found
+        indices = self._store.members("round", str(number), self._log.size)
+        for index in indices:
+            if index not in self._parsed:
+                data = self._store.entry(index)
+                assert data is not None
+                self._parsed[index] = parse_message(data, f"entry {index}")
+        return [(index, self._parsed[index]) for index in indices]
 
-    def publish(self, board: Board, start: int = 0) -> Checkpoint:
-        """Sign a checkpoint and write it, the leaf hashes and the entries from `start` on."""
+    def publish(self, board: Board) -> Checkpoint:
+        """Sign a checkpoint, and write it with the leaf hashes and the entries.
+
+        Entries that this process wrote before are not written again.
+        """
+        start = self._published
         with self._store.transaction():
             note = self._log.sign_checkpoint([self._key])
         size = self._log.size
         for index, data in enumerate(self._store.entries(start, size), start):
             board.put_entry(index, data)
         board.put_record(note.to_bytes(), b"".join(self._store.leaves(0, 0, size)))
+        self._published = size
         return Checkpoint.from_text(note.text)
 
 
