@@ -187,7 +187,8 @@ class World:
     def expected(self, who: Iterable[int], number: int = 1) -> list[int]:
         """Return the sum over some clients, flattened."""
         parts = [
-            np.concatenate([self.update(i, number)[t.name].ravel() for t in self.session.tensors]) for i in who
+            np.concatenate([self.update(i, number)[t.name].ravel() for t in self.session.tensors])
+            for i in who
         ]
         return [int(v) for v in np.sum(parts, axis=0)]
 
