@@ -21,7 +21,7 @@ from zkai.errors import InvalidInput, ToolError
 from zkai.ledger.log import Log
 from zkai.ledger.postgres import Postgres, is_url, masked, parse_url
 from zkai.ledger.statusmap import StatusMap, path_of
-from zkai.ledger.store import Store
+from zkai.ledger.store import Store, open_database
 
 WRITERS, EACH = 3, 12
 
@@ -60,6 +60,15 @@ def test_schemas_open_only_as_ledgers(postgres: Cluster, tmp_path: Path) -> None
     places.tamper("other", "DROP TABLE meta", "CREATE TABLE meta (colour TEXT)")
     with pytest.raises(InvalidInput, match="not a ledger"):
         Store(places("other"))
+
+
+def test_a_ledger_is_made_as_a_whole_or_not_at_all(postgres: Cluster, tmp_path: Path) -> None:
+    where = Places(tmp_path, postgres).url("halfway")
+    database = open_database(where, create=True)
+    with pytest.raises(ToolError, match="nowhere"):
+        database.create(["CREATE TABLE meta (a TEXT)"], ("INSERT INTO nowhere VALUES (?)", (1,)))
+    database.close()
+    Store(where, create=True).close()
 
 
 def test_a_ledger_is_made_once_and_has_a_version(store: Store, places: Places) -> None:
@@ -373,7 +382,7 @@ def test_passwords_come_from_the_environment_or_a_file(
 def test_sqlite_needs_no_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
         "import sys; sys.modules['sqlalchemy'] = sys.modules['psycopg'] = None\n"
-        "from zkai.ledger.store import Store\n"
+        "from zkai.ledger.store import Store, open_database\n"
         f"Store({str(tmp_path / 'l.db')!r}, create=True).close()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ))

@@ -51,8 +51,8 @@ class Database(ABC):
         """Run a statement for each row. Raises ToolError if the database fails."""
 
     @abstractmethod
-    def create(self, schema: Sequence[str]) -> None:
-        """Create the tables, all or none."""
+    def create(self, schema: Sequence[str], first: tuple[str, Row]) -> None:
+        """Create the tables and run a first statement, all of it or nothing."""
 
     @abstractmethod
     def close(self) -> None:

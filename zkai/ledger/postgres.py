@@ -156,8 +156,8 @@ class Postgres(Database):
             return ToolError(f"{self.name}: locked by another process")
         return ToolError(f"{self.name}: {self._hide(str(origin))}")
 
-    def create(self, schema: Sequence[str]) -> None:
-        """Create the schema and its tables, all or none."""
+    def create(self, schema: Sequence[str], first: tuple[str, Row]) -> None:
+        """Create the schema with its tables and run a first statement, all of it or nothing."""
         from sqlalchemy.exc import DBAPIError
 
         live = self._connect()
@@ -168,6 +168,7 @@ class Postgres(Database):
                 live.exec_driver_sql(f'CREATE SCHEMA "{self._schema}"')
             for table in schema:
                 live.exec_driver_sql(_types(table))
+            live.exec_driver_sql(_placeholders(first[0]), tuple(first[1]))
             live.exec_driver_sql("COMMIT")
         except DBAPIError as error:
             self._drop()

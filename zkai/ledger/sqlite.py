@@ -32,11 +32,12 @@ class Sqlite(Database):
         except sqlite3.DatabaseError as error:
             raise InvalidInput(f"{path}: not a ledger ({error})") from error
 
-    def create(self, schema: Sequence[str]) -> None:
-        """Create the tables, all or none."""
+    def create(self, schema: Sequence[str], first: tuple[str, Row]) -> None:
+        """Create the tables and run a first statement, all of it or nothing."""
         with self.transaction():
             for table in schema:
                 self.rows(table)
+            self.rows(*first)
 
     def close(self) -> None:
         """Close the connection."""

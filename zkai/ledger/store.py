@@ -46,6 +46,7 @@ _SCHEMA = (
     " WITHOUT ROWID",
 )
 """`member` lists the entries of a fork, a user, a model: (kind, name) to their indices."""
+_PUT_META = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value=excluded.value"
 
 
 def open_database(where: Path | str, *, create: bool = False) -> Database:
@@ -83,8 +84,7 @@ class Store:
         self._tiles, self._nodes = _Cache(CACHED_TILES), _Cache(CACHED_NODES)
         try:
             if create:
-                self._db.create(_SCHEMA)
-                self.put_meta("version", VERSION)
+                self._db.create(_SCHEMA, (_PUT_META, ("version", VERSION)))
             self._check_version()
         except BaseException:
             self.close()
@@ -135,8 +135,7 @@ class Store:
 
     def put_meta(self, name: str, value: bytes) -> None:
         """Set a setting."""
-        sql = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value=excluded.value"
-        self._db.rows(sql, (name, value))
+        self._db.rows(_PUT_META, (name, value))
 
     def blob(self, digest: bytes) -> bytes | None:
         """Return the bytes of a digest, such as a proof's."""
