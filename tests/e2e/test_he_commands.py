@@ -1,118 +1,176 @@
-"""`zkai he compute|finetune|lora|card|query`: client and server as two processes, over a socket."""
+"""`zkai he`: a round through the commands, each party with its own folder, holders as processes."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from zkai.cli import main
-from zkai.he.head_task import HeadTask, train_in_clear
+from zkai import cli
+from zkai.receipt import keyfile
 
-pytest.importorskip("tenseal")
-
-PROGRAM = Path(sys.executable).parent / "zkai"
+CLIENTS, HOLDERS, THRESHOLD = ("ada", "bob", "cyd", "dan"), 5, 3
 
 
-@contextmanager
-def served(role: str, *options: str) -> Iterator[str]:
-    """A server's address; it ends after one session."""
-    command = [PROGRAM, "he", "compute", role, "--sessions", "1", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            yield server.stdout.readline().removeprefix("listening on ").strip()
-            assert server.wait(60) == 0
-        finally:
-            server.kill()
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run a command and return what --json prints."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZKAI_PASSPHRASE", "secret")
+    monkeypatch.setattr(keyfile, "LOG2_N", 14)
+
+    def run(command: str, status: int = 0) -> dict[str, Any]:
+        found = cli.main([*command.split(), "--json"])
+        out, err = capsys.readouterr()
+        assert found == status, err
+        assert "Traceback" not in err
+        answer: dict[str, Any] = json.loads(out)
+        return answer
+
+    return run
 
 
-def zkai(*words: object, status: int = 0) -> dict[str, Any]:
-    """What a command prints with --json."""
-    command = [str(PROGRAM), *map(str, words), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == status, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
-
-
-def data(folder: Path, features: int) -> Path:
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(40, features))
-    y = (x @ rng.normal(size=(features, 3))).argmax(1)
-    path = folder / "data.npz"
-    np.savez(path, x=x[:30], labels=y[:30], x_test=x[30:], labels_test=y[30:])
-    return path
-
-
-def test_a_head_is_trained_as_in_clear(tmp_path: Path) -> None:
-    path, out = data(tmp_path, 6), tmp_path / "head.npz"
-    with served("finetune") as address:
-        said = zkai(
-            "he", "finetune", path, "--server", address, "--classes", 3, "--batch", 16,
-            "--epochs", 2, "--momentum", 0.5, "--compare", "-o", out,
-        )  # fmt: skip
-    assert said["steps"] == 4
-    assert out.stat().st_mode & 0o777 == 0o600
-    with np.load(path) as arrays, np.load(out) as head:
-        x = arrays["x"]
-        norm = float(np.sqrt((x**2).sum(1).max() + 1))
-        task = HeadTask(6, 3, 16, 0.1, norm, 0.5)
-        clear = train_in_clear(task, x, arrays["labels"], 2)
-        np.testing.assert_allclose(np.vstack([head["weights"], head["bias"]]), clear, atol=1e-5)
-    assert said["accuracy"] == pytest.approx(said["accuracy_polynomial"], abs=0.005)
-    assert {"accuracy_sigmoid", "accuracy_softmax", "polynomial_max_error"} <= set(said)
-
-
-def test_an_adapter_is_trained_around_layers_that_a_server_holds(tmp_path: Path) -> None:
-    rng = np.random.default_rng(1)
-    base = tmp_path / "base.npz"
-    np.savez(base, weight0=rng.normal(size=(8, 6)) / 3, weight1=rng.normal(size=(3, 8)) / 3)
-    path, out = data(tmp_path, 6), tmp_path / "adapter.npz"
-    with served("hybrid", "--model", str(base)) as address:
-        said = zkai(
-            "he", "lora", path, "--server", address, "--layers", "6:8:3", "--rank", 2,
-            "--epochs", 4, "--rate", 0.5, "-o", out,
-        )  # fmt: skip
-    assert said["losses"][-1] < said["losses"][0]
-    with np.load(out) as adapter:
-        assert adapter["down0"].shape == (2, 6)
-        assert adapter["up1"].shape == (3, 2)
-
-
-def test_a_query_is_answered(tmp_path: Path) -> None:
-    rng = np.random.default_rng(2)
-    weights, bias = rng.normal(size=(4, 5)), rng.normal(size=4)
-    np.savez(tmp_path / "model.npz", weight0=weights, bias0=bias, norm=3.0)
-    card, asked = tmp_path / "card.json", tmp_path / "in.json"
-    zkai("he", "card", tmp_path / "model.npz", "-o", card)
-    row = [1.0, -0.5, 0.25, 0.0, 1.0]
-    asked.write_text(json.dumps({"input": row}))
-    with served("query", "--model", str(tmp_path / "model.npz")) as address:
-        said = zkai("he", "query", asked, "--card", card, "--server", address)
-    np.testing.assert_allclose(said["answers"], [weights @ row + bias], atol=1e-3)
-
-
-def test_unusable_files_and_servers_are_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path, out = data(tmp_path, 6), tmp_path / "out.npz"
-    for words, what in (
-        (("lora", path, "--layers", "5:3", "--server", "here", "-o", out), "--layers 5:3"),
-        (("finetune", path, "--server", "here", "-o", out), "labels"),
-        (("compute", "hybrid"), "--model"),
-        (("card", path, "-o", out), "norm"),
-    ):
-        assert main(["he", *map(str, words)]) == 2
-        assert what in capsys.readouterr().err
-    said = zkai(
-        "he", "lora", path, "--layers", "6:3", "--server", "127.0.0.1:9", "-o", out, status=3
+def begin(run: Any, holders: int, threshold: int, options: str = "") -> dict[str, Any]:
+    """Make everybody's keys and updates, and open a session."""
+    Path("parties").mkdir()
+    roles = [("aggregator", "agg")] + [("client", name) for name in CLIENTS]
+    roles += [("holder", f"h{j}") for j in range(holders)]
+    for role, name in roles:
+        made = run(f"he keygen {name} --role {role} --name {name} --rounds 2")
+        Path(made["public"]).rename(f"parties/{name}.json")
+        Path(f"{name}/public.json").write_bytes(Path(f"parties/{name}.json").read_bytes())
+    for i, name in enumerate(CLIENTS):
+        source = np.random.default_rng(i)
+        np.savez(f"{name}.npz", w=source.integers(-50, 51, (10, 7)), b=source.integers(-50, 51, 10))
+    opened: dict[str, Any] = run(
+        f"he open agg --board board --parties parties --like ada.npz --threshold {threshold}"
+        f" --bound 50 {options}"
     )
-    assert "no server answers" in said["message"]
+    return opened
+
+
+def test_a_round_of_four_clients_and_five_holders(run: Any) -> None:
+    opened = begin(run, HOLDERS, THRESHOLD, "--max-weight 9")
+    assert (opened["clients"], opened["quorum"], opened["least"]) == (4, 4, 4)
+    serve = [sys.executable, "-m", "zkai.cli", "he", "serve", "--board", "board", "--json"]
+    processes = [
+        subprocess.Popen([*serve, f"h{j}", "--follow", "120"], stdout=subprocess.PIPE)
+        for j in range(HOLDERS)
+    ]
+    try:
+        for weight, name in enumerate(CLIENTS, start=1):
+            run(f"he encrypt {name} {name}.npz --board board --weight {weight}")
+        waiting = run("he aggregate agg --board board")
+        assert waiting["phase"] == "closed (signatures)"
+        assert run("he reveal ada --board board", status=1)["error"] == "verification_failed"
+        while run("he aggregate agg --board board --follow 1")["phase"] != "reveal":
+            pass
+        for name in CLIENTS:
+            assert run(f"he reveal {name} --board board")["bytes"] > 0
+        assert run("he aggregate agg --board board --follow 120")["phase"] == "opened"
+        done = [json.loads(process.communicate(timeout=120)[0]) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert all(answer["over"] for answer in done)
+    assert sum("partials" in answer["done"] for answer in done) == THRESHOLD
+    statement = run("he decrypt --board board -o sum.npz")
+    assert statement["clients"] == 4
+    found, updates = np.load("sum.npz"), [np.load(f"{name}.npz") for name in CLIENTS]
+    for name in ("w", "b"):
+        expected = sum(weight * update[name] for weight, update in enumerate(updates, start=1))
+        assert np.array_equal(found[name], expected)
+    assert found["samples"] == 10
+    run(f"he verify sum.npz --board board --session {opened['session']}")
+    wrong = run(f"he verify sum.npz --board board --session {'00' * 32}", status=1)
+    assert "another session" in wrong["message"]
+    values = dict(found)
+    values["b"] = values["b"] + 1
+    np.savez("wrong.npz", **values)
+    Path("wrong.json").write_bytes(Path("sum.json").read_bytes())
+    wrong = run("he verify wrong.npz --board board", status=1)
+    assert "not the opened sum" in wrong["message"]
+    for folder in (*CLIENTS, "agg", *(f"h{j}" for j in range(HOLDERS))):
+        for path in Path(folder).rglob("*"):
+            if (
+                path.is_file()
+                and path.name not in ("public.json", "lock")
+                and "db" not in path.name
+            ):
+                open_to_others = path.stat().st_mode & 0o077
+                assert not open_to_others or path.parent.name == "proposals", path
+
+
+def test_holders_step_by_step_an_abort_and_errors_that_help(run: Any) -> None:
+    begin(run, 3, 2, "--percent 50")
+    for name in CLIENTS[:3]:
+        run(f"he encrypt {name} {name}.npz --board board")
+    again = run("he encrypt ada bob.npz --board board", status=2)
+    assert "there is one a round" in again["message"]
+    assert run("he aggregate agg --board board")["waiting"] == ["dan"]
+    assert run("he aggregate agg --board board --proceed")["phase"] == "closed (signatures)"
+    for j in range(3):
+        assert run(f"he cosign h{j} --board board")["done"] == ["closed-signed"]
+        assert run(f"he cosign h{j} --board board")["done"] == []
+    refused = run("he partial h0 --board board", status=1)
+    assert "'active' is not decided yet" in refused["message"]
+    late = run("he decrypt --board board -o sum.npz", status=1)
+    assert "'active' is not decided yet" in late["message"]
+    assert run("he aggregate agg --board board --abort enough")["phase"] == "abort"
+    assert run("he cosign h0 --board board")["done"] == ["abort"]
+    refused = run("he partial h0 --board board", status=1)
+    assert "was aborted" in refused["message"]
+    refused = run("he encrypt ada ada.npz --board board --round 2", status=2)
+    assert "Train on, and send a new one" in refused["message"]
+    assert "rounds 1 to 2" in run("he encrypt ada ada.npz --board board --round 3", 2)["message"]
+    np.savez("float.npz", w=np.zeros((10, 7)), b=np.zeros(10))
+    assert "quantise it" in run("he encrypt dan float.npz --board board", 2)["message"]
+    np.savez("large.npz", w=np.full((10, 7), 51), b=np.zeros(10, int))
+    assert "at most 50" in run("he encrypt dan large.npz --board board", 2)["message"]
+    np.savez("shape.npz", w=np.zeros((7, 10), int), b=np.zeros(10, int))
+    assert "has the shape" in run("he encrypt dan shape.npz --board board", 2)["message"]
+    np.savez("names.npz", w=np.zeros((10, 7), int))
+    assert "'b' is missing" in run("he encrypt dan names.npz --board board", 2)["message"]
+    assert (
+        "none of the session's clients" in run("he encrypt h0 dan.npz --board board", 2)["message"]
+    )
+    assert "not a key holder's folder" in run("he cosign dan --board board", 2)["message"]
+    assert (
+        "holds a session"
+        in run(
+            "he open agg --board board --parties parties --like ada.npz --threshold 2 --bound 9", 2
+        )["message"]
+    )
+    overflow = run(
+        "he open agg --board other --parties parties --like ada.npz --threshold 2"
+        f" --bound {2**58}", 2,
+    )  # fmt: skip
+    assert "take a smaller bound" in overflow["message"]
+    assert "holds a party's keys" in run("he keygen ada --role client --name ada", 2)["message"]
+
+
+def test_privacy_is_priced_before_and_budgeted_after(run: Any) -> None:
+    pytest.importorskip("dp_accounting")
+    plan = run("he preflight --clients 1000 --parameters 1000000 --rounds 100")
+    assert plan["noise_to_signal"] == pytest.approx(37.3, abs=0.1)
+    assert "drowns" in plan["advice"]
+    assert run("he preflight --clients 0 --parameters 1 --rounds 1", status=2)["error"]
+    opened = begin(run, 3, 2, "--norm 400 --honest 3 --sums 1")
+    assert opened["values"] == 80
+    session = json.loads(Path("board/session.json").read_text())
+    assert (session["privacy"]["norm"], session["privacy"]["honest"]) == (160_000, 3)
+    assert run("he budget ada")["spent_epsilon"] == 0
+    run("he encrypt ada ada.npz --board board")
+    spent = run("he budget ada")
+    assert (spent["epsilon"], spent["releases"]) == (1.0, 1)
+    assert 0.99 < spent["spent_epsilon"] <= 1.0
+    assert run("he budget ada --epsilon 2")["epsilon"] == 2.0
+    np.savez("loud.npz", w=np.full((10, 7), 50), b=np.full(10, 50))
+    refused = run("he encrypt bob loud.npz --board board", status=2)
+    assert "squared norm is 200000" in refused["message"]

@@ -19,6 +19,7 @@ from zkai.federated.client import ClientParty
 from zkai.federated.decisions import Round
 from zkai.federated.holder import KeyHolder
 from zkai.federated.memory import Memory
+from zkai.federated.noise import Privacy
 from zkai.federated.opening import Opened, open_sum
 from zkai.federated.record import View
 from zkai.federated.scheme import Inputs
@@ -49,6 +50,7 @@ class World:
         tensors: tuple[Tensor, ...] = TENSORS,
         bound: int = BOUND,
         rule: Callable[[Mapping[str, Any]], Inputs] | None = None,
+        noise: Privacy | None = None,
     ) -> None:
         """`rule` makes the rule of the inputs from the scheme's parameters."""
         self.root = root
@@ -63,7 +65,8 @@ class World:
             round_keys = RoundKeys(root / f"h{j}" / "round-keys", key)
             made.append(Holder(f"h{j}", key.public, round_keys.generate(rounds)))
         groups = list(clusters) or [None] * clients
-        parameters = choose_parameters(RLWE, clients, bound * max_weight, threshold, holders)
+        largest = bound * max_weight + (noise.noise_bound if noise else 0)
+        parameters = choose_parameters(RLWE, clients, largest, threshold, holders)
         self.rule = None if rule is None else rule(parameters)
         self.session = Session(
             os.urandom(32),
@@ -83,6 +86,7 @@ class World:
             minimum,
             percent,
             None if self.rule is None else self.rule.digest,
+            privacy=noise.fields if noise else None,
         )
         self.scheme = load_scheme(self.session)
         for name in self.names:

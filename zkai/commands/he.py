@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from zkai.commands import he_queries, he_training
+from zkai.commands import he_privacy, he_queries, he_training
 from zkai.commands.console import Console
 from zkai.commands.files import check_target
 from zkai.commands.options import Commands, HelpFormatter, add_command
@@ -130,6 +130,7 @@ def add_commands(commands: Commands) -> None:
     _add_rule(verify)
     he_training.add_actions(actions)
     he_queries.add_actions(actions)
+    he_privacy.add_actions(actions)
 
 
 def _add_open(actions: Commands) -> None:
@@ -148,6 +149,7 @@ def _add_open(actions: Commands) -> None:
     start.add_argument("--scheme", choices=SCHEMES, default=RLWE, help=f"({RLWE})")
     start.add_argument("--origin", default="zkai.example/he", help="the log's name")
     _add_rule(start)
+    he_privacy.add_options(start)
     add_passphrase(start)
 
 
@@ -208,7 +210,11 @@ def run_open(options: argparse.Namespace, console: Console) -> Mapping[str, Any]
     aggregator, clients, holders = members(parties)
     rule = _rule(options)
     tensors = _tensors(options)
-    largest = options.bound * options.max_weight
+    values = sum(tensor.size for tensor in tensors) + (options.max_weight > 1)
+    least = max(options.minimum, -(-options.percent * len(clients) // 100))
+    rounds = len(holders[0].recipients) if holders else 0
+    noise = he_privacy.chosen_privacy(options, least, values, rounds, console)
+    largest = options.bound * options.max_weight + (noise.noise_bound if noise else 0)
     parameters = choose_parameters(
         options.scheme, len(clients), largest, options.threshold, len(holders)
     )
@@ -216,6 +222,7 @@ def run_open(options: argparse.Namespace, console: Console) -> Mapping[str, Any]
         os.urandom(32), options.origin, aggregator, options.scheme, parameters, tensors,
         options.bound, options.max_weight, clients, holders, options.threshold, options.minimum,
         options.percent, None if rule is None else rule.digest,
+        None if noise is None else noise.fields,
     )  # fmt: skip
     scheme, key = load_scheme(session), read_party_key(options.folder, passphrase(options))
     begun = Aggregator.open(session, scheme, key, options.folder, Board(options.board), rule)

@@ -15,6 +15,7 @@ from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.decisions import Decision, Round
 from zkai.federated.inputs import check_input, check_rule
 from zkai.federated.messages import CLOSED, Message, dealing_digest
+from zkai.federated.noise import spent_record
 from zkai.federated.scheme import Scheme, Total
 
 
@@ -86,9 +87,9 @@ def _check_entries(rnd: Round, decision: Decision) -> tuple[Decision, dict[str, 
 def _check_flags(rnd: Round, decision: Decision) -> None:
     if decision.body["bound"] != (rnd.session.inputs is not None):
         raise VerificationError("set: `bound` does not say whether the inputs came with proofs")
-    wanted = None if rnd.session.privacy is None else dict(rnd.session.privacy)
+    wanted = spent_record(rnd.session.privacy, rnd.session.values, rnd.number)
     if decision.body["privacy"] != wanted:
-        raise VerificationError("set: `privacy` is not what the session says")
+        raise VerificationError("set: `privacy` is not what the session and the round's number say")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from zkai.encoding import hex32, load_json, read_capped, sha256, write_atomic
 from zkai.errors import InvalidInput, VerificationError
@@ -33,11 +34,15 @@ from zkai.federated.messages import (
     open_message,
     sign_message,
 )
+from zkai.federated.noise import Privacy, decimal
 from zkai.federated.record import View
 from zkai.federated.scheme import Scheme
 from zkai.federated.sealing import seal_share
 from zkai.federated.session import Session
 from zkai.federated.update import Update, flatten
+from zkai.he.noise import DiscreteGaussian
+from zkai.he.privacy import MIN_VARIANCE, Budget, Release
+from zkai.he.quantise import squared_norm
 from zkai.proof.jsonform import expect_fields
 from zkai.receipt.signer import PrivateKey
 
@@ -69,8 +74,11 @@ class ClientParty:
         The same update in the same round gives the same commitment again. In a session that
         takes proven updates only, `prove` makes the body of the proof.
 
-        Raises InvalidInput for values, shapes or weights that the session does not take, for
-        another update in the same round, and for an update that went into another round.
+        In a session with privacy, noise is added, and this client's own budget pays for it.
+
+        Raises InvalidInput for values, shapes, weights or norms that the session does not take, for
+        another update in the same round, and for an update that went into another round;
+        VerificationError if the budget is spent.
         """
         session.check_round(number)
         if self.key.keyid not in session.clients_by_keyid:
@@ -78,11 +86,12 @@ class ClientParty:
         if (prove is None) != (session.inputs is None):
             raise InvalidInput("client: a proof is needed exactly if the session asks for one")
         values = flatten(session, update, weight)
+        check_norm(session, values)
         with self._locked() as notes:
             self._note(notes, session, number, values)
             folder = self._round(session, number)
             if not (folder / COMMITMENT).exists():
-                self._make(session, scheme, number, values, folder, prove)
+                self._make(session, scheme, number, with_noise(session, values), folder, prove)
             data = read_capped(folder / COMMITMENT, MAX_MESSAGE)
         board.put(number, f"commitments/{self.key.keyid}", data)
         return self._own(session, number, data)
@@ -188,8 +197,44 @@ class ClientParty:
                     " encrypted twice, the difference of two sums would show it. Train on, and send"
                     " a new one"
                 )
-        notes["updates"].append({**place, "update": digest})
+        entry = {**place, "update": digest, "release": None}
+        if session.noise is not None:
+            release = session.noise.release(session.values)
+            self._budget(notes, session.noise).spend(release)
+            entry["release"] = vars(release).copy()
+        notes["updates"].append(entry)
         self._write(notes)
+
+    @staticmethod
+    def _budget(notes: dict[str, Any], noise: Privacy) -> Budget:
+        """Return this client's own budget over all sessions: at first, that of its first one."""
+        if notes["budget"] is None:
+            notes["budget"] = {"epsilon": noise.epsilon, "delta": noise.delta}
+        limit = notes["budget"]
+        spent = [Release(**note["release"]) for note in notes["updates"] if note["release"]]
+        return Budget(float(limit["epsilon"]), float(limit["delta"]), tuple(spent))
+
+    def budget(self) -> Budget | None:
+        """Return what this client may spend in all and what it spent; None before any."""
+        with self._locked() as notes:
+            if notes["budget"] is None:
+                return None
+            limit = notes["budget"]
+            noise = Privacy(1, MIN_VARIANCE, 2, limit["epsilon"], limit["delta"])
+            return self._budget(notes, noise)
+
+    def set_budget(self, epsilon: float, delta: float) -> Budget:
+        """Set what this client may spend in all, what was spent included.
+
+        Raises InvalidInput for numbers out of range.
+        """
+        limit = {"epsilon": decimal(epsilon), "delta": decimal(delta)}
+        with self._locked() as notes:
+            noise = Privacy(1, MIN_VARIANCE, 2, limit["epsilon"], limit["delta"])
+            notes["budget"] = limit
+            budget = self._budget(notes, noise)
+            self._write(notes)
+        return budget
 
     @contextmanager
     def _locked(self) -> Iterator[dict[str, Any]]:
@@ -208,9 +253,15 @@ class ClientParty:
         if not path.exists():
             if (self.folder / "rounds").exists():
                 raise InvalidInput(f"{path}: is gone; this client must not encrypt any more")
-            return {"format": FORMAT, "secret": os.urandom(32).hex(), "updates": [], "seen": {}}
+            return {
+                "format": FORMAT,
+                "secret": os.urandom(32).hex(),
+                "updates": [],
+                "seen": {},
+                "budget": None,
+            }
         value = load_json(read_capped(path, MAX_NOTES), str(path))
-        expect_fields(value, ("format", "secret", "updates", "seen"), str(path))
+        expect_fields(value, ("format", "secret", "updates", "seen", "budget"), str(path))
         if value["format"] != FORMAT:
             raise InvalidInput(f"{path}: expected {FORMAT}")
         found: dict[str, Any] = value
@@ -219,3 +270,19 @@ class ClientParty:
     def _write(self, notes: Mapping[str, Any]) -> None:
         data = json.dumps(notes, indent=1).encode() + b"\n"
         write_atomic(self.folder / "notes.json", data, mode=0o600)
+
+
+def check_norm(session: Session, values: npt.NDArray[np.int64]) -> None:
+    """Return None if the noise hides integers of this norm. Raises InvalidInput otherwise."""
+    if session.noise is not None and (found := squared_norm(values)) > session.noise.norm:
+        raise InvalidInput(
+            f"update: its squared norm is {found}, weight included; the session's noise hides"
+            f" {session.noise.norm} at most: clip it, and round within that norm"
+        )
+
+
+def with_noise(session: Session, values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the integers with fresh noise, if the session asks for it."""
+    if session.noise is None:
+        return values
+    return values + DiscreteGaussian(session.noise.variance).sample(values.size)

@@ -14,6 +14,7 @@ from zkai.federated.chosen import Dealings, entry_of, sums
 from zkai.federated.decisions import Round
 from zkai.federated.inputs import check_input, check_rule
 from zkai.federated.messages import CLOSED, Message
+from zkai.federated.noise import spent_record
 from zkai.federated.scheme import Scheme
 
 MAX_REASON = 400
@@ -52,7 +53,7 @@ def propose_set(
         "clusters": [{"name": n, "sum": hex32(sha256(c))} for n, c in clusters.items()],
         "sum": hex32(sha256(total)),
         "bound": rnd.session.inputs is not None,
-        "privacy": None if rnd.session.privacy is None else dict(rnd.session.privacy),
+        "privacy": spent_record(rnd.session.privacy, rnd.session.values, rnd.number),
     }, total
 
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from zkai.encoding import hex32, parse_hex32, read_capped, sha256, write_atomic
 from zkai.errors import InvalidInput
+from zkai.federated.noise import Privacy
 from zkai.ledger.note import check_name
 from zkai.proof.jsonform import expect_fields
 from zkai.receipt.jcs import MAX_INTEGER, decode, encode
@@ -132,6 +133,14 @@ class Session:
             raise InvalidInput(f"session: tensors: {COUNT!r} is the name of the clients' weights")
         if not 1 <= self.values <= MAX_VALUES:
             raise InvalidInput(f"session: tensors: expected 1 to {MAX_VALUES} values in all")
+        if (noise := self.noise) is not None and noise.honest > self.least:
+            raise InvalidInput(
+                f"session: privacy: {noise.honest} honest clients, of sums of {self.least} or more"
+            )
+        if noise is not None and self.inputs is not None:
+            raise InvalidInput(
+                "session: a proven update is encrypted without noise: ask for proofs or for privacy"
+            )
 
     def _check_parties(self) -> None:
         keys = [self.aggregator, *(c.key for c in self.clients), *(h.key for h in self.holders)]
@@ -158,10 +167,18 @@ class Session:
         """Whether clients multiply by a weight and send it as one more value."""
         return self.max_weight > 1
 
+    @cached_property
+    def noise(self) -> Privacy | None:
+        """What every client adds to its values, or None. Raises InvalidInput if it is unusable."""
+        if self.privacy is None:
+            return None
+        return Privacy.from_fields(dict(self.privacy), "session.privacy")
+
     @property
     def largest(self) -> int:
-        """The largest absolute value that a client encrypts."""
-        return self.value_bound * self.max_weight
+        """The largest absolute value that a client encrypts, noise included."""
+        noise = 0 if self.noise is None else self.noise.noise_bound
+        return self.value_bound * self.max_weight + noise
 
     @property
     def values(self) -> int:
