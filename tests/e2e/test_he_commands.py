@@ -59,7 +59,7 @@ def test_a_round_of_four_clients_and_five_holders(run: Any) -> None:
     assert (opened["clients"], opened["quorum"], opened["least"]) == (4, 4, 4)
     serve = [sys.executable, "-m", "zkai.cli", "he", "serve", "--board", "board", "--json"]
     processes = [
-        subprocess.Popen([*serve, f"h{j}", "--follow", "120"], stdout=subprocess.PIPE)
+        subprocess.Popen([*serve, f"h{j}", "--follow", "300"], stdout=subprocess.PIPE)
         for j in range(HOLDERS)
     ]
     try:
@@ -68,12 +68,15 @@ def test_a_round_of_four_clients_and_five_holders(run: Any) -> None:
         waiting = run("he aggregate agg --board board")
         assert waiting["phase"] == "closed (signatures)"
         assert run("he reveal ada --board board", status=1)["error"] == "verification_failed"
-        while run("he aggregate agg --board board --follow 1")["phase"] != "reveal":
-            pass
+        for _ in range(90):
+            status = run("he aggregate agg --board board --follow 1")
+            if status["phase"] == "reveal":
+                break
+        assert status["phase"] == "reveal", status
         for name in CLIENTS:
             assert run(f"he reveal {name} --board board")["bytes"] > 0
-        assert run("he aggregate agg --board board --follow 120")["phase"] == "opened"
-        done = [json.loads(process.communicate(timeout=120)[0]) for process in processes]
+        assert run("he aggregate agg --board board --follow 240")["phase"] == "opened"
+        done = [json.loads(process.communicate(timeout=240)[0]) for process in processes]
     finally:
         for process in processes:
             process.kill()
