@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from zkai.errors import InvalidInput, ToolError, VerificationError
@@ -306,6 +307,7 @@ def _combined(mechanisms: Sequence[tuple[float, int]]) -> float:
     return 1 / math.sqrt(sum(times / multiplier**2 for multiplier, times in mechanisms))
 
 
+@lru_cache(maxsize=1 << 12)
 def _epsilon(multiplier: float, delta: float) -> float:
     """Return the epsilon of one Gaussian mechanism by its privacy loss distribution.
 
