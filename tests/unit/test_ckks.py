@@ -72,7 +72,7 @@ def polynomials(data: bytes) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize("active", SUBSETS)
 def test_every_three_of_five_open_the_sum(active: tuple[int, ...]) -> None:
     found = scheme().fuse(SEED, total(), parts(active))
-    assert np.abs(found - ciphertexts()[0].sum(0)).max() < 2e-7
+    assert np.abs(found - ciphertexts()[0].sum(0)).max() < 4e-7
 
 
 @pytest.mark.parametrize("active", [(1, 2), (2, 5)])
@@ -113,7 +113,7 @@ def test_tensors_of_any_shape_and_kind(shape: tuple[int, ...]) -> None:
     sent = tuple(some.encrypt(SEED, each) for each in values)
     opening = {j: some.partial(SEED, keys[j], (1, 2, 3), logged(sent), 2) for j in (1, 2, 3)}
     found = some.fuse(SEED, some.add(SEED, sent), opening)
-    assert np.abs(found - (values[0] + values[1]).ravel()).max() < 2e-7
+    assert np.abs(found - (values[0] + values[1]).ravel()).max() < 4e-7
 
 
 def test_sums_of_sums_are_the_same_bytes() -> None:
@@ -286,7 +286,7 @@ def test_there_is_no_way_to_hand_in_a_chosen_c1_and_why() -> None:
     assert np.array_equal(RING.ntt(RING.small(guess)), secret)
     body = scheme()._pack(SEED, np.stack([np.zeros_like(chosen), chosen], axis=1), 1)
     small = Ckks(replace(scheme().parameters, values=5), scheme().joint)
-    with pytest.raises(VerificationError, match="at least 2 distinct"):
+    with pytest.raises(VerificationError, match="at least 2, all distinct"):
         small.partial(SEED, keys[1], (1, 3, 4), logged((body,)), 1)
 
 

@@ -80,6 +80,20 @@ def test_holders_open_with_their_own_key_only(
         load_ckks(world.session, replace(keys[1], key_id=bytes(32)))
 
 
+def test_a_holder_opens_contributions_under_their_logged_names(
+    world: World, committee: tuple[JointKey, dict[int, HolderKey]]
+) -> None:
+    scheme = load_ckks(world.session, committee[1][1])
+    made = [scheme.start(1, world_values(world, i)) for i in range(2)]
+    inputs = [(each.key, each.ciphertext, b"") for each in made]
+    assert len(scheme.partial(1, 0, (0, 2), inputs, 2)) == scheme.partial_bytes
+    exchanged = [(made[1].key, made[0].ciphertext, b""), inputs[1]]
+    with pytest.raises(VerificationError, match="another name"):
+        scheme.partial(1, 0, (0, 2), exchanged, 2)
+    with pytest.raises(VerificationError, match="at least 3"):
+        scheme.partial(1, 0, (0, 2), inputs, 3)
+
+
 def test_parameters_fit_the_session(world: World) -> None:
     for changes in ({"values": 9}, {"clients": 5}, {"bound": BOUND - 1}, {"threshold": 3}):
         parameters = {**world.session.parameters, **changes}

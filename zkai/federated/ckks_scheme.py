@@ -10,7 +10,7 @@ empty. A holder's scheme has its `HolderKey`, which the ceremony of `zkai.he.com
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -154,13 +154,18 @@ class CkksScheme:
         """
         if self.key is None or self.key.place != holder + 1:
             raise InvalidInput("ckks: a holder opens with its own key")
-        seed, logged = self.seed(number), []
+        seed, places = self.seed(number), [j + 1 for j in active]
+        logged = self._logged(seed, inputs)
+        return self.scheme.partial(seed, self.key, places, logged, minimum)
+
+    def _logged(
+        self, seed: bytes, inputs: Iterable[tuple[bytes, bytes, bytes]]
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield digest and bytes of ciphertexts that the caller read by their logged digests."""
         for name, ciphertext, _ in inputs:
             if self.scheme.name_of(seed, ciphertext) != name:
                 raise VerificationError("ckks: a ciphertext has another name than was logged")
-            logged.append((sha256(ciphertext), ciphertext))
-        places = [j + 1 for j in active]
-        return self.scheme.partial(seed, self.key, places, logged, minimum)
+            yield sha256(ciphertext), ciphertext
 
     def sent(self, number: int, ciphertext: bytes, check: bytes, dealing: bytes) -> NoReturn:
         """Raise InvalidInput: no statement is about these ciphertexts."""

@@ -185,7 +185,7 @@ class Ckks:
         seed: bytes,
         key: HolderKey,
         active: Sequence[int],
-        logged: Sequence[tuple[bytes, bytes]],
+        logged: Iterable[tuple[bytes, bytes]],
         minimum: int,
     ) -> bytes:
         """Return a holder's part of the decryption of the sum of logged clients' ciphertexts.
@@ -202,19 +202,30 @@ class Ckks:
             raise InvalidInput("ckks: this holder's key is not of this joint key")
         if len(active) != self.parameters.threshold:
             raise InvalidInput(f"ckks: {self.parameters.threshold} holders open, not {len(active)}")
-        if len({digest for digest, _ in logged}) != len(logged) or len(logged) < max(minimum, 2):
-            raise VerificationError(
-                f"ckks: {len(logged)} ciphertexts; at least {max(minimum, 2)} distinct ones are due"
-            )
-        for digest, data in logged:
-            if sha256(data) != digest:
-                raise VerificationError("ckks: a ciphertext is not the one that was logged")
-            self.name_of(seed, data)
-        total, count = self._sum(seed, (data for _, data in logged))
+        total, count = self._logged_sum(seed, logged, minimum)
         subject = self._subject(seed, self._pack(seed, total, count), active)
         parts = self._parts(key, active, subject, total[:, 1])
         head = _HEAD.pack(MAGIC, PARTIAL, key.place, self.joint.id, seed, subject)
         return head + b"".join(parts)
+
+    def _logged_sum(
+        self, seed: bytes, logged: Iterable[tuple[bytes, bytes]], minimum: int
+    ) -> tuple[Limbs, int]:
+        """Return the sum of logged ciphertexts, one at a time in memory, and their number."""
+        total, digests, count = CkksTotal(self, seed), set[bytes](), 0
+        for digest, data in logged:
+            if sha256(data) != digest:
+                raise VerificationError("ckks: a ciphertext is not the one that was logged")
+            self.name_of(seed, data)
+            total.add_any(data)
+            digests.add(digest)
+            count += 1
+        if len(digests) != count or count < max(minimum, 2):
+            raise VerificationError(
+                f"ckks: {len(digests)} distinct ciphertexts of {count}; at least"
+                f" {max(minimum, 2)}, all distinct, are due"
+            )
+        return total.found()
 
     def _parts(
         self, key: HolderKey, active: Sequence[int], subject: bytes, c1: Limbs
