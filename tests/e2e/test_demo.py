@@ -83,12 +83,14 @@ def test_a_head_is_trained_under_encryption(summary: dict[str, Any]) -> None:
 def test_the_users_updates_are_summed(out: Path, summary: dict[str, Any]) -> None:
     """Three key holders in processes of their own opened the sum; anyone can check it."""
     found = summary["aggregate"]
-    assert (found["clients"], found["max_abs_error"], found["bound"]) == (3, 0.0, False)
+    assert (found["clients"], found["max_abs_error"], found["bound"]) == (3, 0.0, True)
     assert found["parameters"] == 330
     assert found["bytes_per_client"] > 0
     assert summary["accuracy"]["aggregated"] > summary["accuracy"]["base"]
     board = str(out / "aggregation" / "board")
     check = ["he", "verify", str(out / "aggregation" / "sum.npz"), "--board", board]
+    assert main([*check, "--session", found["session"]]) == 2
+    check += ["--inputs", str(out / "aggregation" / "rule")]
     assert main([*check, "--session", found["session"]]) == 0
     assert main([*check, "--session", "0x" + 64 * "0"]) == 1
 

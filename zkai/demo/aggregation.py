@@ -5,6 +5,7 @@ Everything that passes between the parties lies in aggregation/board, for `zkai 
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import shutil
@@ -19,13 +20,18 @@ from typing import Any
 
 import numpy as np
 
+from zkai.circuit.statements.encrypted_update import MAX_NORM, EncryptedUpdate
+from zkai.circuit.statements.genesis import Genesis
+from zkai.circuit.statements.training_step import TrainingStep
 from zkai.demo.stage import History, Stage
 from zkai.encoding import hex32, write_atomic
+from zkai.encrypted import encrypted_update
 from zkai.errors import ToolError, VerificationError
 from zkai.federated.aggregator import OPENED, Aggregator
 from zkai.federated.board import Board
-from zkai.federated.client import ClientParty
+from zkai.federated.client import ClientParty, Prove
 from zkai.federated.decisions import Round
+from zkai.federated.inputs import InputRule, input_bytes
 from zkai.federated.messages import REVEAL
 from zkai.federated.opening import Opened, open_sum, verify_aggregate
 from zkai.federated.parties import AGGREGATOR, CLIENT, HOLDER, make_party, members, read_party_key
@@ -35,8 +41,11 @@ from zkai.federated.scheme import Int64, Scheme
 from zkai.federated.schemes import choose_parameters, load_scheme
 from zkai.federated.session import RLWE, Session, Tensor
 from zkai.federated.update import unflatten
+from zkai.he.rlwe import RlweParameters
 from zkai.model.head_state import HeadState
 from zkai.model.training import accuracy
+from zkai.pipeline import prove, setup
+from zkai.proof.formats import Keys
 from zkai.receipt.trust import trust
 from zkai.receipt.verify import verify_receipt
 
@@ -54,6 +63,7 @@ class Aggregated:
 
     session: Session
     scheme: Scheme = field(repr=False)
+    rule: InputRule = field(repr=False)
     folder: Path
     passphrase: str = field(repr=False)
     opened: Opened = field(repr=False)
@@ -63,7 +73,7 @@ class Aggregated:
     def round(self) -> Round:
         """The round as its board shows it."""
         board = Board(self.folder / "board")
-        return Round(self.session, 1, View.read(board, self.session))
+        return Round(self.session, 1, View.read(board, self.session), self.rule)
 
 
 def aggregate(stage: Stage, histories: Sequence[History]) -> Aggregated:
@@ -79,26 +89,27 @@ def aggregate(stage: Stage, histories: Sequence[History]) -> Aggregated:
     folder, passphrase = stage.out / "aggregation", secrets.token_hex(16)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    session = _open_session(folder, updates, passphrase)
+    session, rule, provers = _open_session(stage, folder, histories, updates, passphrase)
     scheme, board = load_scheme(session), Board(folder / "board")
     key = read_party_key(folder / "aggregator", passphrase)
-    aggregator = Aggregator.open(session, scheme, key, folder / "aggregator", board)
+    aggregator = Aggregator.open(session, scheme, key, folder / "aggregator", board, rule)
     aggregator.begin()
-    with _holders(folder, board.root, passphrase):
+    with _holders(folder, passphrase):
         stage.report(label, 0.2)
         clients = {
             name: ClientParty(folder / name, read_party_key(folder / name, passphrase))
             for name in updates
         }
         for name, client in clients.items():
-            client.encrypt(session, scheme, board, 1, {TENSOR: updates[name]})
+            update = {TENSOR: updates[name]}
+            client.encrypt(session, scheme, board, 1, update, prove=provers[name])
         _advance(aggregator, REVEAL)
         stage.report(label, 0.5)
         sent = sum(client.reveal(session, board, 1) for client in clients.values())
         _advance(aggregator, OPENED)
     aggregator.close()
     stage.report(label, 0.9)
-    rnd = Round(session, 1, View.read(board, session))
+    rnd = Round(session, 1, View.read(board, session), rule)
     opened = open_sum(rnd, scheme)
     verify_aggregate(rnd, scheme, opened.to_bytes(), opened.values)
     total = unflatten(session, opened.values)[TENSOR]
@@ -122,10 +133,17 @@ def aggregate(stage: Stage, histories: Sequence[History]) -> Aggregated:
     }
     stage.report(label, 1.0)
     reached = _accuracy(stage, histories, total)
-    return Aggregated(session, scheme, folder, passphrase, opened, summary, reached)
+    return Aggregated(session, scheme, rule, folder, passphrase, opened, summary, reached)
 
 
-def _open_session(folder: Path, updates: Mapping[str, Int64], passphrase: str) -> Session:
+def _open_session(
+    stage: Stage,
+    folder: Path,
+    histories: Sequence[History],
+    updates: Mapping[str, Int64],
+    passphrase: str,
+) -> tuple[Session, InputRule, dict[str, Prove]]:
+    """Return the session, its rule of proven inputs, and what proves each user's ciphertext."""
     roles = [(AGGREGATOR, AGGREGATOR)] + [(CLIENT, name) for name in updates]
     roles += [(HOLDER, f"holder-{j}") for j in range(1, HOLDERS + 1)]
     parties = [
@@ -136,16 +154,38 @@ def _open_session(folder: Path, updates: Mapping[str, Int64], passphrase: str) -
     bound = 1 << max(int(np.abs(update).max()) for update in updates.values()).bit_length()
     parameters = choose_parameters(RLWE, len(clients), bound, THRESHOLD, HOLDERS)
     tensors = (Tensor(TENSOR, next(iter(updates.values())).shape),)
-    return Session(
+    norm = min(bound * (math.isqrt(tensors[0].size) + 1), MAX_NORM)
+    statement = encrypted_update(stage.setting.head, RlweParameters.from_json(dict(parameters)))
+    keys = setup(statement)
+    steps = tuple(stage.verifying(v) for v in (Genesis.version, TrainingStep.version))
+    rule = InputRule(keys.verifying, norm, None, steps, stage.beacon)
+    rule.write(folder / "rule")
+    shutil.copy(stage.out / "beacon.json", folder / "rule" / "beacon.json")
+    session = Session(
         os.urandom(32), ORIGIN, aggregator, RLWE, parameters, tensors, bound, 1, clients, holders,
-        THRESHOLD, len(clients), 100,
+        THRESHOLD, len(clients), 100, rule.digest,
     )  # fmt: skip
+    provers = {h.user.name: _prover(statement, keys, norm, h) for h in histories}
+    return session, rule, provers
+
+
+def _prover(statement: EncryptedUpdate, keys: Keys, norm: int, history: History) -> Prove:
+    """Return what proves that a ciphertext is of everything that a user trained."""
+    states = {"old_state": history.proofs[0].opening.state, "new_state": history.state}
+
+    def body(sent: Any, opening: Any) -> bytes:
+        values = {**states, "norm_bound": norm, "sent": sent, "opening": opening}
+        proof = prove(statement, keys.proving, values)
+        return input_bytes(proof, history.proofs, history.terms)
+
+    return body
 
 
 @contextmanager
-def _holders(folder: Path, board: Path, passphrase: str) -> Iterator[None]:
+def _holders(folder: Path, passphrase: str) -> Iterator[None]:
     """Run each key holder as a process with its own folder, until the round is over."""
-    command = [sys.executable, "-m", "zkai.cli", "he", "serve", "--board", str(board)]
+    command = [sys.executable, "-m", "zkai.cli", "he", "serve", "--board", str(folder / "board")]
+    command += ["--inputs", str(folder / "rule")]
     environment = {**os.environ, "ZKAI_PASSPHRASE": passphrase}
     processes = [
         subprocess.Popen(
@@ -201,7 +241,8 @@ def sentence(found: Mapping[str, Any]) -> str:
         f" under encryption: {found['bytes_per_client'] / 1e3:.0f} kB a user, whose keys any"
         f" {found['threshold']} of {found['holders']} key holders (processes of their own) can"
         " open in a sum only. Each holder added up the logged ciphertexts itself, signed one set"
-        f" and opened it once, in {found['seconds']:.1f} s in all; the sum is exact. The"
-        " ciphertexts are not bound to the proven steps here, and the statement says so. Check it"
-        " again: <code>zkai he verify aggregation/sum.npz --board aggregation/board</code>."
+        f" and opened it once, in {found['seconds']:.1f} s in all; the sum is exact. Each user"
+        " proved that the ciphertext holds exactly what the proven steps trained (<code>"
+        "encrypted_update</code>), and every holder checked it. Check it again: <code>zkai he"
+        " verify aggregation/sum.npz --board aggregation/board --inputs aggregation/rule</code>."
     )

@@ -13,7 +13,14 @@ from zkai.federated.board import Board
 from zkai.federated.decisions import Round, propose
 from zkai.federated.holder import KeyHolder
 from zkai.federated.memory import Memory
-from zkai.federated.messages import ACTIVE, CLOSED, DECISION, SET, sign_message
+from zkai.federated.messages import (
+    ACTIVE,
+    CLOSED,
+    DECISION,
+    SET,
+    dealing_digest,
+    sign_message,
+)
 from zkai.federated.opening import verify_aggregate
 from zkai.federated.parties import read_party_key
 from zkai.federated.record import View
@@ -36,6 +43,12 @@ def on_aggregates(found: Aggregated) -> list[Forgery]:
             lambda: _open_by_others(found),
             "certificate: 1 key holders signed",
             lambda: _open(found),
+        ),
+        Forgery(
+            "encrypt another update than the proven one",
+            lambda: _check_input(found, 0, 1),
+            "the proof is about another ciphertext",
+            lambda: _check_input(found, 0, 0),
         ),
         Forgery(
             "swap a logged ciphertext",
@@ -64,7 +77,7 @@ def _board(folder: Path) -> Board:
 
 
 def _round(found: Aggregated, board: Board) -> Round:
-    return Round(found.session, 1, View.read(board, found.session))
+    return Round(found.session, 1, View.read(board, found.session), found.rule)
 
 
 def _holder(found: Aggregated, folder: Path) -> KeyHolder:
@@ -73,7 +86,7 @@ def _holder(found: Aggregated, folder: Path) -> KeyHolder:
     name = found.session.holders_by_keyid[active[0]].name
     key = read_party_key(folder / name, found.passphrase)
     keys, memory = RoundKeys(folder / name / "round-keys", key), Memory(folder / name / "memory")
-    return KeyHolder(found.session, found.scheme, key, keys, memory)
+    return KeyHolder(found.session, found.scheme, key, keys, memory, found.rule)
 
 
 def _cosign(found: Aggregated, change: Callable[[dict[str, Any]], None] | None) -> None:
@@ -98,7 +111,7 @@ def _holder_without_set(found: Aggregated, folder: Path) -> KeyHolder:
     key = read_party_key(folder / HOLDER, found.passphrase)
     memory = Memory(folder / HOLDER / "memory")
     keys = RoundKeys(folder / HOLDER / "round-keys", key)
-    return KeyHolder(found.session, found.scheme, key, keys, memory)
+    return KeyHolder(found.session, found.scheme, key, keys, memory, found.rule)
 
 
 def _without_one(body: dict[str, Any]) -> None:
@@ -125,6 +138,17 @@ def _open_by_others(found: Aggregated) -> None:
         holder.partial(board, 1)
     finally:
         shutil.rmtree(folder)
+
+
+def _check_input(found: Aggregated, proven: int, sent: int) -> None:
+    """Check one user's proof against a ciphertext, its own or another's."""
+    rnd, scheme = found.round(), found.scheme
+    entries = rnd.require(CLOSED).entries
+    proof, other = (rnd.commitment(entries[i]) for i in (proven, sent))
+    sizes = {"ciphertext": scheme.ciphertext_bytes, "check": scheme.check_bytes}
+    bodies = [rnd.board.body(1, other.digest(n), size, n) for n, size in sizes.items()]
+    what = scheme.sent(1, bodies[0], bodies[1], dealing_digest(other.predicate["shares"]))
+    found.rule.check(what, rnd.board.body(1, proof.digest("proof"), None, "proof"), "proof")
 
 
 def _open(found: Aggregated) -> None:
