@@ -31,11 +31,13 @@ class Cluster:
 
     def __init__(self, binaries: Path, folder: Path) -> None:
         self.binaries, self.folder = binaries, folder
-        self._account: str | None = None
+        self._user: int | None = None
+        self._group: int | None = None
         if os.geteuid() == 0:  # the server refuses to run as root
-            self._account = "postgres"
-            account = pwd.getpwnam(self._account)
-            os.chown(folder, account.pw_uid, account.pw_gid)
+            accounts = {account.pw_name: account for account in pwd.getpwall()}
+            account = accounts.get("postgres", accounts["nobody"])
+            self._user, self._group = account.pw_uid, account.pw_gid
+            os.chown(folder, self._user, self._group)
         folder.chmod(0o755)
         self._run(
             "initdb", "--pgdata", "data", "--username", self.USER, "--auth", "trust",
@@ -45,8 +47,8 @@ class Cluster:
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self.binaries / program), *arguments]
         done = subprocess.run(
-            command, cwd=self.folder, user=self._account, group=self._account,
-            extra_groups=None if self._account is None else [],
+            command, cwd=self.folder, user=self._user, group=self._group,
+            extra_groups=None if self._user is None else [],
             capture_output=True, text=True, check=False,
             env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
         )  # fmt: skip
