@@ -5,9 +5,9 @@ over the object's bytes as one block, in lower-case base32.
 
     "b" || base32(0x01 0x55 0x12 0x20 || SHA-256(bytes))
 
-A store is a folder, a URL of fsspec's (s3://bucket/prefix, memory://x), or, to read only, a URL
-with {cid} in it, as IPFS gateways have: https://gateway/ipfs/{cid}?format=raw. Whatever a store
-returns is hashed before anybody uses it.
+A store is a folder, a URL of fsspec's (memory://x, or s3://bucket/prefix, through obstore), or, to
+read only, a URL with {cid} in it, as IPFS gateways have: https://gateway/ipfs/{cid}?format=raw.
+Whatever a store returns is hashed before anybody uses it.
 """
 
 from __future__ import annotations
@@ -49,6 +49,32 @@ def parse_cid(text: object, where: str = "cid") -> bytes:
     return data[len(_PREFIX) :]
 
 
+def _file_system(
+    text: str, options: dict[str, Any]
+) -> tuple[Any, str, tuple[type[Exception], ...]]:
+    """Return the file system of a folder or URL. Raises as `ObjectStore` does."""
+    if text.startswith("s3://") and (found := _object_store(text, options)) is not None:
+        return found
+    try:
+        fs, root = fsspec.core.url_to_fs(text, **options)
+    except ImportError as error:
+        raise ToolError(f"{text}: pip install 'zkai[stores]' ({error})") from error
+    except ValueError as error:
+        raise InvalidInput(f"{text}: {error}") from error
+    return fs, root, (OSError,)
+
+
+def _object_store(text: str, options: dict[str, Any]) -> _FileSystem | None:
+    """Return obstore's S3, or None to let fsspec look for s3fs."""
+    try:
+        from obstore.exceptions import BaseError
+        from obstore.fsspec import FsspecStore
+    except ImportError:
+        return None
+    root = text.removeprefix("s3://").rstrip("/")
+    return FsspecStore("s3", **options), root, (OSError, BaseError)
+
+
 class ObjectStore:
     """Objects by CID in a folder or at a URL; `options` are those of fsspec's file system."""
 
@@ -60,14 +86,8 @@ class ObjectStore:
         """
         text = os.fspath(url)
         self.gateway = "{cid}" in text
-        try:
-            fs, root = fsspec.core.url_to_fs(text, **options)
-        except ImportError as error:
-            raise ToolError(f"{text}: {error}") from error
-        except ValueError as error:
-            raise InvalidInput(f"{text}: {error}") from error
-        self._fs, self._root = fs, root
-        self._local = Path(root) if "://" not in text else None
+        self._fs, self._root, self._errors = _file_system(text, options)
+        self._local = Path(self._root) if "://" not in text else None
 
     def _path(self, cid: str) -> str:
         parse_cid(cid)
@@ -92,8 +112,8 @@ class ObjectStore:
             cid = make_cid(digest.digest())
             try:
                 self._write(cid, spool)
-            except OSError as error:
-                raise InvalidInput(f"store: cannot be written ({error})") from error
+            except self._errors as error:
+                raise InvalidInput(f"store: cannot be written ({_first_line(error)})") from error
         return cid
 
     def _write(self, cid: str, source: IO[bytes]) -> None:
@@ -126,6 +146,8 @@ class ObjectStore:
         digest, size, expected = hashlib.sha256(), 0, parse_cid(cid)
         with tempfile.SpooledTemporaryFile(_SPOOL) as spool:
             try:
+                if self._local is None and not self._fs.exists(self._path(cid)):
+                    raise FileNotFoundError("there is no such object")
                 with self._fs.open(self._path(cid), "rb") as file:
                     while block := file.read(_BLOCK):
                         size += len(block)
@@ -133,8 +155,8 @@ class ObjectStore:
                             raise InvalidInput(f"store: {cid} has more than {most} bytes")
                         digest.update(block)
                         spool.write(block)
-            except OSError as error:
-                raise InvalidInput(f"store: {cid} cannot be read ({error})") from error
+            except self._errors as error:
+                raise InvalidInput(f"store: {cid} cannot be read ({_first_line(error)})") from error
             if digest.digest() != expected:
                 raise VerificationError(f"store: what is kept as {cid} is something else")
             spool.seek(0)
@@ -145,5 +167,9 @@ class ObjectStore:
         try:
             if self._fs.exists(self._path(cid)):
                 self._fs.rm_file(self._path(cid))
-        except OSError as error:
-            raise InvalidInput(f"store: {cid} cannot be removed ({error})") from error
+        except self._errors as error:
+            raise InvalidInput(f"store: {cid} cannot be removed ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
