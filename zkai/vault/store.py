@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, TypeAlias, cast
 
 import fsspec
 
@@ -49,9 +49,11 @@ def parse_cid(text: object, where: str = "cid") -> bytes:
     return data[len(_PREFIX) :]
 
 
-def _file_system(
-    text: str, options: dict[str, Any]
-) -> tuple[Any, str, tuple[type[Exception], ...]]:
+_FileSystem: TypeAlias = "tuple[Any, str, tuple[type[Exception], ...]]"
+"""A file system, a root there, and what it raises when something fails."""
+
+
+def _file_system(text: str, options: dict[str, Any]) -> _FileSystem:
     """Return the file system of a folder or URL. Raises as `ObjectStore` does."""
     if text.startswith("s3://") and (found := _object_store(text, options)) is not None:
         return found
