@@ -13,6 +13,10 @@ from zkai.circuit.statements.base import COMMIT, PLAIN, Format
 from zkai.circuit.statements.query import Query
 from zkai.circuit.statements.registry import from_description
 from zkai.errors import InvalidInput, VerificationError
+from zkai.receipt.signer import generate
+from zkai.receipt.statement import Place, issue
+from zkai.receipt.trust import trust
+from zkai.receipt.verify import verify_proof_of, verify_receipt
 
 X = np.array([[3, -4, 0, 12]])
 
@@ -30,6 +34,20 @@ def test_a_proof_is_accepted_and_shows_only_the_commitment(form: Format) -> None
     assert set(opened.public) == {"input", "norm_bound", "context"}
     other = zkai.prove(statement, keys.proving, {"input_integers": X, "norm_bound": 13})
     assert other.public["input"] != opened.public["input"]
+
+
+def test_its_receipt_is_of_the_kind_query() -> None:
+    statement = Query((1, 4), 6, format=COMMIT)
+    keys, place = zkai.setup(statement), Place(7)
+    destination = zkai.Destination(7)
+    opened = zkai.prove(statement, keys.proving, {"input_integers": X}, destination=destination)
+    signer = generate()
+    receipt = issue(opened, [signer], place=place, signed=1_790_000_000)
+    assert receipt.predicate["kind"] == "query"
+    verify_receipt(receipt, trust([("issuer", signer.public)]), at=1_790_000_000, place=place)
+    verify_proof_of(receipt, opened.file_bytes(), keys.verifying)
+    with pytest.raises(InvalidInput, match="is no inference"):
+        issue(opened, [signer], kind="inference", place=place, signed=1_790_000_000)
 
 
 def test_the_length_is_bounded_exactly() -> None:

@@ -59,6 +59,22 @@ def test_products_are_numpy_s(outputs: int, inputs: int, rows: int) -> None:
     np.testing.assert_allclose(layout.unpack(slots, rows, outputs), x @ matrix.T, atol=1e-5)
 
 
+def test_a_secret_key_is_read_back_and_weak_parameters_are_refused() -> None:
+    key = fine_key()
+    again = SecretKey(FINE, key.secret_bytes())
+    values = np.linspace(-1, 1, FINE.slots)
+    context = key.context
+    ciphertext = context.ciphertext(key.fresh(values), 2, FINE.scale, "x", seeded=True)
+    data = context.computed(ciphertext)
+    assert np.abs(again.decrypt(data, 2, FINE.scale, "x") - values).max() < 1e-6
+    stranger = SecretKey(FINE).decrypt(data, 2, FINE.scale, "x")
+    assert np.abs(stranger).max() > 1e6  # noise, and no error: why keys have names
+    with pytest.raises(InvalidInput, match="128-bit"):
+        CkksParameters("weak", 8192, (60, 60, 60, 39), 40)
+    with pytest.raises(InvalidInput, match="below its prime"):
+        SecretKey(FINE, b"\xff" * len(key.secret_bytes()))
+
+
 def test_a_block_of_zeros_stays_encrypted() -> None:
     """SEAL refuses a product that anybody could read."""
     layout, key = MatmulLayout(2, FINE.slots, 4, 2), fine_key()

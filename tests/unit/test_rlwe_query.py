@@ -15,8 +15,17 @@ from zkai.circuit.statements.query import Query
 from zkai.circuit.statements.registry import from_description
 from zkai.encrypted import Sent, encryption_of, verify_encrypted_query
 from zkai.errors import InvalidInput, VerificationError
+from zkai.he.client import ClientKey
 from zkai.he.ring import Ring
-from zkai.he.rlwe_query import DEALING, PARAMETERS, RING, QueryKey, answer
+from zkai.he.rlwe_query import (
+    DEALING,
+    PARAMETERS,
+    RING,
+    EncryptedQuery,
+    QueryKey,
+    answer,
+    query_round,
+)
 from zkai.native import Int64s
 
 X = np.array([3, -4, 0, 12, -100, 99], np.int64)
@@ -77,6 +86,16 @@ def test_answers_to_another_key_and_damaged_bytes_are_refused() -> None:
         answer(mixed, weights, bias)
     with pytest.raises(InvalidInput):
         answer(replace(key.sent, ciphertext=key.sent.ciphertext[:-1]), weights, bias)
+
+
+def test_a_check_polynomial_of_another_key_in_the_same_round_is_refused() -> None:
+    """It would be a public key whose secret the server does not know to be the query's."""
+    weights, bias = model(3, 6)
+    round_ = query_round(bytes(32), 6)
+    one, two = ClientKey(round_), ClientKey(round_)
+    query = EncryptedQuery(round_, one.encrypt(X), two.check(DEALING))
+    with pytest.raises(InvalidInput, match="another key"):
+        answer(query, weights, bias)
 
 
 def test_sizes_that_could_overflow_are_refused() -> None:
