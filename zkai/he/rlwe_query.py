@@ -25,6 +25,7 @@ from zkai import native_rlwe as native
 from zkai.encoding import Limbs
 from zkai.errors import InvalidInput, VerificationError
 from zkai.he.client import ClientKey, Opening, check_mask, masks
+from zkai.he.dealing import open_check
 from zkai.he.parameters import RING, RlweParameters, Round
 from zkai.he.ring import ERROR_BOUND
 from zkai.he.wire import Kind, open_polynomials
@@ -104,7 +105,7 @@ def answer(query: EncryptedQuery, weights: Int64s, bias: Int64s) -> bytes:
     if query.round.parameters != PARAMETERS:
         raise InvalidInput("query: of a round of other parameters")
     key, c = open_polynomials(query.ciphertext, Kind.CIPHERTEXT, query.round, 1, "ciphertext")
-    other, b = open_polynomials(query.check, Kind.CHECK, query.round, 1, "check polynomial")
+    other, b, _ = open_check(query.round, query.check, "check polynomial")
     if key != other:
         raise InvalidInput("check polynomial: of another key than the ciphertext")
     w, v = _model(weights, bias, os.urandom(native.SEED_BYTES))
