@@ -2,6 +2,8 @@
 
     q = floor(x levels / bound + u),  u uniform in [0, 1),  so that E[q] = x levels / bound
 
+to within 2^-32: u has 32 bits.
+
 A weighted update enters a sum as weight * q, and the weight itself as one value more.
 """
 
@@ -56,8 +58,7 @@ class Quantiser:
         for start in range(0, flat.size, _CHUNK):
             part = flat[start : start + _CHUNK] * self.scale
             floor = np.floor(part)
-            bits = np.frombuffer(random(8 * part.size), np.uint64) >> np.uint64(11)
-            up = bits * 2.0**-53 < part - floor
+            up = np.frombuffer(random(4 * part.size), np.uint32) < (part - floor) * 2.0**32
             integers[start : start + part.size] = floor.astype(np.int64) + up
         # A product that rounds up past `levels` would break the bound by one.
         return np.clip(integers, -self.levels, self.levels).reshape(np.shape(values))
