@@ -25,7 +25,7 @@ TRIES = 100
 """Roundings tried before a norm bound is given up: each meets `rounded_norm`'s with probability
 of at least 1 - exp(-1/2)."""
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 15
 
 
 @dataclass(frozen=True)
