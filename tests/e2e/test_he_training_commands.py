@@ -97,7 +97,7 @@ def test_a_query_is_answered(tmp_path: Path) -> None:
     asked.write_text(json.dumps({"input": row}))
     with served("query", "--model", str(tmp_path / "model.npz")) as address:
         said = zkai("he", "query", asked, "--card", card, "--server", address)
-    np.testing.assert_allclose(said["answers"], [weights @ row + bias], atol=1e-3)
+    np.testing.assert_allclose(said["answers"], [weights @ row + bias], atol=1e-2)
 
 
 def test_unusable_files_and_servers_are_named(
