@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -266,3 +267,50 @@ def test_a_url_in_the_wrong_place_shows_no_password(capsys: pytest.CaptureFixtur
             assert cli.main([*command, "--json"]) != 0
             out, err = capsys.readouterr()
             assert "hunter2" not in out + err
+
+
+def test_every_field_can_be_signed(run: Any) -> None:
+    run("receipt keygen -o key.json")
+    run("receipt trust key.json -o trust.json")
+    facts = {
+        "hyperparameters": {"batch": 2, "learning_rate": "0.0625"},
+        "environment": {"python": "3.11", "device": "cpu"},
+        "metering": {"prove_ms": 12, "peak_rss_bytes": 5, "proof_bytes": 256},
+        "privacy": {"mechanism": "gaussian", "epsilon": "1.5", "delta": "0.00001",
+                    "spent_epsilon": "3.25"},
+        "sources": [{"source": "https://example.org", "title": "T", "licence": "CC0-1.0",
+                     "confidence": "0.9"}],
+        "tee": {"kind": "sgx-dcap", "quote": "AAAA"},
+        "started": 1_790_000_000, "finished": 1_790_000_005,
+        "extensions": {"note": "free"}, "critical": [],
+    }  # fmt: skip
+    Path("facts.json").write_text(json.dumps(facts))
+    Path("model.onnx").write_bytes(b"a model")
+    sign = f"receipt sign 1.json --signer key.json {PLACE_OPTIONS} --facts facts.json"
+    made = run(f"{sign} --artifact model=model.onnx --commitment x_bound -o x", 2)
+    assert "x_bound is no public signal" in made["message"]
+    made = run(f"{sign} --artifact model=model.onnx --commitment context -o full.receipt")
+    said = made["statement"]["predicate"]
+    for name in set(facts) - {"started", "finished"}:
+        assert said[name] == facts[name], name
+    assert said["times"]["started"] < said["times"]["finished"]
+    assert "context" in said["proof"]["commitments"]
+    digest = hashlib.sha256(b"a model").hexdigest()
+    assert made["statement"]["subject"][1] == {"name": "model", "digest": {"sha256": digest}}
+    run("receipt verify full.receipt --trust trust.json --proof 1.json --key vk1.json")
+
+
+def test_receipts_without_a_proof(run: Any) -> None:
+    run("receipt keygen -o key.json")
+    run("receipt trust key.json -o trust.json")
+    Path("merged").write_bytes(b"a merged model")
+    sign = "receipt sign --signer key.json"
+    made = run(f"{sign} --kind merge --artifact model=merged -o merge.receipt")
+    assert made["statement"]["predicate"]["kind"] == "merge"
+    assert run("receipt verify merge.receipt --trust trust.json")["grade"] == "signed only"
+    for options in (
+        "", "--kind merge", "--artifact model=merged", "--kind genesis --artifact a=merged",
+        "--kind merge --artifact merged", "--kind merge --artifact a=none", "1.json --kind merge",
+    ):  # fmt: skip
+        run(f"{sign} {options} -o x", 2)
+    assert not Path("x").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import time
 from collections.abc import Mapping
 from importlib.resources import files
@@ -16,7 +17,7 @@ from zkai.commands.options import Commands, HelpFormatter, add_command
 from zkai.commands.passphrases import PASSPHRASE_HELP, add_passphrase, passphrase
 from zkai.encoding import hex32, load_json, read_capped, sha256, write_atomic
 from zkai.errors import InvalidInput
-from zkai.proof.keys import MAX_PROOF_BYTES, KeyDocument
+from zkai.proof.keys import MAX_PROOF_BYTES, KeyDocument, Proof
 from zkai.receipt.envelope import MAX_ENVELOPE
 from zkai.receipt.exports import to_cose, to_jws
 from zkai.receipt.keyfile import read_key, read_public, write_key
@@ -31,7 +32,8 @@ _SIGN_HELP = f"""
 FACTS.json is an object of what the proof does not show: hyperparameters,
 environment, metering, privacy, sources, tee, started, finished, critical,
 extensions; docs/receipt.md describes them. A proof under a ceremony's key needs
---key. The destination must be the proof's own.
+--key. The destination must be the proof's own. Without a proof a receipt is its
+signers' word about the files that --artifact names: a --kind of merge, say.
 {PASSPHRASE_HELP}"""
 
 _VERIFY_HELP = """
@@ -71,8 +73,19 @@ def add_commands(commands: Commands) -> None:
         parser_class=type(receipt),
     )
     _add_key_commands(actions)
-    sign = add_command(actions, "sign", run_sign, "sign a receipt for a proof", _SIGN_HELP)
-    sign.add_argument("proof", metavar="PROOF.json", type=Path)
+    sign = add_command(actions, "sign", run_sign, "sign a receipt", _SIGN_HELP)
+    sign.add_argument("proof", metavar="PROOF.json", type=Path, nargs="?")
+    sign.add_argument(
+        "--kind", choices=("aggregation", "merge", "query"), help="of a receipt without a proof"
+    )
+    sign.add_argument(
+        "--artifact", metavar="NAME=FILE", action="append", default=[], dest="artifacts",
+        help="a file that the receipt is about, by digest; may be repeated",
+    )  # fmt: skip
+    sign.add_argument(
+        "--commitment", metavar="SIGNAL", action="append", default=[], dest="commitments",
+        help="a public signal that is a commitment besides the known ones; may be repeated",
+    )  # fmt: skip
     sign.add_argument(
         "--signer", metavar="KEY.json", type=Path, action="append", required=True, dest="signers",
         help="a signing key; may be repeated",
@@ -215,19 +228,39 @@ def _write_store(store: TrustStore, path: Path, console: Console) -> dict[str, A
 
 
 def run_sign(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
-    """Sign a receipt for a proof."""
+    """Sign a receipt for a proof, or about files."""
     check_target(options.out)
-    proof = parse_proof(read_capped(options.proof, MAX_PROOF_BYTES), str(options.proof))
-    if proof.file_bytes() != read_capped(options.proof, MAX_PROOF_BYTES):
-        raise InvalidInput(f"{options.proof}: not as zkai writes it; receipts name exact bytes")
+    artifacts = dict(_artifact(text) for text in options.artifacts)
+    proof = None if options.proof is None else _proof(options.proof)
+    if (proof is None) == (options.kind is None) or (proof is None and not artifacts):
+        raise InvalidInput("receipt sign: give a proof, or a --kind and each --artifact it is of")
     key = None if options.key is None else read_verifying_key(options.key)
     parent = None if options.parent is None else read_receipt(options.parent).id
     facts = _facts(options.facts, parent)
     keys = _signers(options)
-    receipt = issue(proof, keys, verifying_key=key, place=place_of(options), facts=facts)
+    receipt = issue(
+        proof, keys, kind=options.kind, verifying_key=key, place=place_of(options), facts=facts,
+        artifacts=artifacts, commitments=options.commitments,
+    )  # fmt: skip
     write_atomic(options.out, receipt.to_bytes())
     console.say(f"{options.out}: receipt {hex32(receipt.id)} of a {receipt.predicate['kind']}")
     return {"receipt": str(options.out), "id": hex32(receipt.id), "statement": receipt.statement}
+
+
+def _proof(path: Path) -> Proof:
+    data = read_capped(path, MAX_PROOF_BYTES)
+    proof = parse_proof(data, str(path))
+    if proof.file_bytes() != data:
+        raise InvalidInput(f"{path}: not as zkai writes it; receipts name exact bytes")
+    return proof
+
+
+def _artifact(text: str) -> tuple[str, bytes]:
+    name, equals, path = text.partition("=")
+    if not equals or not name:
+        raise InvalidInput(f"--artifact {text}: expected NAME=FILE")
+    with open(path, "rb") as file:
+        return name, hashlib.file_digest(file, "sha256").digest()
 
 
 def _signers(options: argparse.Namespace) -> list[PrivateKey]:

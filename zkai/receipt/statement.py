@@ -251,6 +251,8 @@ def _proof_part(
                 " of its transcript"
             )
         transcript = hex32(transcript_digest(key))
+    if unknown := [name for name in commitments if name not in proof.public]:
+        raise InvalidInput(f"receipt: the commitment {unknown[0]} is no public signal")
     listed = [n for n in proof.public if n in COMMITMENTS or n in commitments]
     return {
         "format": proof.FORMAT,
