@@ -301,10 +301,7 @@ def test_a_wrong_part_opens_nothing(world: World, bend: str) -> None:
         with pytest.raises(VerificationError, match="noise is too large"):
             open_sum(world.round(), world.scheme)
         return
-    try:
-        assert world.advance().phase == PARTIAL
-    except InvalidInput as error:
-        assert "expected" in str(error)  # noqa: PT017 - either is a refusal
+    assert world.advance().phase == PARTIAL
     with pytest.raises((VerificationError, InvalidInput)):
         open_sum(world.round(), world.scheme)
 

@@ -362,9 +362,12 @@ class Aggregator:
             if message.digest("active") != active.id or message.predicate["holder"] != keyid:
                 self.refused[holders[keyid].name] = "its part is of another decision"
                 continue
-            size = self.scheme.partial_bytes
-            rnd.board.body(number, message.digest("body"), size, holders[keyid].name)
-            parts[keyid] = message
+            try:
+                size = self.scheme.partial_bytes
+                rnd.board.body(number, message.digest("body"), size, holders[keyid].name)
+                parts[keyid] = message
+            except (InvalidInput, VerificationError) as error:
+                self.refused[holders[keyid].name] = str(error)
         if missing := sorted(set(holders) - set(parts)):
             return self._waiting(PARTIAL, missing)
         self.record.append([parts[keyid] for keyid in sorted(parts)])
