@@ -132,8 +132,15 @@ def fuzz(atheris: Any, target: Target, scratch: Path, seconds: float, seed: int)
         target.call(scratch, data)  # a seed that is refused is a broken target
 
     def one(data: bytes) -> None:
-        with contextlib.suppress(InvalidInput, VerificationError):
+        try:
             target.call(scratch, data)
+        except (InvalidInput, VerificationError):
+            return
+        except BaseException:
+            kept = OUT / f"{target.name}.finding"
+            kept.write_bytes(data)
+            print(f"input kept in {kept}")
+            raise
 
     found, given = OUT / "corpus" / target.name, scratch / "seeds"
     for folder in (found, given):
