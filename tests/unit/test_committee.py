@@ -144,7 +144,11 @@ def test_messages_have_one_form_each() -> None:
     over = opening[:-8] + SMALL.primes[-1].to_bytes(8, "little")
     with pytest.raises(InvalidInput, match="below its prime"):
         Opening.from_bytes(given, over)
-    for data in (key.to_bytes()[:-1], b"", key.to_bytes()[:-8] + b"\xff" * 8):
+    good = key.to_bytes()
+    start = len(good) - key.share.nbytes - 34 * len(key.pairs)
+    first, second = good[start : start + 34], good[start + 34 : start + 68]
+    swapped = good[:start] + second + first + good[start + 68 :]
+    for data in (good[:-1], b"", good[:-8] + b"\xff" * 8, swapped):
         with pytest.raises(InvalidInput, match="holder's key"):
             HolderKey.from_bytes(SMALL, data)
 

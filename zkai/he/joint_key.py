@@ -81,7 +81,8 @@ class HolderKey:
         parts = [data[start + 34 * i : start + 34 * (i + 1)] for i in range(count)]
         pairs = {struct.unpack_from("<H", part)[0]: part[2:] for part in parts}
         share = np.frombuffer(data[start + 34 * count :], "<u8").reshape(rows, chain.n)
-        if (share >= np.array(chain.primes, np.uint64)[:, None]).any() or len(pairs) != count:
+        ordered = len(pairs) == count and list(pairs) == sorted(pairs)
+        if not ordered or (share >= np.array(chain.primes, np.uint64)[:, None]).any():
             raise InvalidInput(f"{where}: not in the form in which it is written")
         return HolderKey(key_id, committee, place, threshold, share.astype(np.uint64), pairs)
 
