@@ -70,6 +70,9 @@ def test_an_auditor_cosigns_what_the_entries_give(desk: Shell) -> None:
     check = "ledger verify fork.json --policy watched.json --trust trust.json"
     desk(f"{check} --auditor a --max-age 600")
     assert "none of the policy's" in desk(f"{check} --auditor b", 2)["message"]
+    desk("ledger prove log.db --name fork/11 -o name.json")
+    desk("ledger verify name.json --policy watched.json --auditor a")
+    desk("ledger verify name.json --policy watched.json --auditor b", 2)
     desk("ledger export log.db -o public")
     desk(f"ledger audit public {audit} -o cosigned")
     assert Path("cosigned").read_text().count("— a ") == 1

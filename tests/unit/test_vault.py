@@ -290,6 +290,7 @@ def test_a_refused_grant_leaves_no_wrap(vault: Vault) -> None:
     thief = Owner(MALLORY.signer, ALICE.opener)
     with pytest.raises(VerificationError, match="signed by the object's owner"):
         vault.grant(card.object, thief, BOB.recipient, purpose="", at=NOW)
+    assert not vault._path(card.object).with_suffix(".next").exists()
     assert vault.card(card.object) == card
 
 

@@ -29,7 +29,7 @@ from zkai.errors import InvalidInput
 from zkai.ledger.answer import FORMAT as ANSWER_FORMAT
 from zkai.ledger.answer import MAX_ANSWER
 from zkai.ledger.audit import Auditor, FromExport, FromLedger
-from zkai.ledger.checkpoint import Checkpoint, InclusionProof, LogPolicy
+from zkai.ledger.checkpoint import Checkpoint, InclusionProof, LogPolicy, check_audited
 from zkai.ledger.export import export, proof_digest, verify_export
 from zkai.ledger.ledger import Ledger, Submission
 from zkai.ledger.note import MAX_NOTE, Note
@@ -362,7 +362,7 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
         value = load_json(read_capped(options.target, MAX_ANSWER), str(options.target))
         if isinstance(value, dict) and value.get("format") == ANSWER_FORMAT:
             return check_answer(options, policy, console)
-        return _verify_name(options.target, policy, console)
+        return _verify_name(options, policy, console)
     data = read_capped(options.target, MAX_ENVELOPE)
     receipt = Receipt.from_bytes(data, str(options.target))
     proof = InclusionProof.from_bytes(
@@ -375,7 +375,10 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
     return {"index": proof.index, **_say_checkpoint(checkpoint, seen, console)}
 
 
-def _verify_name(path: Path, policy: LogPolicy, console: Console) -> dict[str, Any]:
+def _verify_name(
+    options: argparse.Namespace, policy: LogPolicy, console: Console
+) -> dict[str, Any]:
+    path = options.target
     value = load_json(read_capped(path, _MAX_MAP_PROOF), str(path))
     if not isinstance(value, dict) or value.get("format") != MAP_FORMAT:
         raise InvalidInput(f"{path}: not a {MAP_FORMAT}; a receipt needs --inclusion")
@@ -387,7 +390,9 @@ def _verify_name(path: Path, policy: LogPolicy, console: Console) -> dict[str, A
     content = None
     if value["value"] is not None:
         content = from_base64(value["value"], f"{path}: value", 4096)
-    checkpoint, seen = policy.verify(Note.from_bytes(value["checkpoint"].encode(), str(path)))
+    note = Note.from_bytes(value["checkpoint"].encode(), str(path))
+    checkpoint, seen = policy.verify(note)
+    check_audited(note, policy, options.auditors)
     proof.verify(checkpoint.map_root, value["name"], content)
     said = None if content is None else load_json(content, f"{path}: value")
     console.say(f"{value['name']}: {'nothing' if said is None else json.dumps(said)}")
