@@ -220,6 +220,17 @@ def test_a_logged_revocation_ends_a_key(ledger: Ledger, by: str) -> None:
     proof.verify(ledger.policy.verify(note)[0].map_root, f"key/{signer().keyid}", value)
 
 
+def test_a_revoked_key_names_no_successor(ledger: Ledger) -> None:
+    """Not even before the moment from which its revocation counts."""
+    new = signer("successor")
+    revoked = key_status("revoked", signer().keyid, [signer("log")], at=NOW + 10_000)
+    ledger.append(revoked, NOW + 10)
+    follow = {"jwk": new.public.jwk, "follows": signer().keyid}
+    refused(ledger, key_status("active", new.keyid, [signer()], **follow),
+            "the revocation of issuer is in the log", at=NOW + 10)  # fmt: skip
+    ledger.append(key_status("active", new.keyid, [signer("log")], **follow), NOW + 10)
+
+
 def test_strangers_say_nothing_about_keys(ledger: Ledger) -> None:
     for keys in ([signer("stranger")], [signer("classic", ED25519)]):
         refused(
@@ -300,6 +311,20 @@ def test_nodes_are_bound_to_logged_receipts(ledger: Ledger) -> None:
     refused(ledger, node([signer("log")], parents=[own]), "own parent")
     index = ledger.append(node([signer("log")]), NOW)
     assert [i for i, _ in ledger.history("node", own)] == [index]
+
+
+def test_records_that_are_no_receipts_are_nobody_s_parents(ledger: Ledger) -> None:
+    """Else lineages and trees through them could never be shown again."""
+    filled(ledger)
+    rules = hex32(parse_entry(ledger.store.entry(0) or b"").id)
+    fitness = [{"metric": "accuracy", "value": "0.9", "receipt": rules}]
+    for changes in ({"receipt": rules}, {"parents": [rules]}, {"fitness": fitness}):
+        refused(ledger, node([signer("log")], **changes), "bound to receipts")
+    child = issue(
+        None, signers(), kind="merge", artifacts={"model": bytes(32)}, signed=NOW,
+        facts=Facts(parent=bytes.fromhex(rules[2:])),
+    )  # fmt: skip
+    refused(ledger, submit(child), "parent is not in the log")
 
 
 def test_only_entry_0_states_the_rules(ledger: Ledger) -> None:

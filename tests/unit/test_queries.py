@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,9 @@ from zkai.ledger.lists import list_name
 from zkai.ledger.note import cosign_note
 from zkai.ledger.queries import KINDS, ask, verify_answer
 from zkai.ledger.records import KEY_STATUS, sign_record
+from zkai.receipt.envelope import sign_envelope
 from zkai.receipt.jcs import encode
+from zkai.receipt.statement import issue
 from zkai.receipt.trust import rotate
 
 NAMES = {
@@ -328,3 +331,19 @@ def test_answers_of_other_forms_are_refused(wood: Forest) -> None:
 
 def check_json(wood: Forest, value: Any) -> None:
     verify_answer(Answer.from_json(value), wood.ledger.policy, wood.trust, at=NOW)
+
+
+def test_a_sum_that_names_a_model_or_user_is_in_its_history(wood: Forest) -> None:
+    """A receipt of an opened sum moves no fork, so no fork's chain has to hold it."""
+    statement = issue(
+        None, [signer()], kind="aggregation", artifacts={"aggregate": bytes(32)}, signed=NOW
+    ).statement
+    named = json.loads(encode(statement))
+    named["predicate"] |= {"model": "1", "user": "7"}
+    added = sign_envelope(encode(named), [signer()]).to_bytes()
+    index = wood.ledger.append(Submission(added), NOW)
+    wood.ledger.checkpoint([signer("log")])
+    for kind, name in (("model", "1"), ("user", "7")):
+        found = check(wood, ask(wood.ledger, kind, name))
+        assert None not in found["forks"]
+        assert index in {row["entry"] for row in found["receipts"]}

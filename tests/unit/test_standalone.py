@@ -91,6 +91,8 @@ def test_it_runs_where_zkai_is_not_installed(tmp_path: Path) -> None:
     for chain, status in (("7", 0), ("8", 1)):
         place = ["--chain-id", chain, "--ledger", "0x05", "--recipient", "0x09"]
         assert run("r", *options, *place).returncode == status
-    done = run("none", *options)
-    assert done.returncode == 2
-    assert done.stdout.startswith("unusable: ")
+    (tmp_path / "deep").write_bytes(b"[" * 100_000)
+    for name in ("none", "deep"):
+        done = run(name, *options[:2])
+        assert done.returncode == 2, name
+        assert done.stdout.startswith("unusable: ")

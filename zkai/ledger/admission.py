@@ -126,10 +126,10 @@ class Admission:
         verify_receipt(receipt, store, at=at)
         said, kind = receipt.predicate["proof"], receipt.predicate["kind"]
         parent = receipt.predicate["parent"]
-        if parent is not None and self.store.index_of(parse_hex32(parent, "parent")) is None:
+        moves = kind in CHAIN_KINDS and not _is_sum(receipt)
+        if parent is not None and not self._has_receipt(parent, moves):
             raise VerificationError("ledger: the receipt's parent is not in the log")
         if said is None:
-            moves = kind in CHAIN_KINDS and not _is_sum(receipt)
             if moves or data is not None:
                 raise VerificationError(f"ledger: a {kind} names its proof")
             return Effects()
@@ -203,6 +203,16 @@ class Admission:
         if predicate["step"] < head["step"]:
             raise VerificationError("ledger: the step is before the fork's")
 
+    def _has_receipt(self, name: str, any_record: bool = False) -> bool:
+        """Whether the log has a receipt of this id, or any record: those have ids too.
+
+        What moves a fork needs no closer look: its parent must be the fork's head.
+        """
+        index = self.store.index_of(parse_hex32(name, "receipt"))
+        if index is None or any_record:
+            return index is not None
+        return isinstance(parse_entry(self.store.entry(index) or b""), Receipt)
+
     # keys
 
     def _admit_key_status(self, record: Record, index: int, at: int) -> Effects:
@@ -211,6 +221,8 @@ class Admission:
         signer = said["follows"] if said["status"] == "active" else said["keyid"]
         own = store.by_keyid.get(signer or "")
         if own is not None and [s["keyid"] for s in said["signers"]] == [signer]:
+            if own.revoked is not None:
+                raise VerificationError(f"ledger: the revocation of {own.name} is in the log")
             one = TrustStore((own,), (frozenset({own.public.keyid}),))
             verify_signers(one, record.envelope, said["signers"], signed=record.signed_at, at=at)
         else:
@@ -263,7 +275,7 @@ class Admission:
         bound = [said["receipt"], *said["parents"]]
         bound += [f["receipt"] for f in said["fitness"] if f["receipt"] is not None]
         for name in bound:
-            if self.store.index_of(parse_hex32(name, "node")) is None:
+            if not self._has_receipt(name):
                 raise VerificationError("ledger: a node is bound to receipts that are in the log")
         if said["receipt"] in said["parents"]:
             raise VerificationError("ledger: a node is not its own parent")

@@ -182,7 +182,9 @@ def _signers(record: Receipt | Record) -> list[str]:
 def _history(source: Source, kind: str, name: str) -> dict[str, Any]:
     entries = source.listed(kind, name)
     forks = dict.fromkeys(
-        r.predicate["fork"] for _, r in entries if r.predicate["kind"] in CHAIN_KINDS
+        r.predicate["fork"]
+        for _, r in entries
+        if r.predicate["kind"] in CHAIN_KINDS and r.predicate["fork"] is not None
     )
     if kind == "fork":
         forks.setdefault(name)

@@ -273,10 +273,13 @@ def main() -> int:
         given: Any = {n: v.read_bytes() if isinstance(v, Path) else v for n, v in options.items()}
         given |= {n: parse(given[n]) for n in ("trust", "policy") if n in given}
         statement, shown = verify(**given)
-    except (Refused, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        refused = isinstance(error, Refused)
-        print(f"refused: {error}" if refused else f"unusable: {type(error).__name__}: {error}")
-        return 1 if refused else 2
+    except Refused as error:
+        print(f"refused: {error}")
+        return 1
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
+            RecursionError) as error:  # fmt: skip
+        print(f"unusable: {type(error).__name__}: {error}")
+        return 2
     print(f"verified: {statement['predicate']['kind']}; {shown}")
     return 0
 
