@@ -16,6 +16,7 @@ from tests.fuzz.chain_targets import CHAIN_TARGETS
 from tests.fuzz.ckks_targets import CKKS_TARGETS
 from tests.fuzz.commit_targets import COMMIT_TARGETS
 from tests.fuzz.dataset_targets import DATASET_TARGETS
+from tests.fuzz.federated_targets import FEDERATED_TARGETS
 from tests.fuzz.harness import Target
 from tests.fuzz.he_targets import HE_TARGETS
 from tests.fuzz.ledger_targets import LEDGER_TARGETS
@@ -365,6 +366,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     **LEDGER_TARGETS,
     **CHAIN_TARGETS,
     **RLWE_TARGETS,
+    **FEDERATED_TARGETS,
     **VAULT_TARGETS,
 }
 

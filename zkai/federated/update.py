@@ -8,7 +8,11 @@ more, so that a sum divided by the summed weights is the weighted average.
 from __future__ import annotations
 
 import io
+import lzma
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +26,11 @@ from zkai.federated.session import COUNT, MAX_TENSORS, MAX_VALUES, Session, Tens
 Int64 = npt.NDArray[np.int64]
 Update = Mapping[str, npt.NDArray[np.integer]]
 MAX_UPDATE = 8 * MAX_VALUES + (1 << 20)
+_BROKEN = (
+    ValueError, OSError, EOFError, KeyError, TypeError, SyntaxError, RuntimeError, MemoryError,
+    struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError,
+)  # fmt: skip
+"""What a damaged or encrypted archive, or an array header that lies about its size, may raise."""
 
 
 def flatten(session: Session, update: Update, weight: int = 1) -> Int64:
@@ -83,7 +92,12 @@ def read_update(path: Path) -> dict[str, npt.NDArray[np.integer]]:
             if len(sizes) > MAX_TENSORS or sum(sizes) > MAX_UPDATE:
                 raise InvalidInput(f"{path}: more than {MAX_UPDATE} bytes in all")
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        return {"update": np.load(io.BytesIO(data), allow_pickle=False)}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+                found = {name: arrays[name] for name in arrays.files}
+        else:
+            found = {"update": np.load(io.BytesIO(data), allow_pickle=False)}
+    except _BROKEN as error:
         raise InvalidInput(f"{path}: not a .npy or .npz file of numbers ({error})") from error
+    for name, array in found.items():
+        if not isinstance(array, np.ndarray):
+            raise InvalidInput(f"{path}: {name[:80]!r} is not a saved array")
+    return found

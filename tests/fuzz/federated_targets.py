@@ -1,0 +1,100 @@
+"""The parsers of aggregation rounds under fuzzing: what lies on a board for everyone to write."""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from tests.fuzz.harness import Target
+from zkai.encoding import hex32
+from zkai.federated.messages import COMMITMENT, DECISION, base, parse_message, sign_message
+from zkai.federated.parties import AGGREGATOR, Party
+from zkai.federated.schemes import choose_parameters, load_scheme
+from zkai.federated.session import RLWE, Client, Holder, Session, Tensor
+from zkai.federated.update import flatten, read_update
+from zkai.receipt.signer import generate
+from zkai.vault.keys import generate as new_vault_key
+
+
+@lru_cache
+def made_session() -> Session:
+    clients = tuple(Client(f"c{i}", generate().public) for i in range(2))
+    holders = tuple(
+        Holder(f"h{i}", generate().public, (new_vault_key().recipient,)) for i in range(2)
+    )
+    parameters = choose_parameters(RLWE, 2, 100, 2, 2)
+    return Session(
+        bytes(32), "example.org/he", generate().public, RLWE, parameters, (Tensor("w", (3,)),),
+        100, 1, clients, holders, 2, 2, 80,
+    )  # fmt: skip
+
+
+def session(folder: Path) -> Target:
+    """A session has one byte form, and is loaded only with parameters that fit it."""
+
+    def use(scratch: Path, data: bytes) -> None:
+        found = Session.from_bytes(data)
+        if found.to_bytes() != data:
+            raise AssertionError("a session has two byte forms")
+        load_scheme(found)
+
+    return Target("he-session", (made_session().to_bytes(),), use, slow=True)
+
+
+def message(folder: Path) -> Target:
+    """A signed message has one byte form."""
+    key, place = generate(), base(bytes(32), 1)
+    digest = hex32(1)
+    said = {
+        **place, "client": key.keyid, "key": digest, "ciphertext": digest, "check": digest,
+        "shares": [digest, digest], "weight_bound": 1, "proof": None,
+    }  # fmt: skip
+    decided = {
+        **place, "phase": "closed", "previous": None, "size": 3, "root": digest, "body": digest,
+    }  # fmt: skip
+    seeds = (
+        sign_message(COMMITMENT, said, key).to_bytes(),
+        sign_message(DECISION, decided, key).to_bytes(),
+    )
+
+    def use(scratch: Path, data: bytes) -> None:
+        if parse_message(data).to_bytes() != data:
+            raise AssertionError("a message has two byte forms")
+
+    return Target("he-message", seeds, use, slow=True)
+
+
+def party(folder: Path) -> Target:
+    """What a party publishes of itself."""
+    made = Party(AGGREGATOR, "agg", generate().public)
+
+    def use(scratch: Path, data: bytes) -> None:
+        path = scratch / "public.json"
+        path.write_bytes(data)
+        Party.from_path(path)
+
+    return Target("he-party", (made.to_bytes(),), use, json=True)
+
+
+def update(folder: Path) -> Target:
+    """A client's own arrays."""
+    buffer = io.BytesIO()
+    np.savez(buffer, w=np.arange(3))
+
+    def use(scratch: Path, data: bytes) -> None:
+        path = scratch / "update.npz"
+        path.write_bytes(data)
+        flatten(made_session(), read_update(path))
+
+    return Target("he-update", (buffer.getvalue(),), use)
+
+
+FEDERATED_TARGETS = {
+    "he-session": session,
+    "he-message": message,
+    "he-party": party,
+    "he-update": update,
+}
