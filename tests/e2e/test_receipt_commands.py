@@ -304,6 +304,7 @@ def test_receipts_without_a_proof(run: Any) -> None:
     run("receipt keygen -o key.json")
     run("receipt trust key.json -o trust.json")
     Path("merged").write_bytes(b"a merged model")
+    Path("late.json").write_text('{"started": 99999999999999}')
     sign = "receipt sign --signer key.json"
     made = run(f"{sign} --kind merge --artifact model=merged -o merge.receipt")
     assert made["statement"]["predicate"]["kind"] == "merge"
@@ -311,6 +312,8 @@ def test_receipts_without_a_proof(run: Any) -> None:
     for options in (
         "", "--kind merge", "--artifact model=merged", "--kind genesis --artifact a=merged",
         "--kind merge --artifact merged", "--kind merge --artifact a=none", "1.json --kind merge",
+        "--kind merge --artifact a=merged --artifact a=key.json",
+        "--kind merge --artifact a=merged --facts late.json",
     ):  # fmt: skip
         run(f"{sign} {options} -o x", 2)
     assert not Path("x").exists()

@@ -64,6 +64,8 @@ def exported(folder: Path) -> bytes:
     vault.publish(b"elsewhere", owner(), kind="other", at=NOW)
     ledger.checkpoint([signer("log")])
     data = export_fork(vault, FORK, ALICE, THERE.recipient)
+    with pytest.raises(InvalidInput, match="no fork 99"):
+        export_fork(vault, 99, ALICE, THERE.recipient)
     ledger.close()
     return data
 

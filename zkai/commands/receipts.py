@@ -231,6 +231,8 @@ def run_sign(options: argparse.Namespace, console: Console) -> Mapping[str, Any]
     """Sign a receipt for a proof, or about files."""
     check_target(options.out)
     artifacts = dict(_artifact(text) for text in options.artifacts)
+    if len(artifacts) != len(options.artifacts):
+        raise InvalidInput("receipt sign: each --artifact has a name of its own")
     proof = None if options.proof is None else _proof(options.proof)
     if (proof is None) == (options.kind is None) or (proof is None and not artifacts):
         raise InvalidInput("receipt sign: give a proof, or a --kind and each --artifact it is of")

@@ -27,6 +27,7 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:zkai:compute-receipt/v1"
 SCHEMA = "receipt.schema.json"
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+_YEAR_10000 = 253_402_300_800
 MAX_LISTED = 64
 """Signals of more values than this are in a receipt by their digest."""
 UNDERSTOOD: frozenset[str] = frozenset()
@@ -169,7 +170,12 @@ def parse_time(text: str, where: str) -> int:
 
 
 def write_time(seconds: int) -> str:
-    """Return seconds since 1970 as an RFC 3339 time in UTC."""
+    """Return seconds since 1970 as an RFC 3339 time in UTC.
+
+    Raises InvalidInput for times that have no such form.
+    """
+    if not 0 <= seconds < _YEAR_10000:
+        raise InvalidInput(f"{seconds}: expected seconds since 1970")
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

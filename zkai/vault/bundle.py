@@ -17,7 +17,7 @@ from io import BytesIO
 from typing import Any
 
 from zkai.encoding import load_json, sha256
-from zkai.errors import VerificationError
+from zkai.errors import InvalidInput, VerificationError
 from zkai.ledger.answer import Answer
 from zkai.ledger.checkpoint import Checkpoint, LogPolicy
 from zkai.ledger.export import proof_digest
@@ -49,10 +49,12 @@ class Fork:
 def export_fork(vault: Vault, fork: int, opener: VaultKey, to: Recipient) -> bytes:
     """Return a fork's bundle for a recipient, as of the ledger's latest checkpoint.
 
-    Raises InvalidInput without a checkpoint, VerificationError if `opener` cannot open an object,
-    or an object changed since the checkpoint.
+    Raises InvalidInput without a checkpoint or such a fork, VerificationError if `opener` cannot
+    open an object, or an object changed since the checkpoint.
     """
     answer = ask(vault.ledger, "objects", str(fork))
+    if not answer.entries:
+        raise InvalidInput(f"bundle: the ledger has no fork {fork} as of its latest checkpoint")
     parts = {"answer": json.dumps(answer.to_json()).encode("ascii")}
     for shown in answer.entries:
         if (digest := proof_digest(parse_entry(shown.entry))) is not None:
