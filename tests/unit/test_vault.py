@@ -267,6 +267,41 @@ def test_a_crash_between_entry_and_card(vault: Vault, monkeypatch: pytest.Monkey
     assert serve(vault, card.object, BOB) == DATA
 
 
+@pytest.mark.parametrize("action", ["revoke", "erase"])
+def test_a_crash_after_the_entry_leaves_no_old_bytes(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    card = granted(vault)
+    append = vault.ledger.append
+
+    def crash(submission: Submission, at: int) -> int:
+        append(submission, at)
+        raise KeyboardInterrupt
+
+    recipient = [BOB.recipient.keyid] if action == "revoke" else []
+    with monkeypatch.context() as patch:
+        patch.setattr(vault.ledger, "append", crash)
+        with pytest.raises(KeyboardInterrupt):
+            getattr(vault, action)(card.object, ALICE, *recipient, purpose="", at=NOW)
+    if action == "revoke":
+        assert serve(vault, card.object, ALICE.opener) == DATA
+    else:
+        vault.erase(card.object, ALICE, purpose="", at=NOW)
+        assert not list(vault.cards.iterdir())
+        with pytest.raises(VerificationError, match="erased"):
+            vault.erase(card.object, ALICE, purpose="", at=NOW)
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        card.read(BOB, vault.store)
+
+
+def test_an_object_that_nobody_could_open_is_not_made(vault: Vault) -> None:
+    """Its bytes would be deleted for ever under the word "revoke"."""
+    card = published(vault)
+    with pytest.raises(InvalidInput, match="erase it instead"):
+        vault.revoke(card.object, ALICE, ALICE.opener.recipient.keyid, purpose="", at=NOW)
+    assert serve(vault, card.object, ALICE.opener) == DATA
+
+
 def test_a_crash_before_the_entry_grants_nothing(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:

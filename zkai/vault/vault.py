@@ -131,13 +131,11 @@ class Vault:
 
         Raises InvalidInput without one, VerificationError if the ledger has another current cid.
         """
-        where, cid = self._path(name), self._state(name)["cid"]
-        following = where.with_suffix(".next")
+        cid, following = self._state(name)["cid"], self._path(name).with_suffix(".next")
         if following.exists() and (found := _read(following)).cid == cid:
             # A crash came after this was written: whether before the ledger's entry, it says.
-            write_atomic(where, replace(found, wraps=self._granted(found)).to_bytes())
-            following.unlink()
-        card = _read(where)
+            self._settle(replace(found, wraps=self._granted(found)))
+        card = _read(self._path(name))
         if card.object != name or card.cid != cid:
             raise VerificationError("vault: the ledger names another cid for this object")
         return card
@@ -150,6 +148,14 @@ class Vault:
             for pair in card.wraps
             if is_granted(store, hex32(card.object), pair[0].keyid, size)
         )
+
+    def _settle(self, card: Card) -> None:
+        """Let a logged card be the object's, after the bytes that it replaces are deleted."""
+        where = self._path(card.object)
+        if where.exists() and (old := _read(where)).cid != card.cid:
+            self.store.delete(old.cid)
+        write_atomic(where, card.to_bytes())
+        where.with_suffix(".next").unlink()
 
     def _path(self, name: bytes) -> Path:
         return self.cards / f"{name.hex()}.json"
@@ -197,7 +203,7 @@ class Vault:
         except (VerificationError, InvalidInput):
             following.unlink()
             raise
-        os.replace(following, self._path(card.object))
+        self._settle(card)
         return card
 
     def grant(self, name: bytes, owner: Owner, to: Recipient, *, purpose: str, at: int) -> Card:
@@ -217,10 +223,13 @@ class Vault:
 
         The old bytes are deleted here. What the revoked key read or copied before stays read.
 
-        Raises VerificationError if the owner cannot open it or the ledger refuses.
+        Raises VerificationError if the owner cannot open it or the ledger refuses, InvalidInput if
+        it is granted to nobody else.
         """
         card = self.card(name)
         granted = [r for r, _ in self._granted(card) if r.keyid != keyid]
+        if not granted:
+            raise InvalidInput("vault: nobody could open it any more; erase it instead")
         data = card.read(owner.opener, self.store, MAX_DATA)
         new = self._seal(name, data, granted, card.kind, card.fork)
         try:
@@ -228,14 +237,19 @@ class Vault:
         except VerificationError:
             self.store.delete(new.cid)
             raise
-        self.store.delete(card.cid)
         return new
 
     def erase(self, name: bytes, owner: Owner, *, purpose: str, at: int) -> None:
         """Log that an object is erased, and delete its bytes and every wrap of its key.
 
+        An object that the ledger erased before a crash is deleted now.
+
         Raises VerificationError if the ledger refuses.
         """
+        found = object_state(self.ledger.store, hex32(name), self.ledger.log.size)
+        if found is not None and found["cid"] is None and self._path(name).exists():
+            self._remove(name, _read(self._path(name)).cid)
+            return
         cid = self._state(name)["cid"]
         body = {
             "action": "erase", "object": hex32(name), "fork": self.card(name).fork, "cid": None,
@@ -243,8 +257,12 @@ class Vault:
         }  # fmt: skip
         record = sign_record(CONSENT, body, [owner.signer], at)
         self.ledger.append(Submission(record.envelope.to_bytes()), at)
-        self._path(name).unlink(missing_ok=True)
+        self._remove(name, cid)
+
+    def _remove(self, name: bytes, cid: str) -> None:
         self.store.delete(cid)
+        self._path(name).with_suffix(".next").unlink(missing_ok=True)
+        self._path(name).unlink(missing_ok=True)
 
     def access(
         self, name: bytes, to: Recipient, operator: PrivateKey, *, purpose: str, at: int
