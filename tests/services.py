@@ -39,11 +39,11 @@ def postgres_cluster() -> Iterator[Cluster]:
     It lies in memory where that is possible: every commit waits for its fsync, as in production.
     """
     binaries = require_service(POSTGRES, postgres_binaries())
-    with running_postgres(binaries, MEMORY if _fits(MEMORY) else None) as cluster:
+    with running_postgres(binaries, MEMORY if fits(MEMORY) else None) as cluster:
         yield cluster
 
 
-def _fits(folder: Path) -> bool:
+def fits(folder: Path) -> bool:
     """Return whether servers fit below a folder: containers often have 64 MB of such memory."""
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         return False

@@ -63,8 +63,11 @@ def test_a_round_of_four_clients_and_five_holders(run: Any) -> None:
         for j in range(HOLDERS)
     ]
     try:
+        other = run(f"he encrypt ada ada.npz --board board --session {'00' * 32}", status=1)
+        assert "another session" in other["message"]
+        trusted = f"--board board --session {opened['session']}"
         for weight, name in enumerate(CLIENTS, start=1):
-            run(f"he encrypt {name} {name}.npz --board board --weight {weight}")
+            run(f"he encrypt {name} {name}.npz {trusted} --weight {weight}")
         waiting = run("he aggregate agg --board board")
         assert waiting["phase"] == "closed (signatures)"
         assert run("he reveal ada --board board", status=1)["error"] == "verification_failed"

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.services import MEMORY, fits
 from zkai.federated.aggregator import OPENED, Aggregator, Status
 from zkai.federated.board import Board
 from zkai.federated.client import ClientParty
@@ -25,7 +26,7 @@ from zkai.federated.record import View
 from zkai.federated.scheme import Inputs
 from zkai.federated.schemes import choose_parameters, load_scheme
 from zkai.federated.sealing import RoundKeys
-from zkai.federated.session import RLWE, Client, Holder, Session, Tensor
+from zkai.federated.session import RLWE, Client, Holder, Session, Tensor, recipients_message
 from zkai.receipt.signer import generate
 
 TENSORS = (Tensor("w", (3, 2)), Tensor("b", (2,)))
@@ -63,7 +64,9 @@ class World:
         made = []
         for j, key in enumerate(self.holder_keys):
             round_keys = RoundKeys(root / f"h{j}" / "round-keys", key)
-            made.append(Holder(f"h{j}", key.public, round_keys.generate(rounds)))
+            recipients = round_keys.generate(rounds)
+            signature = key.sign(recipients_message(recipients))
+            made.append(Holder(f"h{j}", key.public, recipients, signature))
         groups = list(clusters) or [None] * clients
         largest = bound * max_weight + (noise.noise_bound if noise else 0)
         parameters = choose_parameters(RLWE, clients, largest, threshold, holders)
@@ -205,6 +208,6 @@ class World:
 
 
 def fast_folder() -> Path:
-    """Return a new folder, in memory where the system has such: these tests fsync a lot."""
-    parent = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    """Return a new folder, in memory where there is much of it: these tests fsync a lot."""
+    parent = MEMORY if fits(MEMORY) else None
     return Path(tempfile.mkdtemp(prefix="zkai-federated-", dir=parent))

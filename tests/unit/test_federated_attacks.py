@@ -591,6 +591,11 @@ def test_a_wrong_part_is_noticed_and_a_statement_binds_everything(
         changed = encode({**decode(statement, "s"), name: value})
         with pytest.raises(VerificationError, match=f"{name} is not what the record shows"):
             verify_aggregate(world.round(), world.scheme, changed, opened.values)
+    view = world.round().view
+    early = {"size": view.checkpoint.size - 1, "root": hex32(view.root(view.checkpoint.size - 1))}
+    changed = encode({**decode(statement, "s"), **early})
+    with pytest.raises(VerificationError, match="a log without the parts of the sum"):
+        verify_aggregate(world.round(), world.scheme, changed, opened.values)
     active = world.round().require(ACTIVE).body["holders"]
     message = parse_message(world.board.read(1, f"partials/{active[0]}"))
     name = f"bodies/{message.digest('body').hex()}"

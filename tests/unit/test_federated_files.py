@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,14 +14,14 @@ import numpy as np
 import pytest
 from federated_support import World, fast_folder
 
-from zkai.encoding import hex32
+from zkai.encoding import hex32, sha256
 from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.messages import COMMITMENT, PARTIAL, open_message, parse_message, sign_message
 from zkai.federated.opening import open_sum
 from zkai.federated.parties import HOLDER, Party, make_party, members
-from zkai.federated.receipts import KIND, aggregate_receipt, check_aggregate_receipt
+from zkai.federated.receipts import KIND, SUBJECT, aggregate_receipt, check_aggregate_receipt
 from zkai.federated.schemes import choose_parameters, load_scheme
-from zkai.federated.session import RLWE, Session, Tensor
+from zkai.federated.session import RLWE, Session, Tensor, recipients_message
 from zkai.federated.update import flatten, read_update
 from zkai.ledger.ledger import Ledger, Submission
 from zkai.receipt.jcs import decode, encode
@@ -28,6 +29,7 @@ from zkai.receipt.signer import generate
 from zkai.receipt.statement import Facts, Receipt, issue
 from zkai.receipt.trust import trust
 from zkai.receipt.verify import verify_receipt
+from zkai.vault.keys import VaultKey
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,44 @@ def test_a_party_has_one_key_and_one_part(world: World) -> None:
     copied = tuple(replace(holder, recipients=first) for holder in session.holders)
     with pytest.raises(InvalidInput, match="an encryption key is there twice"):
         world.altered(holders=copied)
+
+
+def test_nobody_elses_encryption_keys_stand_in_for_a_holders(world: World) -> None:
+    """Shares sealed to keys of the aggregator's would be read as soon as they are shown."""
+    holder, *others = world.session.holders
+    mine = tuple(VaultKey(os.urandom(32)).recipient for _ in holder.recipients)
+    thief = generate()
+    turned = tuple(reversed(holder.recipients))
+    for changes in (
+        {"recipients": mine},
+        {"recipients": (holder.recipients[0], *mine[1:])},
+        {"recipients": holder.recipients[:1]},
+        {"recipients": turned},
+        {"recipients": mine, "signature": thief.sign(recipients_message(mine))},
+        {"signature": others[0].signature},
+        {"signature": b""},
+    ):
+        forged = replace(holder, **changes)
+        with pytest.raises(VerificationError, match="did not sign its encryption keys"):
+            world.altered(holders=(forged, *others))
+    value = json.loads(world.session.to_bytes())
+    value["holders"][0]["recipients"][0] = mine[0].jwk
+    with pytest.raises(VerificationError, match="did not sign its encryption keys"):
+        Session.from_bytes(encode(value))
+    value["holders"][0]["signature"] = "AA"
+    with pytest.raises(VerificationError, match="did not sign"):
+        Session.from_bytes(encode(value))
+
+
+def test_holders_with_more_keys_than_a_session_has_rounds(world: World) -> None:
+    holder, *others = world.session.holders
+    key = world.holder_keys[0]
+    more = (*holder.recipients, VaultKey(os.urandom(32)).recipient)
+    longer = replace(holder, recipients=more, signature=key.sign(recipients_message(more)))
+    assert world.altered(holders=(longer, *others)).rounds == len(more) - 1
+    none = replace(holder, recipients=(), signature=key.sign(recipients_message(())))
+    with pytest.raises(InvalidInput, match="one encryption key for each round"):
+        world.altered(holders=(none, *others))
 
 
 def test_overflow_is_impossible_by_choice_of_parameters(world: World) -> None:
@@ -155,7 +195,8 @@ def test_parties_files(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="one aggregator"):
         members([made])
     value = json.loads(path.read_text())
-    for name, bad in [("role", "king"), ("name", "a b"), ("recipients", 5), ("format", "x")]:
+    wrong = {"role": "king", "name": "a b", "recipients": 5, "signature": 5, "format": "x"}
+    for name, bad in wrong.items():
         path.write_text(json.dumps({**value, name: bad}))
         with pytest.raises(InvalidInput):
             Party.from_path(path)
@@ -177,6 +218,12 @@ def test_a_receipt_of_a_sum_enters_a_ledger_and_is_of_one_statement(
     for name, value in [("clients", 9), ("bound", True), ("clients_root", hex32(1))]:
         with pytest.raises(VerificationError, match="a different aggregate"):
             check_aggregate_receipt(received, encode({**said, name: value}))
+    for odd in ([], {"result": said["result"]}):
+        artifacts = {SUBJECT: sha256(encode(odd))}
+        with pytest.raises(VerificationError, match="no statement about a sum"):
+            check_aggregate_receipt(
+                issue(None, [issuer], kind=KIND, artifacts=artifacts, signed=50), encode(odd)
+            )
     ledger = Ledger.create(tmp_path / "l.db", "example.org/l", operator, store, [], at=40)
     assert ledger.append(Submission(receipt.to_bytes()), at=60) == 1
     bare = issue(None, [issuer], kind=KIND, artifacts={"update": bytes(32)}, signed=50)

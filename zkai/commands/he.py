@@ -66,7 +66,7 @@ the weights comes with the result.
 _ENCRYPT_HELP = """
 UPDATE is a .npz of integer arrays with the session's names and shapes, or a
 .npy. An update is encrypted once: never again after an abort, or in another
-session.
+session. Give --session: whoever writes BOARD could name key holders of its own.
 """
 
 _AGGREGATE_HELP = """
@@ -126,7 +126,6 @@ def add_commands(commands: Commands) -> None:
     decrypt.add_argument("-o", "--out", metavar="SUM.npz", type=Path, required=True)
     verify = _add_board(actions, "verify", run_verify, "check a sum", _VERIFY_HELP)
     verify.add_argument("sum", metavar="SUM.npz", type=Path)
-    verify.add_argument("--session", metavar="HEX", help="id of the session")
     _add_rule(verify)
     he_training.add_actions(actions)
     he_queries.add_actions(actions)
@@ -169,6 +168,7 @@ def _add_board(
     parser = add_command(actions, name, run, summary, text)
     parser.add_argument("--board", metavar="BOARD", type=Path, required=True)
     parser.add_argument("--round", metavar="N", type=int, default=1, help="from 1 (1)")
+    parser.add_argument("--session", metavar="HEX", help="id of the session that you trust")
     return parser
 
 
@@ -212,7 +212,7 @@ def run_open(options: argparse.Namespace, console: Console) -> Mapping[str, Any]
     tensors = _tensors(options)
     values = sum(tensor.size for tensor in tensors) + (options.max_weight > 1)
     least = max(options.minimum, -(-options.percent * len(clients) // 100))
-    rounds = len(holders[0].recipients) if holders else 0
+    rounds = min(len(holder.recipients) for holder in holders)
     noise = he_privacy.chosen_privacy(options, least, values, rounds, console)
     largest = options.bound * options.max_weight + (noise.noise_bound if noise else 0)
     parameters = choose_parameters(
@@ -249,7 +249,7 @@ def _tensors(options: argparse.Namespace) -> tuple[Tensor, ...]:
 def run_encrypt(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     """Encrypt an update and hand in the commitment."""
     board = Board(options.board)
-    session, update = board.session(), read_update(options.update)
+    session, update = _session(options, board), read_update(options.update)
     client = ClientParty(options.folder, read_party_key(options.folder, passphrase(options)))
     scheme = load_scheme(session)
     message = client.encrypt(session, scheme, board, options.round, update, options.weight)
@@ -262,7 +262,7 @@ def run_reveal(options: argparse.Namespace, console: Console) -> Mapping[str, An
     """Show a round's bodies."""
     board = Board(options.board)
     client = ClientParty(options.folder, read_party_key(options.folder, passphrase(options)))
-    size = client.reveal(board.session(), board, options.round)
+    size = client.reveal(_session(options, board), board, options.round)
     console.say(f"round {options.round}: {size:,} bytes shown")
     return {"bytes": size}
 
@@ -270,7 +270,7 @@ def run_reveal(options: argparse.Namespace, console: Console) -> Mapping[str, An
 def run_aggregate(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     """Move a round on, or end it."""
     board = Board(options.board)
-    session = board.session()
+    session = _session(options, board)
     key = read_party_key(options.folder, passphrase(options))
     scheme = load_scheme(session)
     aggregator = Aggregator.open(session, scheme, key, options.folder, board, _rule(options))
@@ -302,7 +302,7 @@ def _say_status(number: int, status: Status, console: Console) -> dict[str, Any]
 
 def _holder(options: argparse.Namespace) -> tuple[KeyHolder, Board]:
     board = Board(options.board)
-    session = board.session()
+    session = _session(options, board)
     key = read_party_key(options.folder, passphrase(options))
     if Party.from_path(options.folder / "public.json").role != HOLDER:
         raise InvalidInput(f"{options.folder}: not a key holder's folder")
@@ -345,11 +345,19 @@ def run_serve(options: argparse.Namespace, console: Console) -> Mapping[str, Any
     return {"done": done, "over": over}
 
 
-def _read_round(
-    options: argparse.Namespace, expected: bytes | None = None, rule: InputRule | None = None
-) -> Round:
+def _session(options: argparse.Namespace, board: Board) -> Session:
+    """Return the board's session, which is the trusted one where --session names that."""
+    if options.session is None:
+        return board.session()
+    try:
+        return board.session(bytes.fromhex(options.session.removeprefix("0x")))
+    except ValueError as error:
+        raise InvalidInput("--session: expected 64 hexadecimal digits") from error
+
+
+def _read_round(options: argparse.Namespace, rule: InputRule | None = None) -> Round:
     board = Board(options.board)
-    session = board.session(expected)
+    session = _session(options, board)
     session.check_round(options.round)
     return Round(session, options.round, View.read(board, session), rule)
 
@@ -370,13 +378,7 @@ def run_decrypt(options: argparse.Namespace, console: Console) -> Mapping[str, A
 
 def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     """Check a sum and its statement by recomputation."""
-    expected = None
-    if options.session is not None:
-        try:
-            expected = bytes.fromhex(options.session.removeprefix("0x"))
-        except ValueError as error:
-            raise InvalidInput("--session: expected 64 hexadecimal digits") from error
-    rnd = _read_round(options, expected, _rule(options))
+    rnd = _read_round(options, _rule(options))
     arrays = read_update(options.sum)
     parts = [np.asarray(arrays[name]).ravel() for name in _names(rnd.session, arrays)]
     values = np.concatenate(parts).astype(np.int64)

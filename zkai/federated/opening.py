@@ -135,7 +135,7 @@ def verify_aggregate(rnd: Round, scheme: Scheme, statement: bytes, values: Int64
     )
     scheme.check_linear(rnd.number, bodies, total)
     opened = open_sum(rnd, scheme)
-    _check_seen(rnd, said)
+    _check_seen(rnd, said, active)
     wanted = {**opened.statement, "size": said.get("size"), "root": said.get("root")}
     if said != wanted:
         wrong = sorted(k for k in set(said) | set(wanted) if said.get(k) != wanted.get(k))
@@ -144,7 +144,12 @@ def verify_aggregate(rnd: Round, scheme: Scheme, statement: bytes, values: Int64
         raise VerificationError("aggregate: the values are not the opened sum")
 
 
-def _check_seen(rnd: Round, said: Mapping[str, Any]) -> None:
+def _check_seen(rnd: Round, said: Mapping[str, Any], active: Decision) -> None:
+    """Check that `size` and `root` are of a log that holds everything up to the last part."""
     if type(said.get("size")) is not int:
         raise VerificationError("aggregate: size is no number")
     rnd.view.check_extends(said["size"], parse_hex32(said.get("root"), "root"))
+    for keyid in active.body["holders"]:
+        data = rnd.board.read(rnd.number, f"{PARTIAL}s/{keyid}")
+        if rnd.view.index_of(data, "partial decryption") >= said["size"]:
+            raise VerificationError("aggregate: size is of a log without the parts of the sum")

@@ -1,7 +1,8 @@
 """Parties' folders: a signing key under a passphrase, and for holders one-time round keys.
 
 key.json      the signing key, sealed
-public.json   {"format": "zkai.he-party/1", "role", "name", "cluster", "key", "recipients"}
+public.json   {"format": "zkai.he-party/1", "role", "name", "cluster", "key", "recipients",
+              "signature"}, the last a holder's, of its recipients
 round-keys/   a holder's one-time keys; the rest of a folder is what the party remembers
 """
 
@@ -17,10 +18,11 @@ from typing import Any
 from zkai.encoding import load_json, read_capped, write_atomic
 from zkai.errors import InvalidInput
 from zkai.federated.sealing import RoundKeys
-from zkai.federated.session import MAX_ROUNDS, Client, Holder
+from zkai.federated.session import MAX_ROUNDS, Client, Holder, recipients_message
 from zkai.proof.jsonform import expect_fields
+from zkai.receipt.jcs import from_base64url, to_base64url
 from zkai.receipt.keyfile import read_key, write_key
-from zkai.receipt.signer import PrivateKey, PublicKey, generate
+from zkai.receipt.signer import SIGNATURE_BYTES, PrivateKey, PublicKey, generate
 from zkai.vault.keys import Recipient
 
 FORMAT = "zkai.he-party/1"
@@ -28,7 +30,7 @@ CLIENT, HOLDER, AGGREGATOR = "client", "holder", "aggregator"
 ROLES = (CLIENT, HOLDER, AGGREGATOR)
 MAX_BYTES = 4 << 20
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
-_FIELDS = ("format", "role", "name", "cluster", "key", "recipients")
+_FIELDS = ("format", "role", "name", "cluster", "key", "recipients", "signature")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Party:
     key: PublicKey
     cluster: str | None = None
     recipients: tuple[Recipient, ...] = field(default=(), repr=False)
+    signature: bytes | None = field(default=None, repr=False)
 
     def to_bytes(self) -> bytes:
         """Return the bytes of public.json."""
@@ -50,6 +53,7 @@ class Party:
             "cluster": self.cluster,
             "key": self.key.jwk,
             "recipients": [recipient.jwk for recipient in self.recipients],
+            "signature": None if self.signature is None else to_base64url(self.signature),
         }
         return json.dumps(value, indent=1).encode() + b"\n"
 
@@ -69,7 +73,9 @@ class Party:
             raise InvalidInput(f"{where}: recipients: expected at most {MAX_ROUNDS} keys")
         keys = [Recipient.from_jwk(v, f"{where}: recipients[{i}]") for i, v in enumerate(listed)]
         public = PublicKey.from_jwk(value["key"], f"{where}: key")
-        return Party(value["role"], value["name"], public, cluster, tuple(keys))
+        signed, size = value["signature"], SIGNATURE_BYTES[public.alg]
+        signature = None if signed is None else from_base64url(signed, f"{where}: signature", size)
+        return Party(value["role"], value["name"], public, cluster, tuple(keys), signature)
 
 
 def make_party(
@@ -93,10 +99,11 @@ def make_party(
         raise InvalidInput(f"{folder}: cannot be made ({error.strerror})") from error
     key = generate()
     write_key(folder / "key.json", key, passphrase, log2_n=log2_n)
-    recipients: Sequence[Recipient] = ()
+    recipients, signature = tuple[Recipient, ...](), None
     if role == HOLDER:
         recipients = RoundKeys(folder / "round-keys", key).generate(rounds)
-    party = Party(role, name, key.public, cluster, tuple(recipients))
+        signature = key.sign(recipients_message(recipients))
+    party = Party(role, name, key.public, cluster, recipients, signature)
     write_atomic(folder / "public.json", party.to_bytes())
     return party
 
@@ -113,9 +120,9 @@ def members(
     ordered = sorted(parties, key=lambda party: party.name)
     aggregators = [party.key for party in ordered if party.role == AGGREGATOR]
     clients = [Client(p.name, p.key, p.cluster) for p in ordered if p.role == CLIENT]
-    holders = [Holder(p.name, p.key, p.recipients) for p in ordered if p.role == HOLDER]
+    holders = tuple(
+        Holder(p.name, p.key, p.recipients, p.signature or b"") for p in ordered if p.role == HOLDER
+    )
     if len(aggregators) != 1 or not clients or not holders:
         raise InvalidInput("session: expected one aggregator, clients and key holders")
-    rounds = min(len(holder.recipients) for holder in holders)
-    cut = tuple(Holder(h.name, h.key, h.recipients[:rounds]) for h in holders)
-    return aggregators[0], tuple(clients), cut
+    return aggregators[0], tuple(clients), holders

@@ -58,6 +58,8 @@ def check_aggregate_receipt(receipt: Receipt, statement: bytes) -> None:
     if subjects.get(SUBJECT) != sha256(statement).hex():
         raise VerificationError("the receipt names a different aggregate")
     said = decode(statement, "aggregate")
+    if not isinstance(said, dict) or not {*_FIELDS, "result", "privacy"} <= set(said):
+        raise VerificationError("the receipt's aggregate is no statement about a sum")
     if subjects.get(RESULT) != str(said["result"])[2:]:
         raise VerificationError("the receipt names a different sum")
     extensions = receipt.predicate["extensions"]

@@ -2,15 +2,16 @@
 
     {"format": "zkai.he-session/1", "nonce", "origin", "aggregator": JWK, "scheme", "parameters",
      "tensors": [{"name", "shape"}], "value_bound", "max_weight", "clients": [{"name", "key",
-     "cluster"}], "holders": [{"name", "key", "recipients": [JWK]}], "threshold", "minimum",
-     "percent", "inputs", "privacy"}
+     "cluster"}], "holders": [{"name", "key", "recipients": [JWK], "signature"}],
+     "threshold", "minimum", "percent", "inputs", "privacy"}
 
 `threshold` (t) key holders open a sum; of n, q = floor((n + t - 1) / 2) + 1 must sign each
 decision, so that two quorums share a holder that is honest while at most t - 1 are not. A sum has
 at least `minimum` clients and `percent` of all. `recipients` are one-time encryption keys, one for
-each round. `value_bound` limits each value before it is multiplied by the client's weight, which
-is at most `max_weight`; `inputs` is null, or names the verifying key of the proofs that every
-client's ciphertext must come with.
+each round, and `signature` is their holder's of them: nobody else's keys can stand in for them. A
+session has as many rounds as each holder has keys. `value_bound` limits each value before it is
+multiplied by the client's weight, which is at most `max_weight`; `inputs` is null, or names the
+verifying key of the proofs that every client's ciphertext must come with.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from zkai.encoding import hex32, parse_hex32, read_capped, sha256, write_atomic
-from zkai.errors import InvalidInput
+from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.noise import Privacy
 from zkai.ledger.note import check_name
 from zkai.proof.jsonform import expect_fields
-from zkai.receipt.jcs import MAX_INTEGER, decode, encode
-from zkai.receipt.signer import ML_DSA_65, PublicKey
+from zkai.receipt.jcs import MAX_INTEGER, decode, encode, from_base64url, to_base64url
+from zkai.receipt.signer import ML_DSA_65, SIGNATURE_BYTES, PublicKey
 from zkai.vault.keys import Recipient
 
 FORMAT = "zkai.he-session/1"
@@ -38,6 +39,7 @@ MAX_TENSORS, MAX_DIMENSIONS, MAX_VALUES = 1 << 12, 8, 1 << 27
 RLWE = "rlwe"
 COUNT = "samples"
 """The name of the value that a weighted session adds: each client's weight."""
+_RECIPIENTS = "zkai/he-round-keys/1"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}")
 _FIELDS = (
     "format", "nonce", "origin", "aggregator", "scheme", "parameters", "tensors", "value_bound",
@@ -77,16 +79,32 @@ class Client:
 
 @dataclass(frozen=True)
 class Holder:
-    """A key holder: its signing key and one encryption key for each round."""
+    """A key holder: its signing key, an encryption key for each round, its signature of these."""
 
     name: str
     key: PublicKey
     recipients: tuple[Recipient, ...] = field(repr=False)
+    signature: bytes = field(repr=False)
 
     @property
     def keyid(self) -> str:
         """The signing key's thumbprint."""
         return self.key.keyid
+
+    def check_recipients(self) -> None:
+        """Return None if the holder signed its encryption keys. Raises VerificationError."""
+        try:
+            self.key.verify(self.signature, recipients_message(self.recipients))
+        except VerificationError as error:
+            raise VerificationError(
+                f"session: {self.name} did not sign its encryption keys: somebody else may hold"
+                " them"
+            ) from error
+
+
+def recipients_message(recipients: Sequence[Recipient]) -> bytes:
+    """Return what a holder signs of its encryption keys: their SHA-256 in the rounds' order."""
+    return encode([_RECIPIENTS, *(sha256(recipient.data).hex() for recipient in recipients)])
 
 
 @dataclass(frozen=True)
@@ -154,13 +172,15 @@ class Session:
         recipients = [r.data for h in self.holders for r in h.recipients]
         if len(set(recipients)) != len(recipients):
             raise InvalidInput("session: holders: an encryption key is there twice")
-        if len({len(holder.recipients) for holder in self.holders}) != 1 or not self.rounds:
+        if not self.rounds:
             raise InvalidInput("session: every holder has one encryption key for each round")
+        for holder in self.holders:
+            holder.check_recipients()
 
     @property
     def rounds(self) -> int:
         """How many rounds the session has at most."""
-        return len(self.holders[0].recipients) if self.holders else 0
+        return min((len(holder.recipients) for holder in self.holders), default=0)
 
     @property
     def weighted(self) -> bool:
@@ -242,7 +262,12 @@ class Session:
                     {"name": c.name, "key": c.key.jwk, "cluster": c.cluster} for c in self.clients
                 ],
                 "holders": [
-                    {"name": h.name, "key": h.key.jwk, "recipients": [r.jwk for r in h.recipients]}
+                    {
+                        "name": h.name,
+                        "key": h.key.jwk,
+                        "recipients": [r.jwk for r in h.recipients],
+                        "signature": to_base64url(h.signature),
+                    }
                     for h in self.holders
                 ],
                 "threshold": self.threshold,
@@ -347,9 +372,9 @@ def _client(value: Any, where: str) -> Client:
 
 
 def _holder(value: Any, where: str) -> Holder:
-    expect_fields(value, ("name", "key", "recipients"), where)
+    expect_fields(value, ("name", "key", "recipients", "signature"), where)
     listed, places = _listed(value, "recipients", where, MAX_ROUNDS)
     recipients = tuple(map(Recipient.from_jwk, listed, places))
-    return Holder(
-        _text(value, "name", where), PublicKey.from_jwk(value["key"], f"{where}.key"), recipients
-    )
+    key = PublicKey.from_jwk(value["key"], f"{where}.key")
+    signature = from_base64url(value["signature"], f"{where}.signature", SIGNATURE_BYTES[ML_DSA_65])
+    return Holder(_text(value, "name", where), key, recipients, signature)
