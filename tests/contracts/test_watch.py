@@ -22,7 +22,7 @@ from zkai.chain.embedded import EmbeddedChain
 from zkai.chain.rpc import RpcChain
 from zkai.chain.watch import Watch
 from zkai.encoding import keccak256
-from zkai.errors import VerificationError
+from zkai.errors import InvalidInput, VerificationError
 from zkai.ledger.checkpoint import Checkpoint
 from zkai.ledger.note import Note
 
@@ -78,6 +78,27 @@ def test_anchored_checkpoints_are_the_ledger_s(wood: Forest) -> None:
         wood.ledger.policy, witnesses=(("w", signer("w").public),), quorum=1))  # fmt: skip
     with pytest.raises(VerificationError, match="witnesses cosigned"):
         strict.check(logs[0])
+
+
+def test_addresses_count_in_any_spelling(wood: Forest) -> None:
+    """Else an event that is wrong would pass as one of a contract that nobody watches."""
+    anchor, logs = anchored(wood, EmbeddedChain())
+    watch = Watch(wood.ledger, anchor.address.lower(), RECORDER.lower())
+    watch.check(logs[0])
+    assert watch.checkpoints == 1
+    with pytest.raises(VerificationError, match="another history"):
+        watch.check(replace(logs[1], data=bytes(64)))
+    with pytest.raises(InvalidInput, match="recorder"):
+        Watch(wood.ledger, recorder="0x22")
+
+
+def test_events_of_another_form_are_refused(wood: Forest) -> None:
+    anchor, logs = anchored(wood, EmbeddedChain())
+    watch = Watch(wood.ledger, anchor.address, RECORDER)
+    for log in (logs[0], *steps(wood)):
+        for changed in (replace(log, topics=log.topics[:1]), replace(log, data=log.data[:-32])):
+            with pytest.raises(VerificationError, match="not of the contract's form"):
+                watch.check(changed)
 
 
 def state(wood: Forest, index: int) -> int:

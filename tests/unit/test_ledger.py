@@ -231,6 +231,19 @@ def test_a_revoked_key_names_no_successor(ledger: Ledger) -> None:
     ledger.append(key_status("active", new.keyid, [signer("log")], **follow), NOW + 10)
 
 
+def test_a_revoked_operator_says_nothing_more(places: Places) -> None:
+    """Where the operator's key is one of those that the trust store knows."""
+    place = (PLACE.chain_id, PLACE.ledger)
+    keys = list(verifying_keys().values())
+    ledger = Ledger.create(places("own"), ORIGIN, signer(), store(), keys, place=place, at=NOW)
+    ledger.append(key_status("revoked", signer().keyid, [signer()]), NOW + 10)
+    classic = key_status("revoked", signer("classic", ED25519).keyid, [signer()])
+    refused(ledger, classic, "the revocation of issuer is in the log", at=NOW + 10)
+    with pytest.raises(VerificationError, match="the revocation of issuer is in the log"):
+        ledger.seal_block(signer(), NOW)
+    ledger.close()
+
+
 def test_strangers_say_nothing_about_keys(ledger: Ledger) -> None:
     for keys in ([signer("stranger")], [signer("classic", ED25519)]):
         refused(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from zkai.chain.abi import from_words
+from zkai.chain.abi import from_words, parse_address
 from zkai.chain.chain import Log
 from zkai.chain.rpc import Event, RpcChain
 from zkai.encoding import hex32, keccak256
@@ -27,13 +27,18 @@ _FORK_EVENTS = {
     keccak256(b"StepRecorded(uint256,uint256,uint256,address)"): "training_step",
     keccak256(b"StepSkipped(uint256,uint256,uint256,uint256,address)"): "skipped_step",
 }
+_FORMS = {"genesis": (2, 4), "training_step": (3, 2), "skipped_step": (3, 3)}
+"""How many topics and words of data an event has."""
 BLOCKS = 2000
 """How many blocks one question to a node covers."""
 
 
 @dataclass
 class Watch:
-    """What is watched, against which ledger; `forks` are the last entries that events matched."""
+    """What is watched, against which ledger; `forks` are the last entries that events matched.
+
+    Raises InvalidInput for an address that is none.
+    """
 
     ledger: Ledger
     anchor: str | None = None
@@ -43,6 +48,12 @@ class Watch:
     checkpoints: int = 0
     steps: int = 0
 
+    def __post_init__(self) -> None:
+        if self.anchor is not None:
+            self.anchor = parse_address(self.anchor, "anchor")
+        if self.recorder is not None:
+            self.recorder = parse_address(self.recorder, "recorder")
+
     @property
     def addresses(self) -> list[str]:
         """The contracts that are watched."""
@@ -51,7 +62,8 @@ class Watch:
     def check(self, log: Log) -> None:
         """Return None if the ledger says what an event of a watched contract says.
 
-        Raises VerificationError if it says something else, or nothing yet.
+        Raises VerificationError if it says something else, or nothing yet, or if the event has not
+        the form that those of the contract have.
         """
         if log.address == self.anchor and log.topics[:1] == (_ANCHORED,):
             self._check_anchored(log)
@@ -61,6 +73,7 @@ class Watch:
             self.steps += 1
 
     def _check_anchored(self, log: Log) -> None:
+        _check_form(log, 2, 2)
         size, root, map_root = int.from_bytes(log.topics[1], "big"), log.data[:32], log.data[32:64]
         if size > self.ledger.log.size:
             raise VerificationError(
@@ -78,6 +91,7 @@ class Watch:
             self.policy.verify(note)
 
     def _check_fork(self, log: Log, kind: str) -> None:
+        _check_form(log, *_FORMS[kind])
         fork = str(int.from_bytes(log.topics[1], "big"))
         values = from_words(log.data)
         state = values[2] if kind == "genesis" else values[0]
@@ -102,6 +116,11 @@ class Watch:
         for index, record in self.ledger.history("fork", fork):
             if isinstance(record, Receipt) and record.predicate["kind"] in CHAIN_KINDS:
                 yield index, record
+
+
+def _check_form(log: Log, topics: int, words: int) -> None:
+    if (len(log.topics), len(log.data)) != (topics, 32 * words):
+        raise VerificationError(f"an event at {log.address} is not of the contract's form")
 
 
 def follow(watch: Watch, chain: RpcChain, first: int, last: int) -> Iterator[int]:

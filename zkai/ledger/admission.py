@@ -100,6 +100,9 @@ class Admission:
 
     def _check_operator(self, record: Record, at: int) -> None:
         """Return None if the operator signed a record. Raises VerificationError otherwise."""
+        known = self.trust().by_keyid.get(self.policy.key.keyid)
+        if known is not None and known.revoked is not None:
+            raise VerificationError(f"ledger: the revocation of {known.name} is in the log")
         verify_signers(
             trust([("the operator", self.policy.key)]),
             record.envelope,
