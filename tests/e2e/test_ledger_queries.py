@@ -42,6 +42,19 @@ def test_questions_are_answered_with_proofs(desk: Shell) -> None:
     desk(f"ledger verify answer0.json {POLICY} --max-age 60", 1)
 
 
+def test_every_kind_of_proof_may_be_too_old(desk: Shell) -> None:
+    """A key's status as of long ago says nothing of now."""
+    desk("ledger prove log.db --name fork/11 -o name.json")
+    desk("ledger prove log.db 0.receipt -o 0.tlog-proof")
+    desk("ledger export log.db -o public")
+    for target in ("name.json", "0.receipt --inclusion 0.tlog-proof", "public"):
+        check = f"ledger verify {target} {POLICY}"
+        desk(f"{check} --at-least 4")
+        assert "stale" in desk(f"{check} --at-least 5", 1)["message"]
+        assert "stale" in desk(f"{check} --max-age 60", 1)["message"]
+        assert "none of the policy's" in desk(f"{check} --auditor b", 2)["message"]
+
+
 def test_an_entry_left_out_is_missed(desk: Shell) -> None:
     desk("ledger prove log.db --fork 11 -o fork.json")
     value = json.loads(Path("fork.json").read_text())

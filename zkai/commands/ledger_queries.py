@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 from zkai.commands.console import Console
 from zkai.encoding import hex32
 from zkai.ledger.answer import Answer
-from zkai.ledger.checkpoint import Checkpoint, LogPolicy
+from zkai.ledger.checkpoint import Checkpoint, LogPolicy, check_audited, check_fresh
 from zkai.ledger.ledger import Ledger
 from zkai.ledger.lists import ALL
+from zkai.ledger.note import Note
 from zkai.ledger.queries import HISTORIES, KINDS, Verified, ask, verify_answer
 from zkai.receipt.statement import write_time
 from zkai.receipt.trust import TrustStore
@@ -51,18 +53,30 @@ def prove_answer(ledger: Ledger, kind: str, name: str, out: Path) -> dict[str, A
 
 
 def add_freshness(parser: argparse.ArgumentParser) -> None:
-    """Add the options that refuse a stale answer."""
+    """Add the options that refuse what is stale."""
     parser.add_argument(
-        "--at-least", metavar="N", type=int, default=0, help="refuse an answer of fewer entries"
+        "--at-least", metavar="N", type=int, default=0, help="refuse a checkpoint of fewer entries"
     )
     parser.add_argument(
         "--max-age", metavar="SECONDS", type=int,
-        help="refuse an answer that the quorum has not seen since",
+        help="refuse a checkpoint that the quorum has not seen since",
     )  # fmt: skip
     parser.add_argument(
         "--auditor", metavar="NAME", action="append", default=[], dest="auditors",
         help="a witness that checks the map and must have cosigned; may be repeated",
     )  # fmt: skip
+
+
+def accept_checkpoint(
+    note: Note, options: argparse.Namespace, policy: LogPolicy
+) -> tuple[Checkpoint, int | None]:
+    """Return a note's checkpoint and when it was seen, if it is as fresh as the options ask."""
+    checkpoint, seen = policy.verify(note)
+    check_audited(note, policy, options.auditors)
+    check_fresh(
+        checkpoint, seen, at=int(time.time()), least=options.at_least, max_age=options.max_age
+    )
+    return checkpoint, seen
 
 
 def check_answer(

@@ -15,6 +15,7 @@ from zkai.commands.console import Console
 from zkai.commands.files import check_target
 from zkai.commands.ledger_keys import add_identity_commands
 from zkai.commands.ledger_queries import (
+    accept_checkpoint,
     add_freshness,
     add_questions,
     check_answer,
@@ -25,11 +26,11 @@ from zkai.commands.options import Commands, HelpFormatter, add_command, ledger_p
 from zkai.commands.passphrases import add_passphrase, passphrase
 from zkai.commands.receipts import place_of, read_receipt, read_verifying_key
 from zkai.encoding import hex32, load_json, new_folder, read_capped, sha256, write_atomic
-from zkai.errors import InvalidInput
+from zkai.errors import InvalidInput, VerificationError
 from zkai.ledger.answer import FORMAT as ANSWER_FORMAT
 from zkai.ledger.answer import MAX_ANSWER
 from zkai.ledger.audit import Auditor, FromExport, FromLedger
-from zkai.ledger.checkpoint import Checkpoint, InclusionProof, LogPolicy, check_audited
+from zkai.ledger.checkpoint import Checkpoint, InclusionProof, LogPolicy
 from zkai.ledger.export import export, proof_digest, verify_export
 from zkai.ledger.ledger import Ledger, Submission
 from zkai.ledger.note import MAX_NOTE, Note
@@ -357,7 +358,12 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
     """Check an inclusion proof, a name's proof, an answer or an export."""
     policy = LogPolicy.from_path(options.policy)
     if options.target.is_dir():
-        return _say_checkpoint(verify_export(options.target, policy), None, console)
+        path = options.target / "checkpoint"
+        note = Note.from_bytes(read_capped(path, MAX_NOTE), str(path))
+        checkpoint, seen = accept_checkpoint(note, options, policy)
+        if verify_export(options.target, policy) != checkpoint:
+            raise VerificationError(f"{path}: changed while it was checked")
+        return _say_checkpoint(checkpoint, seen, console)
     if options.inclusion is None:
         value = load_json(read_capped(options.target, MAX_ANSWER), str(options.target))
         if isinstance(value, dict) and value.get("format") == ANSWER_FORMAT:
@@ -368,6 +374,7 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
     proof = InclusionProof.from_bytes(
         read_capped(options.inclusion, MAX_NOTE), str(options.inclusion)
     )
+    accept_checkpoint(proof.note, options, policy)
     checkpoint, seen = proof.verify(data, policy)
     if options.trust is not None:
         verify_receipt(receipt, TrustStore.from_path(options.trust), logged_at=seen)
@@ -391,8 +398,7 @@ def _verify_name(
     if value["value"] is not None:
         content = from_base64(value["value"], f"{path}: value", 4096)
     note = Note.from_bytes(value["checkpoint"].encode(), str(path))
-    checkpoint, seen = policy.verify(note)
-    check_audited(note, policy, options.auditors)
+    checkpoint, seen = accept_checkpoint(note, options, policy)
     proof.verify(checkpoint.map_root, value["name"], content)
     said = None if content is None else load_json(content, f"{path}: value")
     console.say(f"{value['name']}: {'nothing' if said is None else json.dumps(said)}")

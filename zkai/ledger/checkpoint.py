@@ -195,6 +195,19 @@ def check_audited(note: Note, policy: LogPolicy, auditors: Sequence[str]) -> Non
             raise VerificationError(f"checkpoint: the auditor {name} did not cosign it")
 
 
+def check_fresh(
+    checkpoint: Checkpoint, seen: int | None, *, at: int, least: int = 0, max_age: int | None = None
+) -> None:
+    """Return None if a checkpoint of at least so many entries was seen within so many seconds.
+
+    Raises VerificationError if it is stale, or if no quorum says when it saw it.
+    """
+    if checkpoint.size < least:
+        raise VerificationError(f"stale, as of {checkpoint.size} entries; {least} were known")
+    if max_age is not None and (seen is None or seen < at - max_age):
+        raise VerificationError(f"stale, or not cosigned, within {max_age} seconds")
+
+
 @dataclass(frozen=True)
 class InclusionProof:
     """That an entry is in a log: its index, the path, the checkpoint (C2SP tlog-proof)."""

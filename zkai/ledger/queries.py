@@ -24,7 +24,7 @@ from typing import Any
 from zkai.encoding import hex32, parse_decimal, parse_hex32
 from zkai.errors import InvalidInput, VerificationError
 from zkai.ledger.answer import Answer, Entries, LedgerSource, Source, open_evidence
-from zkai.ledger.checkpoint import Checkpoint, LogPolicy, check_audited
+from zkai.ledger.checkpoint import Checkpoint, LogPolicy, check_audited, check_fresh
 from zkai.ledger.ledger import Ledger
 from zkai.ledger.lists import ALL
 from zkai.ledger.records import ACCESS, BLOCK, CHAIN_KINDS, KEY_STATUS, LEDGER, NODE, Record
@@ -86,12 +86,7 @@ def verify_answer(
     check_audited(answer.note, policy, auditors)
     now = int(time.time()) if at is None else at
     evidence, logged = open_evidence(answer, policy)
-    if evidence.checkpoint.size < least:
-        raise VerificationError(
-            f"answer: stale, as of {evidence.checkpoint.size} entries; {least} were known"
-        )
-    if max_age is not None and (evidence.seen is None or evidence.seen < now - max_age):
-        raise VerificationError(f"answer: stale, or not cosigned, within {max_age} seconds")
+    check_fresh(evidence.checkpoint, evidence.seen, at=now, least=least, max_age=max_age)
     for index, record in evidence.records.items():
         _check_signed(record, policy, trusted, now, _logged_at(logged, index))
     result = derive(evidence, answer.kind, answer.name)
