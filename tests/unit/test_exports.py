@@ -27,7 +27,7 @@ from tests.unit.receipt_support import (
 from tests.unit.test_receipt import flips
 from zkai.errors import InvalidInput, VerificationError
 from zkai.receipt import jcs
-from zkai.receipt.exports import cbor, open_cose, open_jws, parse_cbor, to_cose, to_jws
+from zkai.receipt.exports import cbor, open_cose, open_jws, parse_cbor, sign1_bytes, to_cose, to_jws
 from zkai.receipt.signer import ED25519
 from zkai.receipt.statement import Receipt, issue
 from zkai.receipt.trust import revoke, trust
@@ -78,6 +78,25 @@ def test_pyca_verifies_the_cose_form() -> None:
         message = cbor2.dumps(["Signature1", protected, b"", payload])
         MLDSA65PublicKey.from_public_bytes(signer().public.data).verify(signature, message)
         assert open_cose(data, alone(), at=NOW) == receipt.statement
+
+
+def test_a_scitt_statement_s_claims_count() -> None:
+    names = {"issuer": "https://example.org", "subject": "fork 11"}
+    scitt, plain = to_cose(single(), signer(), **names), to_cose(single(), signer())
+    open_cose(scitt, alone(), at=NOW, **names)
+    for data, wanted, reason in (
+        (scitt, {"issuer": "https://example.com"}, "another issuer"),
+        (scitt, {"subject": "fork 12"}, "another subject"),
+        (plain, {"issuer": "https://example.org"}, "another issuer"),
+    ):
+        with pytest.raises(VerificationError, match=reason):
+            open_cose(data, alone(), at=NOW, **wanted)
+    protected, _, payload, _ = cbor2.loads(scitt).value
+    for claims in (5, {}, {1: "x"}, {1: "x", 2: 3}, {1: "x", 2: "y", 6: 1}, "x"):
+        header = cbor(cbor2.loads(protected) | {15: claims})
+        signature = signer().sign(sign1_bytes(header, payload))
+        with pytest.raises(InvalidInput, match="the only claims"):
+            open_cose(b"\xd2" + cbor([header, {}, payload, signature]), alone(), at=NOW)
 
 
 def test_exports_need_the_receipt_s_signers() -> None:

@@ -104,9 +104,17 @@ def sign1_bytes(protected: bytes, payload: bytes) -> bytes:
 
 
 def open_cose(
-    data: bytes, store: TrustStore, *, at: int | None = None, logged_at: int | None = None
+    data: bytes,
+    store: TrustStore,
+    *,
+    at: int | None = None,
+    logged_at: int | None = None,
+    issuer: str | None = None,
+    subject: str | None = None,
 ) -> Mapping[str, Any]:
     """Return the statement of a COSE_Sign1 of `to_cose`'s form whose signer `store` accepts.
+
+    With `issuer` or `subject` it must be a SCITT statement of that issuer, or about that subject.
 
     Raises VerificationError or InvalidInput with the reason.
     """
@@ -125,9 +133,21 @@ def open_cose(
     kid = header[_KID]
     if header[_CONTENT_TYPE] != IN_TOTO or not isinstance(kid, bytes) or not kid.isascii():
         raise InvalidInput(f"COSE: expected content type {IN_TOTO} and a key id")
+    _check_claims(header, {_ISS: issuer, _SUB: subject})
     message = sign1_bytes(protected, payload)
     signed = [(kid.decode("ascii"), signature)]
     return _accept(payload, signed, [message], [header[_ALG]], COSE, store, at, logged_at)
+
+
+def _check_claims(header: Mapping[Any, Any], wanted: Mapping[int, str | None]) -> None:
+    claims = header.get(_CLAIMS, {})
+    texts = isinstance(claims, dict) and all(isinstance(v, str) for v in claims.values())
+    if not texts or set(claims) != (set(wanted) if _CLAIMS in header else set()):
+        raise InvalidInput("COSE: expected an issuer and a subject as the only claims")
+    for claim, text in wanted.items():
+        if text is not None and claims.get(claim) != text:
+            name = "issuer" if claim == _ISS else "subject"
+            raise VerificationError(f"COSE: the statement names another {name}, or none")
 
 
 def _accept(
