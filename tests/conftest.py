@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import resource
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -70,6 +71,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         return
     if shutil.which("node") is None or not NODE_MODULES.is_dir():
         pytest.fail("needs Node.js and `npm ci`; deselect with -m 'not node'", pytrace=False)
+
+
+_OPEN_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Fail a test that limits this process, which later ones would suffer from."""
+    if resource.getrlimit(resource.RLIMIT_NOFILE) != _OPEN_FILES:
+        pytest.fail(f"{item.nodeid} limited the tests' own process: run that in another one")
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,7 @@ from zkai.federated.messages import (
 )
 from zkai.federated.opening import open_sum, verify_aggregate
 from zkai.federated.record import Record, View
+from zkai.federated.schemes import load_scheme
 from zkai.receipt.signer import generate
 
 HOLDERS, THRESHOLD = 5, 3
@@ -273,6 +274,21 @@ def test_a_client_left_out_of_closed_shows_nothing(at: Callable[[str], World]) -
     world.aggregator.abort(1, "over")
     with pytest.raises(VerificationError, match="was aborted; show nothing"):
         world.clients[0].reveal(world.session, world.board, 1)
+
+
+def test_another_weight_makes_no_other_update(tmp_path: Path) -> None:
+    """Whoever has u + R and 2 u + R has u."""
+    world = World(tmp_path / "w", 3, 3, 2, max_weight=9)
+    client, update = world.clients[0], world.update(0)
+    client.encrypt(world.session, world.scheme, world.board, 1, update, 2)
+    client.encrypt(world.session, world.scheme, world.board, 1, update, 2)
+    with pytest.raises(InvalidInput, match="another update or weight was encrypted for round 1"):
+        client.encrypt(world.session, world.scheme, world.board, 1, update, 1)
+    with pytest.raises(InvalidInput, match="this update went into round 1"):
+        client.encrypt(world.session, world.scheme, world.board, 2, update, 1)
+    plain = world.altered(max_weight=1)
+    with pytest.raises(InvalidInput, match="this update went into round 1"):
+        client.encrypt(plain, load_scheme(plain), world.board, 1, update)
 
 
 def test_a_client_never_encrypts_an_update_twice(at: Callable[[str], World]) -> None:

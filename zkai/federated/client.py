@@ -88,7 +88,8 @@ class ClientParty:
         values = flatten(session, update, weight)
         check_norm(session, values)
         with self._locked() as notes:
-            self._note(notes, session, number, values)
+            plain = flatten(session, update)[: session.values - session.weighted]
+            self._note(notes, session, number, plain, weight)
             folder = self._round(session, number)
             if not (folder / COMMITMENT).exists():
                 self._make(session, scheme, number, with_noise(session, values), folder, prove)
@@ -176,20 +177,27 @@ class ClientParty:
             total += len(body)
         return total
 
-    def _note(self, notes: dict[str, Any], session: Session, number: int, values: Any) -> None:
-        """Note which update goes into a round. Raises InvalidInput if that must not be."""
+    def _note(
+        self, notes: dict[str, Any], session: Session, number: int, values: Any, weight: int
+    ) -> None:
+        """Note which update goes into a round, its values before they are weighted.
+
+        Raises InvalidInput if that must not be: another weight makes no other update of it.
+        """
         data = np.ascontiguousarray(values, dtype="<i8").tobytes()
         digest = hashlib.blake2b(
             data, key=bytes.fromhex(notes["secret"]), digest_size=32
         ).hexdigest()
-        place = {"session": session.id.hex(), "round": number}
+        place = {"session": session.id.hex(), "round": number, "weight": weight}
         for note in notes["updates"]:
-            same, there = note["update"] == digest, {k: note[k] for k in place} == place
-            if same and there:
+            same = note["update"] == digest
+            there = (note["session"], note["round"]) == (place["session"], number)
+            if same and there and note["weight"] == weight:
                 return
             if there:
                 raise InvalidInput(
-                    f"client: another update was encrypted for round {number}; there is one a round"
+                    f"client: another update or weight was encrypted for round {number}; there is"
+                    " one a round"
                 )
             if same:
                 raise InvalidInput(
