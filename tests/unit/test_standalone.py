@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import ast
+import json
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.unit.receipt_support import NOW, signer, store
 from tests.unit.verifier_support import alone, good, logged
 from zkai.encoding import keccak256
+from zkai.errors import InvalidInput
 from zkai.ledger.checkpoint import InclusionProof
 from zkai.receipt import standalone
+from zkai.receipt.envelope import sign_envelope
+from zkai.receipt.jcs import encode
 from zkai.receipt.signer import ED25519
-from zkai.receipt.statement import KINDS
+from zkai.receipt.statement import KINDS, Receipt
 from zkai.receipt.trust import trust
 
 
@@ -41,6 +46,34 @@ def test_too_few_witnesses_are_refused() -> None:
     assert "too few witnesses" in str(alone(replace(good(), inclusion=fewer)))
     one = replace(policy, quorum=1).to_json()
     standalone.verify(good().receipt, store().to_json(), None, fewer, one, NOW)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"kind": "improvement"}, "unknown kind"),
+        ({"critical": ["x"]}, "critical"),
+        ({"critical": {}}, "critical"),
+        ({"step": True}, "step"),
+        ({"proof": None}, "the proof comes first"),
+        ({"signers": [{"alg": "ML-DSA-65", "keyid": signer().keyid, "role": "x"}]}, "of a signer"),
+    ],
+)
+def test_what_the_schema_refuses_is_refused_though_it_is_signed(
+    changes: dict[str, Any], reason: str
+) -> None:
+    """A signer that everybody trusts may still be of another version, or wrong."""
+    statement = json.loads(encode(Receipt.from_bytes(good().receipt).statement))
+    statement["predicate"] |= {"signers": [{"alg": "ML-DSA-65", "keyid": signer().keyid}]}
+    trusted = trust([("issuer", signer().public)]).to_json()
+    fine = sign_envelope(encode(statement), [signer()]).to_bytes()
+    standalone.verify(fine, trusted, now=NOW)
+    statement["predicate"] |= changes
+    data = sign_envelope(encode(statement), [signer()]).to_bytes()
+    with pytest.raises(InvalidInput):
+        Receipt.from_bytes(data)
+    with pytest.raises(standalone.Refused, match=reason):
+        standalone.verify(data, trusted, now=NOW)
 
 
 def test_it_knows_the_kinds_of_receipts() -> None:

@@ -121,7 +121,15 @@ def open_envelope(data: bytes) -> tuple[Any, bytes, list[bytes]]:
     known = {"_type": TYPE, "predicateType": PREDICATE_TYPE, "predicate": predicate}
     need(statement == known | {"subject": statement["subject"]}, "unknown statement")
     need(set(predicate) == set(PREDICATE.split()), "unknown or missing field of the predicate")
-    need(not predicate["critical"], "a critical extension is not understood")
+    need(predicate["critical"] == [], "a critical extension is not understood")
+    need(predicate["kind"] in {*KINDS.values(), "merge"}, "an unknown kind of receipt")
+    listed_names = [subject["name"] for subject in statement["subject"]]
+    first = (predicate["proof"] is not None) == (listed_names[0] == "proof")
+    need(
+        first and "proof" not in listed_names[1:], "the proof comes first, exactly if there is one"
+    )
+    need(type(predicate["step"]) in (int, type(None)), "step is not a number")
+    need(all(set(s) == {"alg", "keyid"} for s in predicate["signers"]), "unknown field of a signer")
     names = [s["keyid"] for s in predicate["signers"]]
     need([name for name, _ in listed] == names, "not the signatures of the signed list")
     need(len(set(names)) == len(names), "a signer is listed twice")
