@@ -16,6 +16,7 @@ from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.aggregator import OPENED
 from zkai.federated.ckks_scheme import CKKS, CkksScheme, ckks_parameters, load_ckks
 from zkai.federated.holder import KeyHolder
+from zkai.federated.noise import Privacy
 from zkai.federated.opening import open_sum
 from zkai.federated.scheme import Int64
 from zkai.federated.schemes import load_scheme
@@ -112,6 +113,21 @@ def test_a_session_that_wants_proofs_is_refused(world: World) -> None:
         scheme.sent(1, b"", b"", b"")
     with pytest.raises(InvalidInput, match="no proof binds"):
         scheme.start(1, world_values(world, 0)).opening()
+
+
+def test_an_earlier_ciphertext_can_come_back_so_sessions_with_noise_are_refused(
+    world: World,
+) -> None:
+    """Under a key that lasts, a ciphertext fits a later round with another head."""
+    scheme = load_ckks(world.session)
+    made = scheme.start(1, world_values(world, 0))
+    later = made.ciphertext[:48] + scheme.seed(2) + bytes(32) + made.ciphertext[112:]
+    with pytest.raises(InvalidInput, match="of another round"):
+        scheme.total(2).add(made.ciphertext)
+    scheme.total(2).add(later)
+    noise = Privacy(100, 4, 2, "1", "0.00001")
+    with pytest.raises(InvalidInput, match="no budget would count"):
+        load_ckks(replace(world.session, value_bound=1, privacy=noise.fields))
 
 
 def test_what_a_scheme_refuses(world: World) -> None:

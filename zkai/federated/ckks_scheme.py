@@ -29,6 +29,10 @@ CKKS = "ckks"
 FORMAT = "zkai.ckks-parameters/1"
 _NUMBERS = ("values", "clients", "bound", "threshold", "holders")
 NO_PROOFS = "ckks: no proof binds these ciphertexts to an update; take scheme rlwe for that"
+NO_NOISE = (
+    "ckks: one key for all rounds: whoever saw an update's ciphertext can put it into a later sum"
+    " once more, which no budget would count; take scheme rlwe for privacy"
+)
 _ROUNDING = 0.25
 """Sums of integers come out this near to integers, or something is wrong."""
 
@@ -55,6 +59,8 @@ def load_ckks(session: Session, key: HolderKey | None = None) -> CkksScheme:
         raise InvalidInput(f"{where}: for other numbers of values, clients or holders, or a bound")
     if session.inputs is not None:
         raise InvalidInput(f"{where}: {NO_PROOFS}")
+    if session.privacy is not None:
+        raise InvalidInput(f"{where}: {NO_NOISE}")
     data = from_base64url(given["key"], f"{where}.key", CHAIN.public_key_bytes)
     joint = JointKey.from_seal(CHAIN, data, f"{where}.key")
     if key is not None and (key.key_id, key.threshold) != (joint.id, parameters.threshold):
