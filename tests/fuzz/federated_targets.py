@@ -11,9 +11,9 @@ import numpy as np
 from tests.fuzz.harness import Target
 from zkai.encoding import hex32
 from zkai.federated.messages import COMMITMENT, DECISION, base, parse_message, sign_message
-from zkai.federated.parties import AGGREGATOR, Party
+from zkai.federated.parties import HOLDER, Party
 from zkai.federated.schemes import choose_parameters, load_scheme
-from zkai.federated.session import RLWE, Client, Holder, Session, Tensor
+from zkai.federated.session import RLWE, Client, Holder, Session, Tensor, recipients_message
 from zkai.federated.update import flatten, read_update
 from zkai.receipt.signer import generate
 from zkai.vault.keys import generate as new_vault_key
@@ -22,13 +22,15 @@ from zkai.vault.keys import generate as new_vault_key
 @lru_cache
 def made_session() -> Session:
     clients = tuple(Client(f"c{i}", generate().public) for i in range(2))
-    holders = tuple(
-        Holder(f"h{i}", generate().public, (new_vault_key().recipient,)) for i in range(2)
-    )
+    holders = []
+    for i in range(2):
+        key, recipients = generate(), (new_vault_key().recipient,)
+        signature = key.sign(recipients_message(recipients))
+        holders.append(Holder(f"h{i}", key.public, recipients, signature))
     parameters = choose_parameters(RLWE, 2, 100, 2, 2)
     return Session(
         bytes(32), "example.org/he", generate().public, RLWE, parameters, (Tensor("w", (3,)),),
-        100, 1, clients, holders, 2, 2, 80,
+        100, 1, clients, tuple(holders), 2, 2, 80,
     )  # fmt: skip
 
 
@@ -69,7 +71,9 @@ def message(folder: Path) -> Target:
 
 def party(folder: Path) -> Target:
     """What a party publishes of itself."""
-    made = Party(AGGREGATOR, "agg", generate().public)
+    key, recipients = generate(), (new_vault_key().recipient,)
+    signature = key.sign(recipients_message(recipients))
+    made = Party(HOLDER, "h0", key.public, None, recipients, signature)
 
     def use(scratch: Path, data: bytes) -> None:
         path = scratch / "public.json"
