@@ -400,6 +400,23 @@ def test_an_independent_validator_agrees_on_records(ledger: Ledger) -> None:
 # ------------------------------------------------------------------------ exports
 
 
+def test_witnesses_at_the_same_time_lose_no_cosignature(ledger: Ledger) -> None:
+    """Each cosigns the note as it was before the other; forged lines do not come along."""
+    filled(ledger)
+    note = ledger.checkpoint([signer("log")])
+    policies = [replace(ledger.policy, witnesses=((n, signer(n).public),), quorum=1)
+                for n in ("w1", "w2")]  # fmt: skip
+    other = cosign_note(note, "w2", signer("w2"), NOW)
+    forged = replace(other.lines[-1], signature=bytes(len(other.lines[-1].signature)))
+    first = cosign_note(note, "w1", signer("w1"), NOW)
+    ledger.add_cosignatures(replace(first, lines=(*first.lines, forged)), policies[0])
+    ledger.add_cosignatures(other, policies[1])
+    both = replace(policies[0], witnesses=tuple(p.witnesses[0] for p in policies), quorum=2)
+    kept = ledger.checkpoint([signer("log")])
+    assert both.verify(kept)[1] == NOW
+    assert len(kept.lines) == 3
+
+
 def test_a_stranger_replays_an_export(ledger: Ledger, tmp_path: Path) -> None:
     filled(ledger)
     ledger.seal_block(signer("log"), NOW)

@@ -24,7 +24,7 @@ from zkai.ledger.admission import Admission, rules_body
 from zkai.ledger.checkpoint import LogPolicy
 from zkai.ledger.lists import counts, lists_of
 from zkai.ledger.log import Log
-from zkai.ledger.note import Note
+from zkai.ledger.note import Note, NoteKey
 from zkai.ledger.records import BLOCK, LEDGER, Record, parse_entry, sign_record
 from zkai.ledger.store import Store
 from zkai.proof.keys import KeyDocument
@@ -149,13 +149,19 @@ class Ledger:
             return self.log.sign_checkpoint(keys)
 
     def add_cosignatures(self, note: Note, policy: LogPolicy) -> None:
-        """Keep a checkpoint's cosigned form, once `policy` accepts it.
+        """Keep the cosignatures of `policy`'s witnesses, once it accepts the note.
+
+        What others cosigned since the note was taken from here stays, and what nobody checked here
+        stays out.
 
         Raises VerificationError if it does not, or if it is no checkpoint that is kept here.
         """
         checkpoint, _ = policy.verify(note)
+        keys = (NoteKey(name, public, cosigner=True) for name, public in policy.witnesses)
+        known = {(key.name, key.id) for key in keys}
+        lines = [line for line in note.lines if (line.name, line.key_id) in known]
         with self.store.transaction():
-            self.log.replace_note(checkpoint, note)
+            self.log.add_lines(checkpoint, Note(note.text, tuple(lines)))
 
     def history(self, kind: str, name: str) -> Iterator[tuple[int, Receipt | Record]]:
         """Yield the entries of a list (`zkai.ledger.lists`), such as a user's."""

@@ -156,15 +156,19 @@ class Log:
         self.store.add_checkpoint(size, self._map_link, note.to_bytes())
         return note
 
-    def replace_note(self, checkpoint: Checkpoint, note: Note) -> None:
-        """Keep another note of a checkpoint that is kept here, within a transaction.
+    def add_lines(self, checkpoint: Checkpoint, note: Note) -> None:
+        """Add a note's lines to a checkpoint that is kept here, within a transaction.
 
-        Raises VerificationError if its text is not the one kept.
+        A line takes the place of that of the same key.
+
+        Raises VerificationError if the note's text is not the one kept.
         """
         kept = self.store.checkpoint(checkpoint.size)
-        if kept is None or Note.from_bytes(kept[2]).text != note.text:
+        if kept is None or (old := Note.from_bytes(kept[2])).text != note.text:
             raise VerificationError("log: this is no checkpoint of this log")
-        self.store.replace_note(checkpoint.size, note.to_bytes())
+        lines = {(line.name, line.key_id): line for line in (*old.lines, *note.lines)}
+        merged = Note(note.text, tuple(lines.values())).to_bytes()
+        self.store.replace_note(checkpoint.size, Note.from_bytes(merged).to_bytes())
 
     def prove_entry(self, index: int, size: int | None = None) -> InclusionProof:
         """Return an entry's proof under the latest checkpoint, or that of a size.
