@@ -96,6 +96,7 @@ def test_others_are_refused(desk: Shell) -> None:
         "vault init vault --ledger log.db",
         "vault init other --ledger none.db",
         "vault keygen -o ada-vault.json",
+        "vault keygen -o new-vault.json --public ./new-vault.json",
         f"vault export vault --fork 11 --to bob.pub --opener ada-vault.json -o none/{name}",
     ):
         desk(command, 2)

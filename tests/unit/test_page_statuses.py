@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import json
 from dataclasses import replace
@@ -202,16 +203,22 @@ def test_two_histories_of_one_log_are_refused(statuses: dict[str, Any]) -> None:
     assert page_verify(files, NOW + 20)["reason"] == words
 
 
+def verify_name(path: Path, policy: LogPolicy) -> None:
+    """What `zkai ledger verify` does with a map proof."""
+    options = argparse.Namespace(target=path, auditors=[], at_least=0, max_age=None)
+    _verify_name(options, policy, Console(as_json=True))
+
+
 def test_a_map_proof_s_flipped_bytes_are_refused(statuses: dict[str, Any], tmp_path: Path) -> None:
     data, policy = statuses["active"], statuses["policy"]
     ours = LogPolicy.from_json(json.loads(policy))
     assert page_call("name", data, policy)["accepted"]
-    _verify_name(write(tmp_path, data), ours, Console(as_json=True))
+    verify_name(write(tmp_path, data), ours)
     for at in flips(data, fields=False):
         changed = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
         assert not page_call("name", changed, policy)["accepted"], at
         with pytest.raises((InvalidInput, VerificationError)):
-            _verify_name(write(tmp_path, changed), ours, Console(as_json=True))
+            verify_name(write(tmp_path, changed), ours)
 
 
 def write(folder: Path, data: bytes) -> Path:

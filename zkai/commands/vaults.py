@@ -147,6 +147,8 @@ def _now() -> int:
 def run_keygen(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     """Make a key and write it encrypted."""
     check_target(options.out, new=True)
+    if options.public is not None and options.public.resolve() == options.out.resolve():
+        raise InvalidInput("vault keygen: --public is another file than the key's")
     key = generate()
     write_vault_key(options.out, key, passphrase(options, new=True))
     if options.public is not None:
