@@ -31,6 +31,7 @@ from zkai.commands import (
 from zkai.commands.console import Console
 from zkai.commands.options import HelpFormatter
 from zkai.errors import InvalidInput, ToolError, VerificationError
+from zkai.receipt.envelope import KEYID
 
 DONE, REFUSED, UNUSABLE, TOOL_MISSING, BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
 
@@ -56,6 +57,12 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InvalidInput(f"{message}\n{self.format_usage().strip()}")
+
+    def _parse_optional(self, arg_string: str) -> Any:
+        """Take a key's id for no option, though one in 64 begins with a dash."""
+        if KEYID.fullmatch(arg_string):
+            return None
+        return super()._parse_optional(arg_string)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -102,6 +102,16 @@ def test_a_wrong_command_line_is_unusable_input(
     assert answer["message"] in err.replace("zkai: ", "", 1)
 
 
+@pytest.mark.parametrize("start", ["-o", "-h", "-S", "--", "A-"])
+def test_key_ids_are_no_options(start: str, capsys: pytest.CaptureFixture[str]) -> None:
+    keyid = start + "x" * 41
+    assert cli.main(["receipt", "revoke", "none.json", keyid, "--reason", "stolen"]) == 2
+    assert capsys.readouterr().err.startswith("zkai: none.json: cannot be read")
+    options = ["--to", keyid, "--signer", "a", "--opener", "b"]
+    assert cli.main(["vault", "revoke", "none", "0x00", *options]) == 2
+    assert "usage" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["", "export", "setup", "prove", "chain", "chain verify"])
 def test_help_is_printed_in_a_fixed_width(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
