@@ -14,13 +14,15 @@ from federated_support import World, fast_folder
 import zkai
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.training_step import TrainingStep
+from zkai.encoding import hex32
 from zkai.encrypted import encrypted_update, norm_bound
 from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.inputs import InputRule, input_bytes
-from zkai.federated.messages import SET
-from zkai.federated.opening import verify_aggregate
+from zkai.federated.messages import PARTIAL, SET, sign_message
+from zkai.federated.opening import open_sum, verify_aggregate
+from zkai.federated.schemes import RlweScheme
 from zkai.federated.session import Tensor
-from zkai.he.rlwe import RlweParameters
+from zkai.he.rlwe import RING, RlweParameters
 from zkai.model.heads import SoftmaxHead
 
 HEAD = SoftmaxHead(3, 3, input_width=5, rate_shift=6, rate_bits=4)
@@ -121,6 +123,37 @@ def test_a_bound_sum_says_so_and_is_of_what_was_trained(world: World, training: 
     blind = replace(world.round(), inputs=None)
     with pytest.raises(InvalidInput, match="give the rule of its inputs"):
         verify_aggregate(blind, world.scheme, opened.to_bytes(), opened.values)
+
+
+def test_a_corrupt_holder_cannot_shift_a_bound_sum_past_the_proven_norms(
+    world: World, training: Training
+) -> None:
+    """Delta v on top of an honest part: the noise is as it should be, only the sum is not."""
+    commit(world, 2, training.update(2), training.prove(2))
+    world.until(PARTIAL)
+    active = world.round().require("active").body["holders"]
+    first, second = (world.session.holder_keyids.index(keyid) for keyid in active)
+    world.holders[second].partial(world.board, 1)
+    said = world.holders[first].partial(world.board, 1)
+    data = world.board.body(1, said.digest("body"), world.scheme.partial_bytes, "part")
+    assert world.rule is not None
+    assert isinstance(world.scheme, RlweScheme)
+    parameters, values = world.scheme.parameters, world.session.values
+    each, bits = parameters.values_per_coefficient, parameters.value_bits
+    step, count = (1 << (bits - 1)) - 17000, values // each
+    shift = sum(step << (bits * digit) for digit in range(each)) * parameters.delta
+    part = RING.unpack(data[80:], (len(data) - 80) // RING.polynomial_bytes, "part")
+    for row, q in enumerate(RING.primes):
+        part[0, row, :count] = (part[0, row, :count].astype(object) + shift) % q
+    body = hex32(world.board.put_body(1, data[:80] + RING.pack(part)))
+    forged = sign_message(PARTIAL, {**said.predicate, "body": body}, world.holder_keys[first])
+    world.board.put(1, f"partials/{active[0]}", forged.to_bytes())
+    world.until("opened")
+    with pytest.raises(VerificationError, match="longer than 3 updates of the proven norm"):
+        open_sum(world.round(), world.scheme)
+    blind = replace(world.round(), inputs=None)
+    expected = sum(training.update(i) for i in range(3)) + step
+    assert open_sum(blind, world.scheme).values.tolist() == expected.tolist()
 
 
 def test_another_update_than_the_proven_one_is_left_out_by_name(

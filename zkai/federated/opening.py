@@ -74,7 +74,23 @@ def open_sum(rnd: Round, scheme: Scheme) -> Opened:
     total = rnd.board.body(rnd.number, digest, scheme.ciphertext_bytes, "sum")
     keys = [parse_hex32(entry["key"], "key") for entry in chosen.entries]
     values = scheme.fuse(rnd.number, total, keys, parts)
+    _check_length(rnd, values, len(keys))
     return Opened(values, _statement(rnd, scheme, values))
+
+
+def _check_length(rnd: Round, values: Int64, clients: int) -> None:
+    """Return None unless a sum of proven updates is longer than they can be together.
+
+    Raises VerificationError: then a holder's part is wrong, which nothing else might show.
+    """
+    if rnd.session.inputs is None or rnd.inputs is None:
+        return
+    most = clients * rnd.inputs.norm_bound
+    if float(np.linalg.norm(values.astype(np.float64))) > most * (1 + 1e-9):
+        raise VerificationError(
+            f"the opened sum is longer than {clients} updates of the proven norm can be: a part of"
+            " the decryption is wrong"
+        )
 
 
 def _part(rnd: Round, keyid: str, active: Decision) -> Message:

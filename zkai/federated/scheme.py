@@ -61,6 +61,10 @@ class Inputs(Protocol):
     def digest(self) -> bytes:
         """What a session names it by."""
 
+    @property
+    def norm_bound(self) -> int:
+        """The largest L2 norm of an update that it takes."""
+
     def check(self, sent: Any, data: bytes, where: str) -> None:
         """Return None if a body proves what was sent. Raises VerificationError, InvalidInput."""
 
