@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from zkai.errors import InvalidInput, ToolError, VerificationError
-from zkai.he import concrete, model_file, transport, worker
+from zkai.he import child, concrete, model_file, transport, worker
 from zkai.he.concrete import ConcreteClient, ConcreteServer
 from zkai.he.transport import Remote
 from zkai.he.worker import DONE, REFUSED, UNUSABLE, read_frame, refusal, write_frame
@@ -63,8 +63,8 @@ def test_an_answer_that_takes_too_long_ends_the_worker(monkeypatch: pytest.Monke
     def start(command: list[str], **options: object) -> object:
         return real([sys.executable, "-c", sleeper], **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(worker.subprocess, "Popen", start)
-    with pytest.raises(ToolError, match="out of time"):
+    monkeypatch.setattr(child.subprocess, "Popen", start)
+    with pytest.raises(ToolError, match="took longer"):
         worker.Worker("finetune", timeout_s=0.2)
 
 
@@ -148,6 +148,6 @@ def test_concrete_s_worker_tells_what_went_wrong(tmp_path: Path) -> None:
     ):
         server.run(path, path, path, path)
     slow = environment(tmp_path / "c", "exec sleep 60")
-    with ConcreteServer(slow, 0.2) as server, pytest.raises(ToolError, match="too long"):
+    with ConcreteServer(slow, 0.2) as server, pytest.raises(ToolError, match="took longer"):
         server.run(path, path, path, path)
     assert os.environ.get("PATH")

@@ -9,16 +9,15 @@ holds client.zip and its secret key, the server's holds server.zip.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from zkai.errors import InvalidInput, ToolError
+from zkai.he.child import Child
 
 LICENCE = (
     "Concrete ML is under BSD-3-Clause-Clear: free for research and prototypes; commercial use"
@@ -67,7 +66,7 @@ def python_of(folder: Path) -> Path:
     return folder.absolute() / "bin" / "python"
 
 
-class ConcreteWorker:
+class ConcreteWorker(Child):
     """One role's process in Concrete ML's environment; use it as a context manager.
 
     Raises ToolError if the environment was not made by `install`.
@@ -79,61 +78,20 @@ class ConcreteWorker:
                 f"{environment}: not an environment of Concrete ML; make one with"
                 f" `zkai he concrete --install {environment}`"
             )
-        self._timeout = timeout_s
         # Isolated: neither the working folder nor this package is on the worker's path.
         command = [str(python_of(environment)), "-I", "-W", "ignore", str(WORKER)]
-        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=kept,
-                text=True,
-            )
-        except OSError as error:
-            raise ToolError(f"{environment}: its interpreter does not start ({error})") from error
+        super().__init__("Concrete ML's process", command, _KEPT, timeout_s)
 
     def _ask(self, operation: str, **given: Any) -> dict[str, Any]:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        timer = threading.Timer(self._timeout, self._process.kill)
-        timer.start()
-        try:
-            stdin.write(json.dumps({"op": operation, **given}) + "\n")
-            stdin.flush()
-            line = stdout.readline(1 << 16)
-        except OSError:
-            line = ""
-        finally:
-            timer.cancel()
-        try:
-            found = json.loads(line)
-        except ValueError:
-            self.close()
-            raise ToolError("Concrete ML's process ended, or took too long") from None
+        def exchange(asked: IO[bytes], answers: IO[bytes]) -> Any:
+            asked.write(json.dumps({"op": operation, **given}).encode() + b"\n")
+            asked.flush()
+            return json.loads(answers.readline(1 << 16))
+
+        found = self.ask(exchange)
         if not isinstance(found, dict) or found.get("ok") is not True:
             raise ToolError(f"Concrete ML: {str(found)[:500]}")
         return found
-
-    def close(self) -> None:
-        """End the process."""
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                try:
-                    stream.close()
-                except BrokenPipeError:
-                    continue
-        self._process.kill()
-        self._process.wait()
-
-    def __enter__(self) -> ConcreteWorker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class ConcreteServer(ConcreteWorker):

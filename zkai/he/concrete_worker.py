@@ -94,6 +94,7 @@ OPERATIONS = {function.__name__: function for function in (make, keys, encrypt, 
 
 def main() -> int:
     """Answer one line after another."""
+    os.umask(0o077)  # keys and decrypted answers are their owner's alone
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     # What the libraries print must not get among the answers.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

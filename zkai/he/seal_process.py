@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from zkai.he.limits import limit_this_process
 
@@ -26,7 +26,7 @@ MAX_FRAME = 1 << 30
 Frame = tuple[dict[str, Any], list[bytes]]
 
 
-def write_frame(stream: BinaryIO, header: dict[str, Any], blobs: list[bytes]) -> None:
+def write_frame(stream: IO[bytes], header: dict[str, Any], blobs: list[bytes]) -> None:
     """Write one message."""
     text = json.dumps({**header, "blobs": [len(blob) for blob in blobs]}).encode("ascii")
     stream.write(struct.pack("<I", len(text)) + text)
@@ -35,7 +35,7 @@ def write_frame(stream: BinaryIO, header: dict[str, Any], blobs: list[bytes]) ->
     stream.flush()
 
 
-def read_frame(stream: BinaryIO) -> Frame | None:
+def read_frame(stream: IO[bytes]) -> Frame | None:
     """Return one message, or None at the end of the stream.
 
     Raises ValueError for a message that is cut off, malformed or larger than a message may be.
@@ -164,7 +164,7 @@ def _answer(
 OPERATIONS = ("encode", "encrypt", "add", "decode", "normalise")
 
 
-def serve(stream_in: BinaryIO, stream_out: BinaryIO) -> None:
+def serve(stream_in: IO[bytes], stream_out: IO[bytes]) -> None:
     """Answer requests until the input ends."""
     state: dict[str, Seal] = {}
     with tempfile.TemporaryDirectory() as scratch:

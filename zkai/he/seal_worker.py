@@ -7,21 +7,17 @@ ToolError, and whatever it answers is checked here for its exact size and form.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Sequence
-from contextlib import suppress
-from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from zkai.encoding import Limbs
 from zkai.errors import InvalidInput, ToolError
+from zkai.he.child import Child
 from zkai.he.seal_file import (
     Chain,
     read_ciphertext,
@@ -47,7 +43,7 @@ MAX_FOREIGN = 1 << 26
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH")
 
 
-class SealWorker:
+class SealWorker(Child):
     """One SEAL process with one set of parameters; use it in a `with` block.
 
     Raises ToolError if SEAL (pip install 'zkai[he]') is missing or the process cannot start within
@@ -64,16 +60,13 @@ class SealWorker:
     ) -> None:
         self.chain = chain
         self._limits = f"{memory_bytes >> 20} MiB, {cpu_seconds} processor-seconds"
-        self._wall_seconds = wall_seconds
         self._scratch = tempfile.TemporaryDirectory()
         command = [sys.executable, "-P", "-m", "zkai.he.seal_process"]
         command += [str(memory_bytes), str(cpu_seconds)]
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=self._environment(),
+        # Temporary files of a process that was killed go with this folder.
+        variables = {"TMPDIR": self._scratch.name, "OPENBLAS_NUM_THREADS": "1"}
+        super().__init__(
+            "SEAL's process", command, _ENVIRONMENT, wall_seconds, environment=variables
         )
         try:
             self._ask({"do": "open", "n": chain.n, "primes": list(chain.primes)}, [], 0)
@@ -81,30 +74,9 @@ class SealWorker:
             self.close()
             raise
 
-    def _environment(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        # Temporary files of a process that was killed go with this folder.
-        return kept | {"TMPDIR": self._scratch.name, "OPENBLAS_NUM_THREADS": "1"}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """End the process and remove its files."""
-        self._process.kill()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with suppress(OSError):  # a dead process leaves what it did not read
-                    stream.close()
-        self._process.wait()
+        super().close()
         self._scratch.cleanup()
 
     def encode(self, values: Doubles, scale: float) -> Limbs:
@@ -179,40 +151,20 @@ class SealWorker:
         expected: int,
         where: str = "SEAL",
     ) -> list[bytes]:
-        late = threading.Event()
+        def exchange(asked: IO[bytes], answers: IO[bytes]) -> Frame:
+            write_frame(asked, request, list(blobs))
+            if (frame := read_frame(answers)) is None:
+                raise EOFError("no answer")
+            return frame
 
-        def stop() -> None:
-            late.set()
-            self._process.kill()
-
-        timer = threading.Timer(self._wall_seconds, stop)
-        timer.start()
         try:
-            answer, found = self._exchange(request, list(blobs))
-        except (OSError, ValueError) as error:
-            self._process.kill()
-            status = self._process.wait()
-            why = (
-                f"took longer than {self._wall_seconds} s" if late.is_set() else f"ended ({status})"
-            )
-            raise ToolError(f"SEAL's process {why}; its limits: {self._limits}") from error
-        finally:
-            timer.cancel()
-            timer.join()
+            answer, found = self.ask(exchange)
+        except ToolError as error:
+            raise ToolError(f"{error}; its limits: {self._limits}") from error
         _check_fault(answer, where, self._limits)
         if len(found) != expected:
             raise ToolError("SEAL's process: another number of answers than asked for")
         return found
-
-    def _exchange(self, request: dict[str, Any], blobs: list[bytes]) -> Frame:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None:
-            raise ValueError("no pipes")
-        write_frame(stdin, request, blobs)  # type: ignore[arg-type]
-        frame = read_frame(stdout)  # type: ignore[arg-type]
-        if frame is None:
-            raise ValueError("no answer")
-        return frame
 
 
 def _check_fault(answer: dict[str, Any], where: str, limits: str) -> None:

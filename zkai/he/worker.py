@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import os
 import struct
-import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from typing import Protocol
 
 from zkai.errors import InvalidInput, ToolError, VerificationError
+from zkai.he.child import Child
 from zkai.he.limits import limit_this_process
 from zkai.he.messages import MAX_MESSAGE
 
@@ -88,18 +87,14 @@ def refusal(status: int, text: bytes) -> Exception:
     return _ERRORS.get(status, ToolError)("".join(c if c.isprintable() else "?" for c in said))
 
 
-class Worker:
+class Worker(Child):
     """A limited process that answers messages in a role; use it as a context manager."""
 
     def __init__(self, role: str, options: bytes = b"", timeout_s: float = 600) -> None:
-        self._timeout = timeout_s
         command = [sys.executable, "-m", "zkai.he.worker", role]
-        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
-        )
+        super().__init__("the limited process", command, _KEPT, timeout_s, silent=False)
         try:
-            self._ask(options)
+            self.answer(options)
         except BaseException:
             self.close()
             raise
@@ -109,45 +104,17 @@ class Worker:
 
         Raises what the role raises, and ToolError if the process dies or takes too long.
         """
-        return self._ask(data)
 
-    def _ask(self, data: bytes) -> bytes:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        timer = threading.Timer(self._timeout, self._process.kill)
-        timer.start()
-        try:
-            write_frame(stdin, ASK, data)
-            found = read_frame(stdout)
-        except OSError:
-            found = None
-        finally:
-            timer.cancel()
-        if found is None:
-            self.close()
-            raise ToolError("the limited process ended: out of memory, out of time, or crashed")
-        status, answer = found
+        def exchange(asked: Writable, answers: Readable) -> tuple[int, bytes]:
+            write_frame(asked, ASK, data)
+            if (frame := read_frame(answers)) is None:
+                raise EOFError("no answer")
+            return frame
+
+        status, answer = self.ask(exchange)
         if status != DONE:
             raise refusal(status, answer)
         return answer
-
-    def close(self) -> None:
-        """End the process."""
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                try:
-                    stream.close()
-                except BrokenPipeError:
-                    continue
-        self._process.kill()
-        self._process.wait()
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _role(name: str, options: bytes) -> Server:
