@@ -16,7 +16,7 @@ from zkai.circuit.statements.evaluation_set import EvaluationSet, Samples
 from zkai.errors import InvalidInput, VerificationError
 from zkai.opening import UserState
 from zkai.proof.keys import Proof
-from zkai.reader import Reader, read_beacon
+from zkai.reader import Reader, read_beacon, read_two_states
 
 
 def evaluation_values(statement: Evaluation, reader: Reader) -> tuple[UserState, dict[str, Any]]:
@@ -27,19 +27,7 @@ def evaluation_values(statement: Evaluation, reader: Reader) -> tuple[UserState,
     Raises InvalidInput, naming the value, for anything missing or malformed, and for states that
     are not of one fork.
     """
-    states = {side: _state(statement, reader, f"{side}_state") for side in SIDES}
-    old, new = states["old"], states["new"]
-    for name in ("model", "fork", "secret"):
-        if getattr(old, name) != getattr(new, name):
-            raise InvalidInput(f"{reader.where}: new_state: of another {name} than old_state")
-    exact: dict[str, Any] = {"model": new.model, "fork": new.fork, "secret": new.secret}
-    exact |= {"old_step": old.step, "step": new.step}
-    for side, state in states.items():
-        exact |= {f"{side}_weights": state.values.weights, f"{side}_salt": state.salt}
-        if state.values.velocity is not None:
-            exact[f"{side}_velocity"] = state.values.velocity
-    if new.values.frozen is not None:
-        exact["frozen"] = new.values.frozen
+    new, exact = read_two_states(reader, statement)
     chosen = _set(reader)
     if chosen.schema != statement.dataset.schema(statement.head).digest:
         raise InvalidInput(
@@ -50,20 +38,6 @@ def evaluation_values(statement: Evaluation, reader: Reader) -> tuple[UserState,
     exact |= {"margin": reader.take("margin", "an integer"), "beacon_round": number}
     exact["beacon"] = beacon_element(beacon.id, number, beacon.value(number))
     return new, exact | _samples(reader).values()
-
-
-def _state(statement: Evaluation, reader: Reader, name: str) -> UserState:
-    value = reader.take(name, "a state, of a proof's opening")
-    if not isinstance(value, UserState):
-        value = UserState.from_json(value, statement.head, f"{reader.where}: {name}")
-    if value.head != statement.head:
-        raise InvalidInput(f"{reader.where}: {name}: of another head than the statement's")
-    if (value.link is not None) != bool(statement.links):
-        raise InvalidInput(
-            f"{reader.where}: {name}: its commitment is of another kind than the statement's"
-            f" weights_commitment {statement.weights_commitment!r}"
-        )
-    return value
 
 
 def _set(reader: Reader) -> EvaluationSet:

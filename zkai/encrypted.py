@@ -18,7 +18,6 @@ from zkai import native
 from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.encrypted_update import (
     MAX_NORM,
-    SIDES,
     VERSION,
     EncryptedUpdate,
     paired_polynomials,
@@ -40,7 +39,7 @@ from zkai.opening import UserState
 from zkai.proof import formats
 from zkai.proof.commit.keys import CommitProof
 from zkai.proof.formats import Proof, VerifyingKey
-from zkai.reader import Reader
+from zkai.reader import Reader, read_two_states
 
 LABEL = b"zkai/encrypted-update/1\0"
 
@@ -190,19 +189,7 @@ def encrypted_values(
     Raises InvalidInput, naming the value, for anything missing or of another type, for states that
     are not of one fork, and for a round of other parameters.
     """
-    states = {side: _state(statement, reader, f"{side}_state") for side in SIDES}
-    old, new = states["old"], states["new"]
-    for name in ("model", "fork", "secret"):
-        if getattr(old, name) != getattr(new, name):
-            raise InvalidInput(f"{reader.where}: new_state: of another {name} than old_state")
-    exact: dict[str, Any] = {"model": new.model, "fork": new.fork, "secret": new.secret}
-    exact |= {"old_step": old.step, "step": new.step}
-    for side, state in states.items():
-        exact |= {f"{side}_weights": state.values.weights, f"{side}_salt": state.salt}
-        if state.values.velocity is not None:
-            exact[f"{side}_velocity"] = state.values.velocity
-    if new.values.frozen is not None:
-        exact["frozen"] = new.values.frozen
+    new, exact = read_two_states(reader, statement)
     sent = _typed(reader, "sent", Sent)
     opening = _typed(reader, "opening", Opening)
     if statement.encryption != encryption_of(sent.round.parameters):
@@ -269,20 +256,6 @@ def _typed(reader: Reader, name: str, kind: type) -> Any:
     if not isinstance(value, kind):
         found = type(value).__name__
         raise InvalidInput(f"{reader.where}: {name}: expected {kind.__name__}, got {found}")
-    return value
-
-
-def _state(statement: EncryptedUpdate, reader: Reader, name: str) -> UserState:
-    value = reader.take(name, "a state, of a proof's opening")
-    if not isinstance(value, UserState):
-        value = UserState.from_json(value, statement.head, f"{reader.where}: {name}")
-    if value.head != statement.head:
-        raise InvalidInput(f"{reader.where}: {name}: of another head than the statement's")
-    if (value.link is not None) != bool(statement.links):
-        raise InvalidInput(
-            f"{reader.where}: {name}: its commitment is of another kind than the statement's"
-            f" weights_commitment {statement.weights_commitment!r}"
-        )
     return value
 
 

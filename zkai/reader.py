@@ -6,7 +6,7 @@ A name with the suffix `_integers` takes exact integers instead of real numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,12 @@ from zkai.circuit.gadgets.range import signed_bound
 from zkai.circuit.statements.base import check_names, field_element, int_tensor
 from zkai.circuit.statements.dataset import Dataset
 from zkai.circuit.statements.fork_terms import ForkTerms
+from zkai.circuit.statements.linked import WeightsCommitment
 from zkai.encoding import FIELD_MODULUS, parse_decimal
 from zkai.errors import InvalidInput
 from zkai.model.fixed_point import MAX_WIDTH, IntArray, to_fixed
+from zkai.model.heads import Head
+from zkai.opening import UserState
 
 
 class Reader:
@@ -105,4 +108,56 @@ def read_beacon(reader: Reader) -> Beacon:
         return BeaconFile.from_json(value, f"{reader.where}: beacon")
     if not isinstance(value, Beacon):
         raise InvalidInput(f"{reader.where}: beacon: expected a beacon, got {type(value).__name__}")
+    return value
+
+
+class TwoStates(Protocol):
+    """A statement about an old and a new state of one fork."""
+
+    @property
+    def head(self) -> Head:
+        """The head that both states are of."""
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """The signals of linked states; none for hashed ones."""
+
+    @property
+    def weights_commitment(self) -> WeightsCommitment:
+        """How both states commit to their weights."""
+
+
+def read_two_states(reader: Reader, statement: TwoStates) -> tuple[UserState, dict[str, Any]]:
+    """Return the new state, and what a statement takes of `old_state` and `new_state`.
+
+    Raises InvalidInput, naming the value, for anything but states of the statement's head and
+    kind of commitment, or for states that are not of one fork.
+    """
+    states = {side: _read_state(reader, statement, f"{side}_state") for side in ("old", "new")}
+    old, new = states["old"], states["new"]
+    for name in ("model", "fork", "secret"):
+        if getattr(old, name) != getattr(new, name):
+            raise InvalidInput(f"{reader.where}: new_state: of another {name} than old_state")
+    exact: dict[str, Any] = {"model": new.model, "fork": new.fork, "secret": new.secret}
+    exact |= {"old_step": old.step, "step": new.step}
+    for side, state in states.items():
+        exact |= {f"{side}_weights": state.values.weights, f"{side}_salt": state.salt}
+        if state.values.velocity is not None:
+            exact[f"{side}_velocity"] = state.values.velocity
+    if new.values.frozen is not None:
+        exact["frozen"] = new.values.frozen
+    return new, exact
+
+
+def _read_state(reader: Reader, statement: TwoStates, name: str) -> UserState:
+    value = reader.take(name, "a state, of a proof's opening")
+    if not isinstance(value, UserState):
+        value = UserState.from_json(value, statement.head, f"{reader.where}: {name}")
+    if value.head != statement.head:
+        raise InvalidInput(f"{reader.where}: {name}: of another head than the statement's")
+    if (value.link is not None) != bool(statement.links):
+        raise InvalidInput(
+            f"{reader.where}: {name}: its commitment is of another kind than the statement's"
+            f" weights_commitment {statement.weights_commitment!r}"
+        )
     return value
