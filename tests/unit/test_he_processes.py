@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from zkai import child
 from zkai.errors import InvalidInput, ToolError, VerificationError
-from zkai.he import child, concrete, model_file, transport, worker
+from zkai.he import concrete, model_file, transport, worker
 from zkai.he.concrete import ConcreteClient, ConcreteServer
 from zkai.he.transport import Remote
 from zkai.he.worker import DONE, REFUSED, UNUSABLE, read_frame, refusal, write_frame

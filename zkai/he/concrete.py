@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from zkai.child import Child
 from zkai.errors import InvalidInput, ToolError
-from zkai.he.child import Child
 
 LICENCE = (
     "Concrete ML is under BSD-3-Clause-Clear: free for research and prototypes; commercial use"

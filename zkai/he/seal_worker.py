@@ -15,9 +15,9 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from zkai.child import Child
 from zkai.encoding import Limbs
 from zkai.errors import InvalidInput, ToolError
-from zkai.he.child import Child
 from zkai.he.seal_file import (
     Chain,
     read_ciphertext,

@@ -15,8 +15,8 @@ import sys
 from collections.abc import Callable
 from typing import Protocol
 
+from zkai.child import Child
 from zkai.errors import InvalidInput, ToolError, VerificationError
-from zkai.he.child import Child
 from zkai.he.limits import limit_this_process
 from zkai.he.messages import MAX_MESSAGE
 
