@@ -101,13 +101,18 @@ class Answer:
 
 
 def answer(
-    commitment: Commitment, sources: Mapping[str, Source], challenge: Challenge
+    commitment: Commitment,
+    sources: Mapping[str, Source],
+    challenge: Challenge,
+    drawn_by: bytes | None = None,
 ) -> dict[int, Answer]:
     """Return the drawn leaves with their proofs, by the tensor's place in the table.
 
+    `drawn_by` replaces the root in the draw: where several commitments show the same leaves.
+
     Raises VerificationError if a tensor is not the one that was committed to.
     """
-    drawn = by_tensor(commitment, challenge.draw(commitment.root, commitment.leaves))
+    drawn = by_tensor(commitment, challenge.draw(drawn_by or commitment.root, commitment.leaves))
     answers = {}
     for place, indices in drawn.items():
         tensor = commitment.tensors[place]
@@ -127,15 +132,21 @@ def answer(
 
 
 def verify(
-    commitment: Commitment, challenge: Challenge, answers: Mapping[int, Answer], root: bytes
+    commitment: Commitment,
+    challenge: Challenge,
+    answers: Mapping[int, Answer],
+    root: bytes,
+    drawn_by: bytes | None = None,
 ) -> None:
     """Return None if `answers` are exactly the leaves that the beacon drew under `root`.
+
+    `drawn_by` is what replaced the root in the draw, if anything.
 
     Raises VerificationError otherwise.
     """
     if commitment.root != root:
         raise VerificationError("the table of tensors does not have this root")
-    drawn = by_tensor(commitment, challenge.draw(root, commitment.leaves))
+    drawn = by_tensor(commitment, challenge.draw(drawn_by or root, commitment.leaves))
     if answers.keys() != drawn.keys():
         raise VerificationError("the answer is not about the tensors that the beacon drew from")
     for place, indices in drawn.items():

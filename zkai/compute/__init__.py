@@ -1,0 +1,1 @@
+"""Proof of compute by commitment: training steps recorded, challenged, replayed and disputed."""
