@@ -12,9 +12,7 @@ which leaves they are, since the checker draws them again.
 
 from __future__ import annotations
 
-import json
 import math
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +20,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from zkai.encoding import keccak256, write_atomic
+from zkai.encoding import keccak256
 from zkai.errors import InvalidInput, VerificationError
 from zkai.merkle.commitment import Commitment, Tensor, level
-from zkai.merkle.tensor import MAX_HEADER, Source, open_tensors
+from zkai.merkle.tensor import MAX_HEADER, Source, from_array, open_tensors, write_tensors
 from zkai.native_merkle import Bytes, Indices, fold, keccak256_many, multiproof
 
 FORMAT = "zkai.sample/1"
@@ -183,20 +181,12 @@ def _extents(tensor: Tensor, commitment: Commitment, indices: Indices) -> list[t
 
 def write_answer(path: Path | str, answers: Mapping[int, Answer]) -> None:
     """Write answers as a .safetensors file with `PLACE.leaves` and `PLACE.proof`, bytes all."""
-    header: dict[str, object] = {"__metadata__": {"format": FORMAT}}
-    parts: list[bytes] = []
-    end = 0
+    parts: dict[str, Source] = {}
     for place, given in sorted(answers.items()):
-        for name, data, shape in (
-            ("leaves", given.leaves, [len(given.leaves)]),
-            ("proof", given.proof.tobytes(), list(given.proof.shape)),
-        ):
-            offsets = [end, end := end + len(data)]
-            header[f"{place}.{name}"] = {"dtype": "U8", "shape": shape, "data_offsets": offsets}
-            parts.append(data)
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    write_atomic(path, struct.pack("<Q", len(text)) + text + b"".join(parts))
+        leaves = np.frombuffer(given.leaves, np.uint8)
+        parts[f"{place}.leaves"] = from_array(leaves, f"{place}.leaves")
+        parts[f"{place}.proof"] = from_array(given.proof, f"{place}.proof")
+    write_tensors(path, parts, {"format": FORMAT})
 
 
 def read_answer(

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from zkai.encoding import parse_json
+from zkai.encoding import as_path, parse_json
 from zkai.errors import InvalidInput
 from zkai.native_merkle import as_bytes
 
@@ -242,6 +244,48 @@ def _place(path: Path, name: str, entry: Any) -> tuple[Head, int]:
     if end - begin != head.total:
         raise InvalidInput(f"{where}: {end - begin} bytes for {head.text}")
     return head, begin
+
+
+def write_tensors(
+    path: Path | str,
+    tensors: Mapping[str, Source],
+    metadata: Mapping[str, str],
+    mode: int = 0o644,
+) -> None:
+    """Write a .safetensors file of any size, a piece at a time, whole and durable or not at all.
+
+    Tensors stand in the mapping's order.
+
+    Raises InvalidInput for a type that such files do not have, or a folder that cannot be written.
+    """
+    kinds = {dtype: kind for kind, dtype in _SAFETENSORS.items()}
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, source in tensors.items():
+        if (kind := kinds.get(source.head.dtype)) is None:
+            raise InvalidInput(f"{source.where}: .safetensors files have no {source.head.dtype}")
+        offsets = [end, end := end + source.head.total]
+        header[name] = {"dtype": kind, "shape": list(source.head.shape), "data_offsets": offsets}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    target = as_path(path)
+    try:
+        handle, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(struct.pack("<Q", len(text)) + text)
+                for source in tensors.values():
+                    for piece in source.chunks(CHUNK):
+                        file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(partial, mode)
+            os.replace(partial, target)
+        except BaseException:
+            os.unlink(partial)
+            raise
+    except OSError as error:
+        raise InvalidInput(f"{target}: cannot be written ({error.strerror})") from error
 
 
 def check_names(tensors: Mapping[str, Any]) -> list[str]:
