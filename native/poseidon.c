@@ -363,7 +363,7 @@ static void permute(const schedule_t *s, fr_t *state, uint64_t *trace, uint32_t 
   }
 }
 
-/* ---- The overwrite-mode sponge over many independent lanes ---- */
+/* ---- The sponge, overwriting or adding, over many independent lanes ---- */
 
 typedef struct {
   const schedule_t *s;
@@ -371,9 +371,25 @@ typedef struct {
   const uint64_t *inputs; /* [lanes][blocks][t - 1], or NULL with one block: permute as it is */
   uint64_t *trace;        /* [lanes][blocks][S-boxes][3] or NULL */
   size_t blocks;
-  uint32_t outputs;
+  uint32_t outputs, adds;
   atomic_int status;
 } sponge_t;
+
+/* Take one block in: overwrite entries 1.. of the state, or add it to entries 0... */
+static int absorb_block(const sponge_t *job, fr_t *state, const uint64_t *block) {
+  const uint32_t rate = job->s->t - 1;
+  int bad = 0;
+  for (uint32_t i = 0; i < rate; i++) {
+    fr_t value;
+    bad |= fr_load(&value, block + 4 * i);
+    if (job->adds) {
+      fr_add(&state[i], &state[i], &value);
+    } else {
+      state[i + 1] = value;
+    }
+  }
+  return bad;
+}
 
 static int absorb_lane(const sponge_t *job, size_t lane) {
   const schedule_t *s = job->s;
@@ -384,11 +400,9 @@ static int absorb_lane(const sponge_t *job, size_t lane) {
   for (uint32_t i = 0; i < t; i++) bad |= fr_load(&state[i], job->states + 4 * (lane * t + i));
   for (size_t block = 0; block < job->blocks && !bad; block++) {
     const size_t index = lane * job->blocks + block;
-    for (uint32_t i = 1; job->inputs && i < t; i++) {
-      bad |= fr_load(&state[i], job->inputs + 4 * (index * (t - 1) + i - 1));
-    }
+    if (job->inputs) bad |= absorb_block(job, state, job->inputs + 4 * index * (t - 1));
     uint64_t *trace = job->trace ? job->trace + index * sboxes * 12 : NULL;
-    permute(s, state, trace, block + 1 == job->blocks ? job->outputs : 1);
+    permute(s, state, trace, job->adds || block + 1 == job->blocks ? job->outputs : 1);
   }
   if (bad) return ZK_ERR_RANGE;
   for (uint32_t i = 0; i < t; i++) fr_from_mont(job->states + 4 * (lane * t + i), &state[i]);
@@ -403,19 +417,21 @@ static void absorb_range(void *context, size_t begin, size_t end) {
   }
 }
 
-/* For each lane: overwrite state[1..t) with each block of its inputs in turn and permute.
+/* For each lane: overwrite state[1..t) with each block of its inputs in turn, or, if `adds` is 1,
+ * add the block to state[0..t-1), and permute.
  *
  * `states` holds the initial states and receives the final ones. Without inputs, each state is
  * permuted once as it is (blocks must be 1). `trace` may be NULL; otherwise every block records all
- * of its S-boxes: blocks but a lane's last with `outputs` = 1, the last with `outputs`. */
+ * of its S-boxes: with `outputs`, but where blocks overwrite all except a lane's last with 1. */
 int ZK_NAME(zk_poseidon_sponge)(uint64_t *states, size_t states_len, const uint64_t *inputs,
                                 size_t inputs_len, uint64_t *trace, size_t trace_len, size_t lanes,
-                                size_t blocks, uint32_t outputs, const uint64_t *schedule,
-                                size_t schedule_len, uint32_t t, uint32_t full, uint32_t partial) {
+                                size_t blocks, uint32_t outputs, uint32_t adds,
+                                const uint64_t *schedule, size_t schedule_len, uint32_t t,
+                                uint32_t full, uint32_t partial) {
   schedule_t s;
   size_t permutations, words;
   if (schedule_view(&s, schedule, schedule_len, t, full, partial)) return ZK_ERR_ARGUMENT;
-  if (blocks == 0 || (!inputs && blocks != 1) || outputs >> t) return ZK_ERR_ARGUMENT;
+  if (blocks == 0 || (!inputs && blocks != 1) || outputs >> t || adds > 1) return ZK_ERR_ARGUMENT;
   if (__builtin_mul_overflow(lanes, (size_t)t * 4, &words) || words != states_len) {
     return ZK_ERR_ARGUMENT;
   }
@@ -428,7 +444,7 @@ int ZK_NAME(zk_poseidon_sponge)(uint64_t *states, size_t states_len, const uint6
   if (__builtin_mul_overflow(permutations, sboxes * 12, &words) || (trace && words != trace_len)) {
     return ZK_ERR_ARGUMENT;
   }
-  sponge_t job = {&s, states, inputs, trace, blocks, outputs, ZK_OK};
+  sponge_t job = {&s, states, inputs, trace, blocks, outputs, adds, ZK_OK};
   zk_parallel_for(lanes, 4, absorb_range, &job);
   return atomic_load(&job.status);
 }

@@ -27,6 +27,7 @@ from zkai.circuit.statements.encrypted_update import EncryptedUpdate
 from zkai.circuit.statements.evaluation import Evaluation
 from zkai.circuit.statements.fork_terms import TERMS, ForkTerms
 from zkai.circuit.statements.genesis import Genesis
+from zkai.circuit.statements.hashed_input import blinders_name
 from zkai.circuit.statements.inference import Inference
 from zkai.circuit.statements.linked import KZG, POSEIDON, LinkedState
 from zkai.circuit.statements.query import Query
@@ -406,6 +407,9 @@ def _inference(statement: Inference, reader: Reader) -> tuple[UserState | None, 
     for name in statement.salts:
         if name != "state_salt":
             exact[name] = reader.element(name, new_salt)
+    for signal in statement.blinded:
+        name = blinders_name(signal)
+        exact[name] = reader.take(name, f"{statement.blinders} field elements")
     return state, exact
 
 

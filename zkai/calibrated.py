@@ -12,7 +12,9 @@ import numpy.typing as npt
 from zkai.circuit.statements import inference
 from zkai.circuit.statements.base import PLAIN, Format
 from zkai.circuit.statements.bound_head import attach_head
+from zkai.circuit.statements.hashed_input import HASHED, SCALE_BITS
 from zkai.circuit.statements.linked import POSEIDON, WeightsCommitment
+from zkai.circuit.statements.visibility import check_visibility
 from zkai.encoding import FIELD_MODULUS
 from zkai.errors import InvalidInput
 from zkai.model.calibrate import QuantConfig
@@ -31,7 +33,8 @@ class Inference(inference.Inference):
 
     `graph` is a model in real numbers with `calibration` samples (an array, or a mapping by input
     name) that fix scales and widths, or an integer model without any. `visibility`, `head`,
-    `format` and `weights_commitment` are that class's; `config` says how precise the integers are.
+    `format`, `weights_commitment` and `blinders` are that class's; `config` says how precise the
+    integers are. An input with visibility `hashed` has scale 13 unless `config.scale_bits` says.
 
     Raises InvalidInput for unusable samples, an accumulator that does not fit, and whatever that
     class refuses.
@@ -47,9 +50,11 @@ class Inference(inference.Inference):
         head: Head | None = None,
         format: Format = PLAIN,
         weights_commitment: WeightsCommitment = POSEIDON,
+        blinders: int = 0,
     ) -> None:
         if config is not None and not isinstance(config, QuantConfig):
             raise InvalidInput(f"config: expected a QuantConfig, got {type(config).__name__}")
+        seen = {} if visibility is None else visibility
         if isinstance(graph, QuantGraph):
             if calibration is not None or config is not None:
                 raise InvalidInput("calibration: an integer model has its scales already")
@@ -57,11 +62,12 @@ class Inference(inference.Inference):
         elif isinstance(graph, Graph):
             if calibration is None:
                 raise InvalidInput("calibration: give samples that look like what will be proven")
-            integers, source = quantize(graph, calibration, config), graph
+            check_visibility(seen)
+            precise = _at_hashed_scale(graph, seen, config or QuantConfig())
+            integers, source = quantize(graph, calibration, precise), graph
         else:
             raise InvalidInput(f"graph: expected a Graph of zkai.load, got {type(graph).__name__}")
-        seen = {} if visibility is None else visibility
-        super().__init__(integers, seen, head, format, weights_commitment)
+        super().__init__(integers, seen, head, format, weights_commitment, blinders)
         object.__setattr__(self, "source", source)
         object.__setattr__(self, "calibration", calibration)
 
@@ -89,6 +95,15 @@ class Inference(inference.Inference):
             else:
                 results[name] = integers.astype(np.float64)
         return results
+
+
+def _at_hashed_scale(
+    graph: Graph, visibility: Mapping[str, str], config: QuantConfig
+) -> QuantConfig:
+    """Return the precision with the scale of hashed inputs, where none is given."""
+    hashed = [n for n in graph.inputs if visibility.get(n, visibility.get("input")) == HASHED]
+    scales = dict.fromkeys(hashed, SCALE_BITS)
+    return replace(config, scale_bits={**scales, **config.scale_bits})
 
 
 def _signed(public: Mapping[str, tuple[int, ...]], signal: str, size: int) -> IntArray:

@@ -64,11 +64,13 @@ def sponge(
     partial_rounds: int,
     outputs: int = 0,
     trace: bool = False,
+    adds: bool = False,
 ) -> tuple[Limbs, Limbs | None]:
     """Absorb blocks into k states (k, t, 4): each overwrites entries 1..t-1, then all is permuted.
 
-    `inputs` is (k, blocks, t - 1, 4). Returns the final states and, if asked for, the trace
-    (k, blocks, S-boxes, 3, 4) as in `permute`; blocks but the last have `outputs` = 1.
+    With `adds` a block is added to entries 0..t-2 instead. `inputs` is (k, blocks, t - 1, 4).
+    Returns the final states and, if asked for, the trace (k, blocks, S-boxes, 3, 4) as in
+    `permute`; where blocks overwrite, all but the last have `outputs` = 1.
 
     Raises InvalidInput for a wrong dtype or shape, or values at or above r.
     """
@@ -79,7 +81,7 @@ def sponge(
     flat = as_limbs(inputs.reshape(-1, 4), 4, "sponge: inputs")
     final = states.copy()
     shape = (t, full_rounds, partial_rounds)
-    recorded = _sponge(final, flat, blocks, shape, outputs, trace)
+    recorded = _sponge(final, flat, blocks, shape, outputs, trace, adds)
     if recorded is not None:
         recorded = recorded.reshape(k, blocks, *recorded.shape[1:])
     return final, recorded
@@ -120,6 +122,7 @@ def _sponge(
     shape: tuple[int, int, int],
     outputs: int,
     trace: bool,
+    adds: bool = False,
 ) -> Limbs | None:
     t, full_rounds, partial_rounds = _shape(*shape)
     if not 0 <= outputs < 1 << t:
@@ -130,7 +133,8 @@ def _sponge(
     recorded = np.empty((lanes * blocks, n_sboxes, 3, 4), np.uint64) if trace else None
     status = lib.zk_poseidon_sponge(
         in_u64(states), states.size, *_optional(inputs), *_optional(recorded),
-        lanes, blocks, outputs, in_u64(schedule), schedule.size, t, full_rounds, partial_rounds,
+        lanes, blocks, outputs, int(adds), in_u64(schedule), schedule.size, t, full_rounds,
+        partial_rounds,
     )  # fmt: skip
     check(status, "Poseidon")
     return recorded

@@ -18,8 +18,10 @@ from math import prod
 from typing import Any
 
 from zkai.circuit.builder import CHALLENGES
+from zkai.circuit.gadgets import halo2_hash
 from zkai.circuit.gadgets.logup import choose_widths, range_rows
 from zkai.circuit.statements.base import PLAIN, Statement
+from zkai.circuit.statements.hashed_input import HASHED
 from zkai.circuit.statements.inference import STATE_SIGNALS, Inference
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.model.heads import Head
@@ -278,6 +280,8 @@ def _counted(statement: Inference) -> Sizes:
     rows = float(sum(_node_rows(statement, node) for node in graph.nodes))
     entries = 3 * rows + sum(_products(statement, node) for node in graph.nodes)
     for name in (*graph.inputs, *graph.outputs, *graph.parameters):
+        if statement.visibility[name] == HASHED:
+            rows += halo2_hash.n_rows(graph.tensors[name].size + statement.blinders)
         if statement.visibility[name] != "constant":
             tensor = graph.tensors[name]
             bits = tensor.size * tensor.width * _ROWS_PER_COMMITTED_BIT

@@ -30,6 +30,7 @@ from zkai.circuit.statements.encrypted_update import EncryptedUpdate
 from zkai.circuit.statements.encryption import Encryption
 from zkai.circuit.statements.evaluation import Evaluation
 from zkai.circuit.statements.genesis import Genesis
+from zkai.circuit.statements.hashed_input import HASHED
 from zkai.circuit.statements.linked import KZG, POSEIDON, WeightsCommitment
 from zkai.circuit.statements.query import Query
 from zkai.circuit.statements.skip_step import SkipStep
@@ -115,13 +116,15 @@ def _format(top: _Table) -> Format:
 
 
 def _inference(top: _Table, folder: Path) -> Statement:
-    known = ("statement", "format", "model", "calibration", "visibility")
+    known = ("statement", "format", "model", "calibration", "visibility", *_HASHING)
     top.only(*known, "head", *_HEAD_OPTIONS, _LINKING, *_PRECISION)
     sizes = {name: top.integer(name) for name in _PRECISION if name in top.content}
-    config = QuantConfig(**sizes)
+    scale = top.integer("input_scale_bits") if "input_scale_bits" in top.content else None
     visibility = top.visibility() if "visibility" in top.content else {}
     model, samples = folder / top.text("model"), folder / top.text("calibration")
     graph = load_model(model)
+    scales = {} if scale is None else dict.fromkeys(graph.inputs, scale)
+    config = QuantConfig(**sizes, scale_bits=scales)
     calibration: Any = read_samples(samples)
     if len(calibration) == 1 and len(graph.inputs) == 1:
         (calibration,) = calibration.values()
@@ -137,6 +140,7 @@ def _inference(top: _Table, folder: Path) -> Statement:
             visibility=visibility,
             config=config,
             format=_format(top),
+            blinders=top.integer("blinders", 0),
         )
     except InvalidInput as error:
         raise InvalidInput(f"{top.where} (calibration {samples}): {error}") from error
@@ -164,6 +168,7 @@ def _weights_commitment(top: _Table) -> WeightsCommitment:
     return chosen  # type: ignore[no-any-return]
 
 
+_HASHING = ("input_scale_bits", "blinders")
 _PRECISION = ("margin_bits", "activation_bits", "weight_bits")
 
 
@@ -405,7 +410,7 @@ class _Table:
 
     def visibility(self) -> dict[str, str]:
         table = self.table("visibility")
-        options = ("public", "committed", "constant", "argmax", "state")
+        options = ("public", "committed", "constant", "argmax", "state", HASHED)
         return {name: table.choice(name, options) for name in table.content}
 
 

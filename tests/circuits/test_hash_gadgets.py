@@ -12,11 +12,11 @@ from zkai.circuit.builder import Builder
 from zkai.circuit.gadgets.packing import pack, pack_gadget, packed_length
 from zkai.circuit.gadgets.poseidon import (
     PARTIAL_ROUNDS,
-    _instantiate,
     hash_elements,
     hash_elements_gadget,
     hash_many_gadget,
     hash_tag,
+    instantiate,
     n_rows,
     poseidon,
     poseidon_gadget,
@@ -166,7 +166,7 @@ def test_templates_hold_for_other_round_numbers(shape: Shape) -> None:
 
     wires = builder.field_hint("trace", trace, [state], shape.n_wires)
     slots = np.concatenate([[0], state.wires, wires.wires])[None]
-    _instantiate(builder, template(shape, (), outputs), slots)
+    instantiate(builder, template(shape, (), outputs), slots)
     circuit = builder.build()
     witness = circuit.solve({"state": elements(shape.t)})
     circuit.check(witness)

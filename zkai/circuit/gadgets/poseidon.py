@@ -176,7 +176,7 @@ def _sponge_gadget(builder: Builder, tag: int, elements: Ints, outputs: int) -> 
         if last == blocks:
             constants += [(i, 0) for i in range(s.t - unused, s.t)]
         part = template(s, tuple(constants), outputs if last == blocks else _FIRST)
-        _instantiate(builder, part, slots[:, first:last].reshape(-1, slots.shape[2]))
+        instantiate(builder, part, slots[:, first:last].reshape(-1, slots.shape[2]))
     return Field(finals[:, -1, outputs.bit_length() - 1].copy())
 
 
@@ -188,7 +188,7 @@ def _alike(blocks: int) -> list[tuple[int, int]]:
     return [(0, 1), *middle, (blocks - 1, blocks)]
 
 
-def _instantiate(builder: Builder, part: Template, slots: Ints) -> None:
+def instantiate(builder: Builder, part: Template, slots: Ints) -> None:
     """Append the template's rows once for each line of `slots` (wire by slot)."""
     ids = builder.coef_ids(list(part.values))
     copies = len(slots)

@@ -28,7 +28,8 @@ Row = dict[int, int]
 """A linear combination: coefficient by slot."""
 
 ONE = 0
-"""Slot 0 is the constant one; 1..t are the initial state; then x2, x4 and x' of each S-box."""
+"""Slot 0 is the constant one; 1..t are the initial state; then x2, x4 and x' of each S-box; last
+what is added to the initial state, entry by entry of those that have an addend."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,18 @@ class Template:
 
 
 @lru_cache(maxsize=256)
-def template(shape: Shape, constants: tuple[tuple[int, int], ...], outputs: int) -> Template:
+def template(
+    shape: Shape, constants: tuple[tuple[int, int], ...], outputs: int, added: int = 0
+) -> Template:
     """Return the rows of a permutation, three for each S-box.
 
     `constants` lists (index, value) of initial entries that are constants, `outputs` is the mask of
-    final entries that the last x' slots hold (the others hold x^5 there).
+    final entries that the last x' slots hold (the others hold x^5 there), and `added` that of the
+    initial entries to which a further slot is added.
     """
     fixed = dict(constants)
+    addends = [i for i in range(shape.t) if added >> i & 1]
+    extra = {i: 1 + shape.t + shape.n_wires + place for place, i in enumerate(addends)}
     first = _constants(shape)[0]
     results = _sbox_outputs(shape, outputs)
     sides: tuple[list[Row], list[Row], list[Row]] = ([], [], [])
@@ -97,6 +103,8 @@ def template(shape: Shape, constants: tuple[tuple[int, int], ...], outputs: int)
             x = {ONE: first[i] + fixed[i]}
         else:
             x = {ONE: first[i], 1 + i: 1}
+        if i in extra:
+            x[extra[i]] = 1
         x2, x4 = {shape.slot(i, 0): 1}, {shape.slot(i, 1): 1}
         for side, rows in zip(sides, ((x, x2, x4), (x, x2, x), (x2, x4, results[i])), strict=True):
             side.extend(rows)

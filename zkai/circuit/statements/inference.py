@@ -35,6 +35,14 @@ from zkai.circuit.statements.base import (
     integer,
 )
 from zkai.circuit.statements.bound_head import BoundHead, find_head
+from zkai.circuit.statements.hashed_input import (
+    HASHED,
+    blinders_name,
+    check_blinders,
+    hashed_gadget,
+    hashed_signal,
+    read_blinders,
+)
 from zkai.circuit.statements.integer_graph import constrain_graph
 from zkai.circuit.statements.linked import (
     KZG,
@@ -70,7 +78,8 @@ class Inference:
     `visibility` maps tensors to who sees them. Names are tensors' names, or "input", "output" and
     "weights" for all of a kind; a tensor's own name wins.
 
-    - inputs: committed (the default) or public;
+    - inputs: committed (the default), public, or hashed: by the hash of a Halo2 proof's tensor,
+      with `blinders` elements after it (hashed_input.py);
     - outputs: public (the default), committed, or argmax: only the index of the largest entry
       along the last axis is public, the lowest on a tie;
     - parameters: constant (the default: part of the circuit), committed (one commitment over all
@@ -87,6 +96,7 @@ class Inference:
     head: Head | None = None
     format: Format = PLAIN
     weights_commitment: WeightsCommitment = POSEIDON
+    blinders: int = 0
     version: ClassVar[str] = VERSION
 
     def __post_init__(self) -> None:
@@ -98,6 +108,7 @@ class Inference:
             check_head(VERSION, self.head)
         chosen = resolve(self.graph, self.visibility)
         object.__setattr__(self, "visibility", MappingProxyType(chosen))
+        check_blinders(VERSION, self.blinders, chosen)
         if bool(self.parameters("state")) != (self.head is not None):
             raise InvalidInput(f"{VERSION}: a head and visibility 'state' come together")
         _ = self.bound_head
@@ -129,10 +140,16 @@ class Inference:
         names += ["weights_salt"] if self.parameters("committed") else []
         return (*names, "state_salt") if self.head else tuple(names)
 
+    @property
+    def blinded(self) -> tuple[str, ...]:
+        """The signals of inputs whose hash takes blinders."""
+        hashed = [name for name in self.graph.inputs if self.visibility[name] == HASHED]
+        return tuple(signal_name(self.graph, name) for name in hashed if self.blinders)
+
     def input_name(self, name: str) -> str:
         """Return the circuit's input for a graph's input: its signal, or private values."""
         signal = signal_name(self.graph, name)
-        return f"{signal}_values" if self.visibility[name] == "committed" else signal
+        return signal if self.visibility[name] == "public" else f"{signal}_values"
 
     @cached_property
     def _circuit(self) -> Circuit:
@@ -147,7 +164,7 @@ class Inference:
         constants = b"".join(
             self.graph.values[name].astype("<i8").tobytes() for name in self.parameters("constant")
         )
-        description = {
+        description: dict[str, Any] = {
             "statement": VERSION,
             "graph": self.graph.describe(),
             "visibility": [[name, choice] for name, choice in self.visibility.items()],
@@ -155,13 +172,15 @@ class Inference:
             "head": None if self.head is None else self.head.describe(),
         }
         description |= linked.describe_weights(self.weights_commitment)
+        description |= {"blinders": self.blinders} if self.blinders else {}
         return description | describe_format(self.format)
 
     def assign(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the circuit's inputs.
 
         `values`: each graph input's integers under its signal's name ("input" if there is one);
-        the field elements context and `salts`. With a head also its state: user, model, fork,
+        the field elements context and `salts`; `<signal>_blinders` of each of `blinded`, a list of
+        field elements. With a head also its state: user, model, fork,
         step, velocity where it has momentum, and weights (features + 1, classes), by default the
         graph's; where the state is linked, state_link, the link of `linked_states`.
 
@@ -173,7 +192,8 @@ class Inference:
         if self.head is not None and self.head.momentum:
             state.append("velocity")
         signals = {name: signal_name(graph, name) for name in graph.inputs}
-        required = [*signals.values(), *self.salts, "context", *state]
+        hidden = [blinders_name(signal) for signal in self.blinded]
+        required = [*signals.values(), *self.salts, *hidden, "context", *state]
         check_names(VERSION, values, required, [] if self.head is None else ["weights"])
         result: dict[str, Any] = {}
         for name, signal in signals.items():
@@ -187,6 +207,9 @@ class Inference:
             result[signal_name(graph, name)] = graph.values[name]
         for name in (*self.salts, "context"):
             result[name] = field_element(VERSION, name, values[name])
+        for signal in self.blinded:
+            name = blinders_name(signal)
+            result[name] = read_blinders(VERSION, signal, values[name], self.blinders)
         result |= self._assign_state(values)
         for name, polynomial in self.linked_states(values).items():
             result[linked.blinders_name(name)] = polynomial.blinders
@@ -248,6 +271,8 @@ class Inference:
             if self.visibility[name] == "committed":
                 salt = given[f"{signal}_salt"]
                 result[signal] = commitments.tensor_commitment([(tensor, width)], salt)
+            elif self.visibility[name] == HASHED:
+                result[signal] = hashed_signal(tensor, given.get(blinders_name(signal), ()))
             else:
                 shown = tensor.argmax(-1) if self.visibility[name] == "argmax" else tensor
                 result[signal] = _elements(shown)
@@ -297,7 +322,7 @@ def _declare_public(builder: Builder, statement: Inference) -> dict[str, Any]:
     public: dict[str, Any] = {}
     for name in (*graph.inputs, *graph.outputs):
         signal, shape = signal_name(graph, name), graph.tensors[name].shape
-        if statement.visibility[name] == "committed":
+        if statement.visibility[name] in ("committed", HASHED):
             public[signal] = builder.public_field(signal)
         else:
             shown = shape[:-1] if statement.visibility[name] == "argmax" else shape
@@ -316,11 +341,15 @@ def _declare_public(builder: Builder, statement: Inference) -> dict[str, Any]:
 
 def _input(builder: Builder, statement: Inference, name: str, signal: Any) -> Tensor:
     tensor = statement.graph.tensors[name]
-    if statement.visibility[name] != "committed":
+    if (choice := statement.visibility[name]) == "public":
         return check_signed(builder, signal, tensor.width, name)
     values = builder.private_int(statement.input_name(name), tensor.shape)
     values = check_signed(builder, values, tensor.width, name)
-    salt = builder.private_field(f"{signal_name(statement.graph, name)}_salt")
+    shown = signal_name(statement.graph, name)
+    if choice == HASHED:
+        builder.bind_public(signal, hashed_gadget(builder, values, shown, statement.blinders))
+        return values
+    salt = builder.private_field(f"{shown}_salt")
     builder.bind_public(signal, commitments.tensor_gadget(builder, [(values, tensor.width)], salt))
     return values
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from zkai.circuit.statements.hashed_input import HASHED
 from zkai.errors import InvalidInput
 from zkai.model.quant_graph import QuantGraph
 
 CHOICES = {
-    "input": ("committed", "public"),
+    "input": ("committed", "public", HASHED),
     "output": ("public", "committed", "argmax"),
     "weights": ("constant", "committed", "public", "state"),
 }
@@ -25,16 +26,21 @@ def kinds(graph: QuantGraph) -> dict[str, str]:
     return result | dict.fromkeys(graph.parameters, "weights")
 
 
+def check_visibility(visibility: object) -> None:
+    """Return None for a mapping. Raises InvalidInput naming the type of anything else."""
+    if not isinstance(visibility, Mapping):
+        raise InvalidInput(
+            f"visibility: expected a mapping of names to choices, got {type(visibility).__name__}"
+        )
+
+
 def resolve(graph: QuantGraph, visibility: Mapping[str, str]) -> dict[str, str]:
     """Return each tensor's visibility: its own, else its kind's, else the default.
 
     Raises InvalidInput for an unknown name or choice, and for the largest entry of a tensor that
     has only one.
     """
-    if not isinstance(visibility, Mapping):
-        raise InvalidInput(
-            f"visibility: expected a mapping of names to choices, got {type(visibility).__name__}"
-        )
+    check_visibility(visibility)
     kind_of = kinds(graph)
     for name, choice in visibility.items():
         kind = kind_of.get(name, name)
