@@ -1,4 +1,4 @@
-"""ONNX files and torch modules to graphs: the only module that imports onnx, and lazily torch."""
+"""ONNX files and torch modules to graphs: where onnx is read, and lazily torch."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from zkai.model.lowering import (
     lower,
 )
 from zkai.model.operators import OPERATORS
+from zkai.model.plain_onnx import plain
 from zkai.model.quantize import predict, quantize
 
 MAX_FILE_BYTES = 1 << 28
@@ -56,6 +57,8 @@ def load(
 ) -> Graph:
     """Return the graph of an ONNX file (path or bytes) within the supported operators.
 
+    Linear models and trees of the domain ai.onnx.ml are written in plain operators first.
+
     `input_shapes` gives the shape of inputs that the file leaves dynamic.
 
     Raises InvalidInput for a file that is missing, too large, malformed, keeps tensors in other
@@ -74,7 +77,7 @@ def load(
     else:
         source = as_path(source, "model")
         where, data = str(source), read_capped(source, MAX_FILE_BYTES)
-    model = _read(where, _parse(where, data), input_shapes or {})
+    model = _read(where, plain(_parse(where, data), where), input_shapes or {})
     return fold(lower(model, OPERATORS))
 
 
