@@ -46,6 +46,11 @@ def tensor_of(source: Source) -> torch.Tensor:
     return torch.frombuffer(data, dtype=dtype).clone().reshape(source.head.shape)
 
 
+def tensors_of(found: Mapping[str, Source]) -> Tensors:
+    """Return the tensors of sources."""
+    return {name: tensor_of(source) for name, source in found.items()}
+
+
 def copies(tensors: Mapping[str, torch.Tensor]) -> Tensors:
     """Return tensors with memory of their own."""
     return {

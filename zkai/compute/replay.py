@@ -1,0 +1,356 @@
+"""Replay: a verifier computes a recorded step itself, from what the record commits to.
+
+On the software and settings that the record names (`Environment`) an honest step comes out bit for
+bit. Elsewhere each tensor must lie within a bound on its rounding errors (zkai.compute.bounds). A
+record says nothing of the steps between it and the next: `replay_interval` computes those, on equal
+software only, since errors of a hundred steps have no useful bound.
+
+A program is Python code that trainer and verifier both run; a task names it by its digest.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from zkai.compute import record as names
+from zkai.compute import snapshot
+from zkai.compute.capture import Capture, Found, complete
+from zkai.compute.hook import TrainingHook
+from zkai.compute.kept import Groups, verify_groups
+from zkai.compute.record import Record
+from zkai.compute.snapshot import Tensors, torch
+from zkai.compute.task import Task, program_digest
+from zkai.encoding import as_path
+from zkai.errors import InvalidInput, VerificationError
+from zkai.receipt.signer import PrivateKey
+
+BITWISE, BOUNDED = "bitwise", "bounded"
+ORDER = (
+    names.BATCH, names.RNG, names.WEIGHTS_BEFORE, names.OPTIMIZER_BEFORE, names.ACTIVATIONS,
+    names.LOSSES, names.GRADIENTS, names.STATISTICS, names.WEIGHTS_AFTER, names.OPTIMIZER_AFTER,
+    names.DELTAS,
+)  # fmt: skip
+"""The groups in the order in which a step makes them: the first that differs is named."""
+
+
+class Program(Protocol):
+    """What trainer and verifier both run.
+
+    `prepare(model, optimizer, step)`, where a program has it, runs between the backward pass and
+    the optimizer's step: learning rates that change, clipping. A model is called as a module; its
+    randomness is that of torch's generator.
+    """
+
+    def model(self) -> torch.nn.Module:
+        """Return the model as training starts with it."""
+
+    def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
+        """Return its optimizer."""
+
+    def batch(self, step: int) -> Mapping[str, torch.Tensor]:
+        """Return the data of a step: the same whenever it is asked for."""
+
+    def loss(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the loss, by one forward pass."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What a step starts from: the model's tensors and the optimizer's."""
+
+    weights: Tensors = field(repr=False)
+    optimizer: Tensors = field(repr=False)
+
+    @staticmethod
+    def before(record: Record, groups: Groups) -> State:
+        """Return the state before a recorded step; an optimizer has none before the first."""
+        optimizer = snapshot.tensors_of(groups[names.OPTIMIZER_BEFORE])
+        weights = snapshot.tensors_of(groups[names.WEIGHTS_BEFORE])
+        return State(weights, optimizer if record.step else {})
+
+    @staticmethod
+    def after(groups: Groups) -> State:
+        """Return the state after a recorded step."""
+        return State(
+            snapshot.tensors_of(groups[names.WEIGHTS_AFTER]),
+            snapshot.tensors_of(groups[names.OPTIMIZER_AFTER]),
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a replay agreed: to the bit, or for each tensor the share of its bound that it used."""
+
+    mode: str
+    shares: Mapping[str, float] = field(default_factory=dict)
+
+
+def load_program(path: Path | str, name: str, task: Task | None = None) -> Program:
+    """Return an instance of a class in a Python file that the caller trusts: its code is run.
+
+    Raises InvalidInput if there is none, VerificationError if it is not the task's program.
+    """
+    path = as_path(path)
+    if task is not None and program_digest(path) != task.program:
+        raise VerificationError(f"{path}: not the program that the task names")
+    spec = importlib.util.spec_from_file_location("zkai_program", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise InvalidInput(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        program: Program = getattr(module, name)()
+    except Exception as error:
+        raise InvalidInput(f"{path}:{name}: cannot be loaded ({error})") from error
+    for method in ("model", "optimizer", "batch", "loss"):
+        if not callable(getattr(program, method, None)):
+            raise InvalidInput(f"{path}:{name}: a program has a method {method}")
+    return program
+
+
+class Machine:
+    """A program's model and optimizer, ready to run any step from any state."""
+
+    def __init__(self, program: Program, task: Task, activations: Sequence[str] = ()) -> None:
+        """Build both. `activations` are the modules whose outputs `run` returns."""
+        self.program, self.task = program, task
+        self.model = program.model()
+        self.optimizer = program.optimizer(self.model)
+        self.results: dict[int, Found] = {}
+        self._wanted: set[int] = set()
+        self._capture = Capture(
+            self.model, self.optimizer, task, self.results.__setitem__,
+            activations=activations, due=lambda step: step in self._wanted,
+        )  # fmt: skip
+
+    def put(self, state: State, where: str) -> None:
+        """Start from a record's state. Raises VerificationError if it is not this model's."""
+        try:
+            snapshot.put_weights(self.model, state.weights, where)
+            snapshot.put_optimizer(self.model, self.optimizer, state.optimizer, where)
+        except InvalidInput as error:
+            raise VerificationError(str(error)) from error
+
+    def state(self) -> State:
+        """Return the present state, copied."""
+        return State(
+            snapshot.copies(snapshot.weights(self.model)),
+            snapshot.optimizer_state(self.model, self.optimizer),
+        )
+
+    def run(
+        self, step: int, batch: Mapping[str, torch.Tensor] | None = None, *, keep: bool = True
+    ) -> Found:
+        """Run a step with the program's data or another batch; return its groups if `keep`.
+
+        Raises VerificationError if the program cannot go on from the state that was put.
+        """
+        self._wanted = {step} if keep else set()
+        self._capture.step = step
+        try:
+            one_step(self.program, self.model, self.optimizer, step, batch, self._capture.observe)
+        except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+            kind = type(error).__name__
+            raise VerificationError(
+                f"step {step}: the program fails on this state ({kind}: {str(error)[:200]})"
+            ) from error
+        found = self.results.pop(step, {})
+        if found:
+            complete(found)
+        return found
+
+    def take_losses(self) -> torch.Tensor:
+        """Return the losses of the steps run without `keep` since the last call."""
+        return self._capture.take_losses()["loss"]
+
+
+def one_step(
+    program: Program,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    batch: Mapping[str, torch.Tensor] | None,
+    observe: Callable[[torch.Tensor, Mapping[str, torch.Tensor]], None],
+) -> None:
+    """Train one step."""
+    found = program.batch(step) if batch is None else batch
+    optimizer.zero_grad(set_to_none=True)
+    loss = program.loss(model, found)
+    loss.backward()  # type: ignore[no-untyped-call]
+    observe(loss, found)
+    prepare: Any = getattr(program, "prepare", None)
+    if prepare is not None:
+        prepare(model, optimizer, step)
+    optimizer.step()
+
+
+def train(
+    program: Program,
+    task: Task,
+    folder: Path | str,
+    key: PrivateKey,
+    steps: int,
+    *,
+    activations: Sequence[str] = (),
+    end: bool = True,
+) -> None:
+    """Run a program's first steps on record, or go on with a run; `end` records the last state."""
+    model = program.model()
+    optimizer = program.optimizer(model)
+    hook = TrainingHook(model, optimizer, folder, task, key, activations=activations)
+    try:
+        for step in range(hook.step, steps):
+            one_step(program, model, optimizer, step, None, hook.observe)
+    except BaseException:
+        hook.abandon()
+        raise
+    if end:
+        hook.close()
+    else:
+        hook.abandon()
+
+
+def advance(
+    program: Program, task: Task, state: State, first: int, last: int
+) -> Iterator[tuple[int, State]]:
+    """Yield (step, the state before it) for steps first to last, starting from that before first.
+
+    This is what a dispute bisects: the state after step n is the one before step n + 1.
+    """
+    machine = Machine(program, task)
+    machine.put(state, f"step {first}")
+    for step in range(first, last):
+        yield step, machine.state()
+        machine.run(step, keep=False)
+    yield last, machine.state()
+
+
+def trace(program: Program, task: Task, state: State, step: int) -> Tensors:
+    """Return every module's output in a step from a state, in the order in which they come."""
+    machine = Machine(program, task)
+    machine.put(state, f"step {step}")
+    found: Tensors = {}
+
+    def keep(name: str) -> Any:
+        def hook(module: Any, inputs: Any, output: Any) -> None:
+            if isinstance(output, torch.Tensor) and name not in found:
+                found[name] = output.detach().clone()
+
+        return hook
+
+    handles = [
+        module.register_forward_hook(keep(name))
+        for name, module in machine.model.named_modules()
+        if name
+    ]
+    machine.run(step, keep=False)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+def replay_step(program: Program, task: Task, record: Record, groups: Groups) -> Outcome:
+    """Compute a recorded step again from its tensors, and compare every one.
+
+    `groups` are all tensors of the step, as the trainer answers; data, settings and seed are the
+    program's own.
+
+    Raises VerificationError naming step, group and tensor of the first that differs.
+    """
+    verify_groups(record, groups, task.leaf_bytes)
+    if record.ends:
+        raise InvalidInput(f"step {record.step}: the end of the run, and no step")
+    where = f"step {record.step}"
+    with snapshot.settings_of(record.environment):
+        if odd := record.environment.differences(snapshot.environment()):
+            raise InvalidInput(f"{where}: recorded with another {', '.join(odd)}")
+        machine = Machine(program, task, tuple(groups.get(names.ACTIVATIONS, ())))
+        machine.put(State.before(record, groups), where)
+        found = machine.run(record.step)
+    claimed = {name: snapshot.tensors_of(tensors) for name, tensors in groups.items()}
+    # Earlier losses are of the steps since the last record: replay_interval looks at those.
+    claimed[names.LOSSES] = {"loss": claimed[names.LOSSES]["loss"][-1:]}
+    for group in ORDER:
+        if group in claimed:
+            verify_equal(claimed[group], found[group], f"{where}, {group}")
+    return Outcome(BITWISE)
+
+
+def replay_interval(
+    program: Program, task: Task, first: Record, start: Groups, last: Record, end: Groups
+) -> None:
+    """Compute the steps between two consecutive records: from the state after one to the other's.
+
+    Raises VerificationError naming the interval and the tensor that differs; InvalidInput if this
+    machine's software is not that of the records.
+    """
+    for record, groups in ((first, start), (last, end)):
+        verify_groups(record, groups, task.leaf_bytes)
+    if last.previous != first.root:
+        raise VerificationError(f"step {last.step}: does not follow the record before it")
+    with snapshot.settings_of(first.environment):
+        here = snapshot.environment()
+        odd = {**first.environment.differences(here), **last.environment.differences(here)}
+        if odd:
+            raise InvalidInput(
+                f"steps {first.step} to {last.step}: recorded with another {', '.join(odd)}; the"
+                " steps between records are replayed on equal software only"
+            )
+        machine = Machine(program, task)
+        where = f"steps {first.step + 1} to {last.step}"
+        machine.put(State.after(start), where)
+        for step in range(first.step + 1, last.step):
+            machine.run(step, keep=False)
+        reached, losses = machine.state(), machine.take_losses()
+    wanted = State.before(last, end)
+    claimed = snapshot.tensors_of(end[names.LOSSES])["loss"]
+    own = claimed if last.ends else claimed[:-1]
+    verify_equal({"loss": own}, {"loss": losses}, f"{where}, losses")
+    verify_equal(wanted.weights, reached.weights, f"{where}, {names.WEIGHTS_BEFORE}")
+    verify_equal(
+        _state_alone(wanted.optimizer, last), _state_alone(reached.optimizer, last),
+        f"{where}, {names.OPTIMIZER_BEFORE}",
+    )  # fmt: skip
+
+
+def _state_alone(found: Tensors, record: Record) -> Tensors:
+    """Leave out settings that the next step's `prepare` may have changed: its replay sees them."""
+    if record.ends:
+        return found
+    return {name: tensor for name, tensor in found.items() if name.startswith("state.")}
+
+
+def verify_equal(claimed: Tensors, found: Tensors, where: str) -> None:
+    """Return None if two groups have the same tensors to the bit.
+
+    Raises VerificationError naming the first tensor that differs, where and by how much.
+    """
+    if claimed.keys() != found.keys():
+        odd = sorted(claimed.keys() ^ found.keys())[0]
+        side = "the replay has none" if odd in claimed else "the record has none"
+        raise VerificationError(f"{where}: tensor {odd}: {side}")
+    for name in sorted(claimed):
+        mine, theirs = found[name], claimed[name]
+        if mine.shape != theirs.shape or mine.dtype != theirs.dtype:
+            raise VerificationError(f"{where}: tensor {name}: of another shape or type")
+        # Compared as bytes: NaNs are equal to themselves, zeros of two signs are not.
+        a, b = (t.contiguous().reshape(-1).view(torch.uint8) for t in (mine, theirs))
+        if not torch.equal(a, b):
+            raise VerificationError(f"{where}: tensor {name}: {_difference(mine, theirs)}")
+
+
+def _difference(mine: torch.Tensor, theirs: torch.Tensor) -> str:
+    odd = (mine != theirs).reshape(-1)
+    places = odd.nonzero().reshape(-1)
+    if not len(places):
+        return "the same values in other bits"
+    first = int(places[0])
+    given, expected = theirs.reshape(-1)[first].item(), mine.reshape(-1)[first].item()
+    return (
+        f"{len(places)} of {odd.numel()} values differ, the first at {first}:"
+        f" {given} instead of {expected}"
+    )
