@@ -10,7 +10,17 @@ import numpy as np
 
 from tests.fuzz.harness import Target
 from zkai.encoding import hex32
-from zkai.federated.messages import COMMITMENT, DECISION, base, parse_message, sign_message
+from zkai.federated.key_ceremony import KeyCeremony, Renewal, numbered
+from zkai.federated.key_transcript import complaints_bytes, parse_complaints
+from zkai.federated.messages import (
+    COMMITMENT,
+    DECISION,
+    KEY_ACT,
+    KEY_DECISION,
+    base,
+    parse_message,
+    sign_message,
+)
 from zkai.federated.parties import HOLDER, Party
 from zkai.federated.schemes import choose_parameters, load_scheme
 from zkai.federated.session import RLWE, Client, Holder, Session, Tensor, recipients_message
@@ -57,9 +67,17 @@ def message(folder: Path) -> Target:
     decided = {
         **place, "phase": "closed", "previous": None, "size": 3, "root": digest, "body": digest,
     }  # fmt: skip
+    act = {**place, "act": "open", "party": key.keyid, "after": digest, "body": digest}
+    over = {
+        **place, "phase": "respond", "previous": digest, "size": 9, "root": digest,
+        "committee": digest, "holders": [key.keyid] * 3, "threshold": 2, "once": False,
+        "renews": None, "disputed": 2, "key": None,
+    }  # fmt: skip
     seeds = (
         sign_message(COMMITMENT, said, key).to_bytes(),
         sign_message(DECISION, decided, key).to_bytes(),
+        sign_message(KEY_ACT, act, key).to_bytes(),
+        sign_message(KEY_DECISION, over, key).to_bytes(),
     )
 
     def use(scratch: Path, data: bytes) -> None:
@@ -96,7 +114,34 @@ def update(folder: Path) -> Target:
     return Target("he-update", (buffer.getvalue(),), use)
 
 
+def key_terms(folder: Path) -> Target:
+    """The terms of a key ceremony, and of a resharing: one byte form each."""
+    holders = numbered([(f"h{i}", generate().public) for i in range(3)])
+    renewal = Renewal(bytes(32), hex32(1).encode()[:32], holders[1:])
+    made = KeyCeremony(bytes(32), "example.org/keys", generate().public, 2, holders)
+    again = KeyCeremony(bytes(32), "example.org/keys", made.aggregator, 2, holders, False, renewal)
+
+    def use(scratch: Path, data: bytes) -> None:
+        if KeyCeremony.from_bytes(data).to_bytes() != data:
+            raise AssertionError("terms have two byte forms")
+
+    return Target("key-terms", (made.to_bytes(), again.to_bytes()), use, slow=True)
+
+
+def complaints(folder: Path) -> Target:
+    """A holder's complaints: one byte form."""
+    good = complaints_bytes({1: bytes(32), 3: bytes(range(32))})
+
+    def use(scratch: Path, data: bytes) -> None:
+        if complaints_bytes(dict(parse_complaints(data))) != data:
+            raise AssertionError("complaints have two byte forms")
+
+    return Target("key-complaints", (good,), use)
+
+
 FEDERATED_TARGETS = {
+    "key-terms": key_terms,
+    "key-complaints": complaints,
     "he-session": session,
     "he-message": message,
     "he-party": party,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from zkai.commands import he_privacy, he_queries, he_training
+from zkai.commands import he_ceremony, he_privacy, he_queries, he_training
 from zkai.commands.console import Console
 from zkai.commands.files import check_target
 from zkai.commands.options import Commands, HelpFormatter, add_command
@@ -130,6 +130,7 @@ def add_commands(commands: Commands) -> None:
     he_training.add_actions(actions)
     he_queries.add_actions(actions)
     he_privacy.add_actions(actions)
+    he_ceremony.add_actions(actions)
 
 
 def _add_open(actions: Commands) -> None:

@@ -41,7 +41,11 @@ class Board:
 
     def put_session(self, session: Session) -> None:
         """Write the session."""
-        _put(self.root / "session.json", session.to_bytes())
+        self.put_root("session.json", session.to_bytes())
+
+    def put_root(self, name: str, data: bytes) -> None:
+        """Write something that belongs to no round."""
+        _put(self.root / name, data)
 
     def round_path(self, number: int, name: str) -> Path:
         """Return where something of a round lies."""

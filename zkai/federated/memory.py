@@ -110,6 +110,13 @@ class Memory:
             _sync(path.parent)
         return read_capped(path, MAX_BODY)
 
+    def forget(self, number: int, name: str) -> None:
+        """Delete what was released under a name, which the caller never asks for again."""
+        path = self._folder / "released" / f"{number}-{name}"
+        if path.exists():
+            path.unlink()
+            _sync(path.parent)
+
     def released(self, number: int, name: str) -> bytes | None:
         """Return what was released under a name, or None."""
         path = self._folder / "released" / f"{number}-{name}"

@@ -7,6 +7,8 @@
     urn:zkai:he-decision/v1    a quorum of key holders: who committed, the set, who opens it
     urn:zkai:he-partial/v1     a key holder: its part of the decryption
     urn:zkai:he-abort/v1       the aggregator: the round is over
+    urn:zkai:he-key-act/v1     a party of a key ceremony: its part of a phase
+    urn:zkai:he-key-decision/v1  a quorum of its holders: a phase is over, and what came of it
 
 What they speak of are bodies: separate files, known by their SHA-256.
 """
@@ -31,7 +33,10 @@ from zkai.receipt.statement import STATEMENT_TYPE
 
 SESSION, COMMITMENT, REVEAL = "session", "commitment", "reveal"
 DEALING, DECISION, PARTIAL, ABORT = "dealing", "decision", "partial", "abort"
-KINDS = (SESSION, COMMITMENT, REVEAL, DEALING, DECISION, PARTIAL, ABORT)
+KEY_ACT, KEY_DECISION = "key-act", "key-decision"
+KINDS = (
+    SESSION, COMMITMENT, REVEAL, DEALING, DECISION, PARTIAL, ABORT, KEY_ACT, KEY_DECISION,
+)  # fmt: skip
 CLOSED, SET, ACTIVE = "closed", "set", "active"
 PHASES = (CLOSED, SET, ACTIVE)
 """The three decisions of a round, in order."""
@@ -88,7 +93,8 @@ def parse_message(data: bytes, where: str = "message") -> Message:
     name = str(kind).removeprefix("urn:zkai:he-").removesuffix("/v1")
     if name not in KINDS or kind != f"urn:zkai:he-{name}/v1":
         raise InvalidInput(f"{where}.payload.predicateType: {str(kind)[:80]!r} is unknown")
-    schema.check(value, load_schema(), where, definition=f"{name}_statement")
+    definition = f"{name.replace('-', '_')}_statement"
+    schema.check(value, load_schema(), where, definition=definition)
     predicate = value["predicate"]
     if envelope.payload != payload_of(name, predicate):
         raise InvalidInput(f"{where}: not the one form of this message")

@@ -9,27 +9,43 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from zkai.encoding import read_capped
 from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.board import Board
 from zkai.federated.messages import SESSION, Message, base, parse_message, sign_message
-from zkai.federated.session import Session
 from zkai.ledger.admission import plain_root
 from zkai.ledger.checkpoint import Checkpoint, LogPolicy
 from zkai.ledger.log import Log
 from zkai.ledger.merkle import EMPTY_ROOT, leaf_hash
 from zkai.ledger.note import MAX_NOTE, Note
 from zkai.ledger.store import Store
-from zkai.receipt.signer import PrivateKey
+from zkai.receipt.signer import PrivateKey, PublicKey
 
 MAX_ENTRIES = 1 << 22
+
+
+class Agreed(Protocol):
+    """What a log is of: a session, or a key ceremony."""
+
+    @property
+    def id(self) -> bytes:
+        """What every message names."""
+
+    @property
+    def origin(self) -> str:
+        """The log's name."""
+
+    @property
+    def aggregator(self) -> PublicKey:
+        """Who keeps the log."""
 
 
 class Record:
     """The aggregator's log of a session."""
 
-    def __init__(self, path: Path, session: Session, key: PrivateKey) -> None:
+    def __init__(self, path: Path, session: Agreed, key: PrivateKey) -> None:
         """Open the log, or begin it. Raises InvalidInput if it is of another session."""
         if key.public != session.aggregator:
             raise InvalidInput("record: the key is not that of the session's aggregator")
@@ -105,7 +121,7 @@ class View:
     leaves: tuple[bytes, ...] = field(repr=False)
 
     @staticmethod
-    def read(board: Board, session: Session) -> View:
+    def read(board: Board, session: Agreed) -> View:
         """Return the log on a board, after checking its head.
 
         Raises VerificationError if the aggregator did not sign it, or the hashes are others.

@@ -119,11 +119,11 @@ class Ceremony:
         try:
             opening = Opening.from_bytes(self.terms, data)
         except InvalidInput as error:
-            return self._exclude(name, f"opened nothing of use: {error}")
+            return self.exclude(name, f"opened nothing of use: {error}")
         if opening.dealer != dealer or opening.commitment(self.terms) != self.commitments.get(
             dealer
         ):
-            return self._exclude(name, "opened something else than it committed to")
+            return self.exclude(name, "opened something else than it committed to")
         self.openings[dealer] = opening
         return None
 
@@ -131,7 +131,7 @@ class Ceremony:
         """End the openings: who did not open is excluded, and P is fixed."""
         for dealer, name in self.terms.dealers.items():
             if dealer not in self.openings:
-                self._exclude(name, "did not open a commitment")
+                self.exclude(name, "did not open a commitment")
         parts = [o.commitment(self.terms) for _, o in sorted(self.openings.items())]
         seed = sha256(_DOMAIN + b"projection" + self.terms.digest + b"".join(parts))
         self._projection = Projection.from_seed(seed, self.terms.chain.n)
@@ -176,9 +176,9 @@ class Ceremony:
             raise InvalidInput("ceremony: a complaint about no dealer, by no holder, or too late")
         fault = self._share_fault(dealer, holder, shown)
         if fault is None:
-            self._exclude(self.terms.holders[holder - 1], "complained about a share that is good")
+            self.exclude(self.terms.holders[holder - 1], "complained about a share that is good")
         else:
-            self._exclude(self.terms.dealers[dealer], f"dealt a bad share: {fault}")
+            self.exclude(self.terms.dealers[dealer], f"dealt a bad share: {fault}")
 
     def accept(self, dealer: int, holder: int, message: bytes) -> Share:
         """Return a dealer's share for a holder.
@@ -220,11 +220,11 @@ class Ceremony:
         try:
             named, said = parse_response(self.terms, self.asked, data)
         except InvalidInput as error:
-            return self._exclude(
+            return self.exclude(
                 self.terms.holders[holder - 1], f"responded nothing of use: {error}"
             )
         if named != holder:
-            return self._exclude(self.terms.holders[holder - 1], "responded for another")
+            return self.exclude(self.terms.holders[holder - 1], "responded for another")
         self.responses[holder] = said
         return None
 
@@ -232,7 +232,11 @@ class Ceremony:
         """End the responses: who said nothing is excluded. Return the dealers in dispute."""
         for holder in self.holders:
             if holder not in self.responses:
-                self._exclude(self.terms.holders[holder - 1], "did not respond")
+                self.exclude(self.terms.holders[holder - 1], "did not respond")
+        return self.disputes()
+
+    def disputes(self) -> list[int]:
+        """Return the dealers whose dealing fails, of those whose parts count."""
         return [dealer for dealer in self.qualified if self._in_dispute(dealer)]
 
     def _said_of(self, dealer: int) -> dict[int, Limbs]:
@@ -254,11 +258,13 @@ class Ceremony:
     def _in_dispute(self, dealer: int) -> bool:
         return isinstance(self._verdict(dealer), str)
 
-    def settle(self, dealer: int, shown: Mapping[int, bytes]) -> None:
+    def settle(self, dealer: int, shown: Mapping[int, bytes]) -> list[int]:
         """Decide a dispute about a dealer from the private messages that its holders show.
 
         Holders that show nothing, not what the dealer committed to, or responded otherwise are
-        excluded; if there are none, the dealer is. Its part is not used in either case.
+        excluded; if there are none, the dealer is. Its part is not used in either case. Return the
+        dealers that are in dispute still: show the shares of one after the other, since those that
+        are shown are lost.
 
         Raises InvalidInput for a dealer that is not in dispute.
         """
@@ -271,11 +277,10 @@ class Ceremony:
                 liars.append((self.terms.holders[holder - 1], fault))
         self.spent.add(dealer)
         for name, fault in liars:
-            self._exclude(name, fault)
+            self.exclude(name, fault)
         if not liars:
-            self._exclude(
-                self.terms.dealers[dealer], "dealt shares that are not of one small value"
-            )
+            self.exclude(self.terms.dealers[dealer], "dealt shares that are not of one small value")
+        return self.disputes()
 
     def _lie(self, dealer: int, holder: int, shown: bytes) -> str | None:
         if self._share_fault(dealer, holder, shown) is not None:
@@ -302,7 +307,7 @@ class Ceremony:
         needed = self.terms.threshold
         if len(self.holders) < needed:
             raise VerificationError(f"ceremony: {len(self.holders)} holders left, {needed} needed")
-        open_disputes = [dealer for dealer in self.qualified if self._in_dispute(dealer)]
+        open_disputes = self.disputes()
         if open_disputes:
             raise VerificationError(f"ceremony: dealers {open_disputes} are in dispute")
         if self.joint is not None:
@@ -357,6 +362,7 @@ class Ceremony:
         place, threshold = holder, self.terms.threshold
         return HolderKey(joint.id, self.terms.digest, place, threshold, total, pairs)
 
-    def _exclude(self, name: str, reason: str) -> None:
+    def exclude(self, name: str, reason: str) -> None:
+        """Leave a party out for a reason that the log shows; the first reason stands."""
         if name:
             self.excluded.setdefault(name, reason)

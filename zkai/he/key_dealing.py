@@ -142,6 +142,12 @@ class Opening:
     pairs: tuple[bytes, ...]
     public: Limbs | None
 
+    @staticmethod
+    def bytes_each(terms: Terms) -> int:
+        """The size of an opening."""
+        digests = len(terms.holders) + len(terms.pairs)
+        return _OPENING_HEAD.size + 32 * digests + (0 if terms.renews else terms.polynomial_bytes)
+
     def to_bytes(self, terms: Terms) -> bytes:
         """Return the message."""
         head = _OPENING_HEAD.pack(terms.digest, self.dealer, self.salt)
@@ -152,14 +158,14 @@ class Opening:
     def from_bytes(terms: Terms, data: bytes, where: str = "opening") -> Opening:
         """Parse `to_bytes`'s form. Raises InvalidInput, naming `where`, for anything else."""
         digests = len(terms.holders) + len(terms.pairs)
-        public_bytes = 0 if terms.renews else terms.polynomial_bytes
         start = _OPENING_HEAD.size
-        _expect_size(data, start + 32 * digests + public_bytes, where)
+        _expect_size(data, Opening.bytes_each(terms), where)
         digest, dealer, salt = _OPENING_HEAD.unpack_from(data)
         _expect_terms(terms, digest, dealer, where)
         listed = [data[start + 32 * i : start + 32 * i + 32] for i in range(digests)]
         shape = (len(terms.chain.primes), terms.chain.n)
-        public = _words(terms, data[start + 32 * digests :], shape, where) if public_bytes else None
+        rest = data[start + 32 * digests :]
+        public = None if terms.renews else _words(terms, rest, shape, where)
         n = len(terms.holders)
         return Opening(dealer, salt, tuple(listed[:n]), tuple(listed[n:]), public)
 
@@ -318,6 +324,11 @@ def response_bytes(terms: Terms, holder: int, said: Mapping[int, Limbs]) -> byte
     )
 
 
+def response_size(terms: Terms, dealers: int) -> int:
+    """Return the length of a holder's response about so many dealers."""
+    return _RESPONSE_HEAD.size + dealers * (2 + 8 * int(np.prod(terms.response_words)))
+
+
 def parse_response(
     terms: Terms, dealers: Sequence[int], data: bytes, where: str = "response"
 ) -> tuple[int, dict[int, Limbs]]:
@@ -327,7 +338,7 @@ def parse_response(
     """
     each = 2 + 8 * int(np.prod(terms.response_words))
     start = _RESPONSE_HEAD.size
-    _expect_size(data, start + each * len(dealers), where)
+    _expect_size(data, response_size(terms, len(dealers)), where)
     digest, holder, count = _RESPONSE_HEAD.unpack_from(data)
     if digest != terms.digest or holder not in terms.places or count != len(dealers):
         raise InvalidInput(f"{where}: of another ceremony, holder or list of dealers")
