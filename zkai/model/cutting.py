@@ -1,0 +1,186 @@
+"""Cuts an ONNX graph at tensors into slices that are small graphs of their own.
+
+A slice takes what earlier slices made, or the model's inputs, and gives what later ones take, or
+the model's outputs. Where a cut lies changes nothing of what the whole computes: the slices run one
+after the other are the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from math import prod
+
+import onnx
+from onnx import NodeProto, TensorProto, helper
+
+from zkai.errors import InvalidInput
+from zkai.model.graph import Shape
+
+MAX_SLICES = 64
+
+
+def cut(model: onnx.ModelProto, places: Sequence[str], where: str) -> list[onnx.ModelProto]:
+    """Return the slices of a model between the tensors in `places`, in their order.
+
+    A cut lies after the node that makes the tensor it is named by; whatever else crosses it is
+    taken along. Shapes must be static.
+
+    Raises InvalidInput, naming the tensor, if it is made by no node, is named out of order, or
+    something that crosses a cut is no tensor of real numbers with a static shape.
+    """
+    model = _stored(model)
+    nodes = list(model.graph.node)
+    made = {name: place for place, node in enumerate(nodes) for name in node.output if name}
+    ends = []
+    for name in places:
+        if name not in made:
+            raise InvalidInput(f"{where}: cut {name!r}: no node makes this tensor")
+        ends.append(made[name] + 1)
+    if ends != sorted(set(ends)) or (ends and ends[-1] >= len(nodes)):
+        raise InvalidInput(
+            f"{where}: cuts {list(places)}: name tensors before the last one, in order"
+        )
+    if len(ends) >= MAX_SLICES:
+        raise InvalidInput(f"{where}: at most {MAX_SLICES} slices")
+    values = _values(model)
+    bounds = [0, *ends, len(nodes)]
+    return [_slice(model, nodes, first, last, values, where) for first, last in pairwise(bounds)]
+
+
+def suggest(model: onnx.ModelProto, slices: int, where: str) -> tuple[str, ...]:
+    """Return where to cut for `slices` parts of about the same work, at one tensor each.
+
+    A node's work is counted as its products (of Conv, Gemm, MatMul) or its outputs' elements.
+
+    Raises InvalidInput if the graph has too few tensors that all later nodes depend on alone.
+    """
+    if not 1 <= slices <= MAX_SLICES:
+        raise InvalidInput(f"{where}: slices: expected 1 to {MAX_SLICES}, got {slices}")
+    model = _stored(model)
+    nodes, values = list(model.graph.node), _values(model)
+    works = [_work(model, node, values) for node in nodes]
+    done, total = 0, sum(works)
+    narrow: list[tuple[int, str]] = []
+    for place, node in enumerate(nodes[:-1]):
+        done += works[place]
+        crossing = _crossing(model, nodes, place + 1)
+        if len(crossing) == 1 and crossing[0] in node.output and crossing[0] in values:
+            narrow.append((done, crossing[0]))
+    if len(narrow) < slices - 1:
+        raise InvalidInput(
+            f"{where}: {slices} slices need {slices - 1} tensors that alone carry the computation;"
+            f" there are {len(narrow)}: {', '.join(name for _, name in narrow) or 'none'}"
+        )
+    chosen: list[int] = []
+    for part in range(1, slices):
+        # Later cuts need a tensor each, so the last ones are left for them.
+        free = range(chosen[-1] + 1 if chosen else 0, len(narrow) - (slices - 1 - part))
+        chosen.append(min(free, key=lambda i: abs(narrow[i][0] - total * part / slices)))
+    return tuple(narrow[place][1] for place in chosen)
+
+
+def _stored(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with its Constant nodes as stored tensors, which every slice may hold."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    del copy.graph.node[:]
+    for node in model.graph.node:
+        value = next((a.t for a in node.attribute if a.name == "value"), None)
+        if node.op_type != "Constant" or value is None:
+            copy.graph.node.append(node)
+            continue
+        stored = copy.graph.initializer.add()
+        stored.CopyFrom(value)
+        stored.name = node.output[0]
+    return copy
+
+
+def _values(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
+    """Return the tensors of real numbers whose static shapes are known."""
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    return {
+        value.name: value
+        for value in (*inferred.input, *inferred.value_info, *inferred.output)
+        if value.type.HasField("tensor_type")
+        and value.type.tensor_type.elem_type in (TensorProto.FLOAT, TensorProto.DOUBLE)
+        and value.type.tensor_type.HasField("shape")
+        and all(size.dim_value > 0 for size in value.type.tensor_type.shape.dim)
+    }
+
+
+def _shape(value: onnx.ValueInfoProto) -> Shape:
+    return tuple(int(size.dim_value) for size in value.type.tensor_type.shape.dim)
+
+
+def _crossing(model: onnx.ModelProto, nodes: Sequence[NodeProto], place: int) -> list[str]:
+    """Return the computed tensors and inputs that nodes from `place` on, or outputs, need."""
+    held = {tensor.name for tensor in model.graph.initializer}
+    later = {name for node in nodes[place:] for name in _read(node)}
+    later |= {value.name for value in model.graph.output}
+    before = [value.name for value in model.graph.input if value.name not in held]
+    before += [name for node in nodes[:place] for name in node.output if name]
+    return [name for name in before if name in later]
+
+
+def _read(node: NodeProto) -> list[str]:
+    """Return what a node reads, the bodies of its loops and branches included."""
+    found = [name for name in node.input if name]
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            found += [name for inner in attribute.g.node for name in _read(inner)]
+    return found
+
+
+def _work(
+    model: onnx.ModelProto, node: NodeProto, values: Mapping[str, onnx.ValueInfoProto]
+) -> int:
+    outputs = sum(prod(_shape(values[name])) for name in node.output if name in values)
+    if node.op_type not in ("Conv", "Gemm", "MatMul"):
+        return outputs
+    shapes: dict[str, Shape] = {
+        tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer
+    }
+    shapes |= {name: _shape(value) for name, value in values.items()}
+    weight = shapes.get(node.input[1], ())
+    if node.op_type == "Conv":
+        return outputs * prod(weight[1:])
+    turned = any(a.name == "transB" and a.i for a in node.attribute)
+    return outputs * (weight[-1 if turned else -2] if len(weight) > 1 else prod(weight))
+
+
+def _slice(
+    model: onnx.ModelProto,
+    nodes: Sequence[NodeProto],
+    first: int,
+    last: int,
+    values: Mapping[str, onnx.ValueInfoProto],
+    where: str,
+) -> onnx.ModelProto:
+    """Return the graph of nodes `first` to `last`."""
+    own = nodes[first:last]
+    read = {name for node in own for name in _read(node)}
+    held = {tensor.name for tensor in model.graph.initializer}
+    made = {name for node in own for name in node.output if name}
+    into = [name for name in _crossing(model, nodes, first) if name in read]
+    given = {value.name for value in model.graph.output}
+    later = {name for node in nodes[last:] for name in _read(node)} | given
+    out = [name for node in own for name in node.output if name in later]
+    for name in (*into, *out):
+        if name not in values:
+            raise InvalidInput(
+                f"{where}: the tensor {name!r} crosses a cut and is no tensor of real numbers with"
+                " a static shape; cut elsewhere, or fix the model's input shapes"
+            )
+    missing = read - held - made - set(into)
+    assert not missing, missing
+    graph = helper.make_graph(
+        own,
+        f"{model.graph.name}[{first}:{last}]",
+        [values[name] for name in into],
+        [values[name] for name in out],
+        [tensor for tensor in model.graph.initializer if tensor.name in read],
+    )
+    return helper.make_model(
+        graph, opset_imports=list(model.opset_import), ir_version=model.ir_version
+    )
