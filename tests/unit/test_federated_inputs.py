@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,14 +14,17 @@ import pytest
 from federated_support import World, fast_folder
 
 import zkai
+from zkai.circuit.statements.apply_aggregate import ApplyAggregate
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import hex32
 from zkai.encrypted import encrypted_update, norm_bound
 from zkai.errors import InvalidInput, VerificationError
-from zkai.federated.inputs import InputRule, input_bytes
+from zkai.federated import client
+from zkai.federated.inputs import input_bytes
 from zkai.federated.messages import PARTIAL, SET, sign_message
 from zkai.federated.opening import open_sum, verify_aggregate
+from zkai.federated.rules import Base, InputRule
 from zkai.federated.schemes import RlweScheme
 from zkai.federated.session import Tensor
 from zkai.he.rlwe import RING, RlweParameters
@@ -27,7 +32,9 @@ from zkai.model.heads import SoftmaxHead
 
 HEAD = SoftmaxHead(3, 3, input_width=5, rate_shift=6, rate_bits=4)
 COMMIT: Any = "groth16-commit"
-BOUND, VALUES = 1 << 15, 12
+BOUND, VALUES, CLIENTS = 1 << 15, 12, 3
+NAMES = [f"c{i}" for i in range(CLIENTS)]
+AGGREGATE = np.full(HEAD.shape, 3, np.int64)
 
 
 class Training:
@@ -35,46 +42,78 @@ class Training:
 
     def __init__(self) -> None:
         self.genesis, self.step = Genesis(HEAD, COMMIT), TrainingStep(HEAD, 2, format=COMMIT)
-        self.keys: dict[str, Any] = {s.version: zkai.setup(s) for s in (self.genesis, self.step)}
-        self.forks = [self.train([i % 3, 1]) for i in range(3)]
+        self.apply = ApplyAggregate(HEAD, COMMIT)
+        made = (self.genesis, self.step, self.apply)
+        self.keys: dict[str, Any] = {s.version: zkai.setup(s) for s in made}
+        self.history = tuple(self.keys[s.version].verifying for s in made)
+        self.forks = [self.train([i % 3, 1]) for i in range(CLIENTS)]
+        self.bound = norm_bound(HEAD, 0.5)
 
-    def train(self, labels: list[int]) -> list[Any]:
-        start = {"weights": np.zeros((3, 3)), "bias": np.zeros(3)}
-        first = zkai.prove(self.genesis, self.keys[self.genesis.version].proving, start)
+    def begin(self, weight: float = 0.0) -> Any:
+        start = {"weights": np.full((3, 3), weight), "bias": np.zeros(3)}
+        return zkai.prove(self.genesis, self.keys[self.genesis.version].proving, start)
+
+    def then(self, fork: Sequence[Any], labels: list[int]) -> list[Any]:
         rows = {
             "x": [[0.5, 0.25, 0.875], [0.75, -0.5, 0.0]],
             "labels": labels,
             "learning_rate": 0.25,
         }
-        state = {"state": first.opening.state}
+        state = {"state": fork[-1].opening.state}
         key = self.keys[self.step.version].proving
-        return [first, zkai.prove(self.step, key, state | rows)]
+        return [*fork, zkai.prove(self.step, key, state | rows)]
 
-    def rule(self, parameters: Mapping[str, Any]) -> InputRule:
-        self.statement = encrypted_update(HEAD, RlweParameters.from_json(dict(parameters)))
-        self.bound = norm_bound(HEAD, 2.0)
-        self.keys[self.statement.version] = zkai.setup(self.statement)
-        history = [self.keys[s.version].verifying for s in (self.genesis, self.step)]
-        key = self.keys[self.statement.version].verifying
-        return InputRule(key, self.bound, None, tuple(history))
+    def apply_to(self, fork: Sequence[Any], update: Any = AGGREGATE) -> list[Any]:
+        given = {"state": fork[-1].opening.state, "update_integers": update}
+        return [*fork, zkai.prove(self.apply, self.keys[self.apply.version].proving, given)]
+
+    def train(self, labels: list[int], weight: float = 0.0) -> list[Any]:
+        return self.then([self.begin(weight)], labels)
+
+    @lru_cache  # noqa: B019 - lives as long as the module's tests
+    def statement(self, parameters: RlweParameters, max_weight: int = 1) -> Any:
+        """Return a statement and its keys."""
+        statement = encrypted_update(HEAD, parameters, max_weight=max_weight)
+        return statement, zkai.setup(statement)
+
+    def rule(self, parameters: Mapping[str, Any], max_weight: int = 1) -> InputRule:
+        given = RlweParameters.from_json(dict(parameters))
+        statement, keys = self.statement(given, max_weight)
+        base = Base.of(self.forks[0][:1])
+        users = {n: f[0].public["user"][0] for n, f in zip(NAMES, self.forks, strict=True)}
+        return InputRule(
+            keys.verifying, statement, self.bound, self.history, base=base, users=users
+        )
+
+    def weighted(self, parameters: Mapping[str, Any]) -> InputRule:
+        return self.rule(parameters, 4)
 
     def update(self, i: int) -> Any:
-        old, new = (proof.opening.state.values.weights for proof in self.forks[i])
-        return np.asarray(new - old, np.int64).ravel()
+        return difference(self.forks[i][0], self.forks[i][-1])
 
-    def prove(self, i: int) -> Callable[[Any, Any], bytes]:
-        """Return what makes a client's body, honestly."""
+    def prove(
+        self, i: int, fork: Sequence[Any] | None = None, **changes: Any
+    ) -> Callable[[Any, Any], bytes]:
+        """Return what makes a client's body, honestly but for what `fork` and `changes` say."""
+        fork = self.forks[i] if fork is None else fork
 
         def body(sent: Any, opening: Any) -> bytes:
-            return input_bytes(self.proof(i, sent, opening), self.forks[i])
+            return input_bytes(self.proof(sent, opening, fork[0], fork[-1], **changes), fork)
 
         return body
 
-    def proof(self, i: int, sent: Any, opening: Any) -> Any:
-        old, new = (proof.opening.state for proof in self.forks[i])
-        values = {"old_state": old, "new_state": new, "norm_bound": self.bound}
-        key = self.keys[self.statement.version].proving
-        return zkai.prove(self.statement, key, values | {"sent": sent, "opening": opening})
+    def proof(self, sent: Any, opening: Any, old: Any, new: Any, **changes: Any) -> Any:
+        statement, keys = self.statement(sent.round.parameters, 4 if "weight" in changes else 1)
+        values = {
+            "old_state": old.opening.state, "new_state": new.opening.state,
+            "norm_bound": self.bound, "sent": sent, "opening": opening,
+        }  # fmt: skip
+        return zkai.prove(statement, keys.proving, values | changes)
+
+
+def difference(old: Any, new: Any) -> Any:
+    weights = [proof.opening.state.values.weights for proof in (old, new)]
+    return np.asarray(weights[1] - weights[0], np.int64).ravel()
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +134,20 @@ def base(training: Training) -> Iterator[World]:
     shutil.rmtree(root, ignore_errors=True)
 
 
+@pytest.fixture(scope="module")
+def weighted_base(training: Training) -> Iterator[World]:
+    """The same with weights of up to 4: of client 0 it is 1, of client 1 it is 2."""
+    root = fast_folder()
+    world = World(
+        root / "world", 3, 3, 2, tensors=(Tensor("w", (VALUES,)),), bound=BOUND, max_weight=4,
+        rule=training.weighted,
+    )  # fmt: skip
+    for i in (0, 1):
+        commit(world, i, training.update(i), training.prove(i, weight=i + 1), i + 1)
+    yield world
+    shutil.rmtree(root, ignore_errors=True)
+
+
 @pytest.fixture
 def world(base: World) -> Iterator[World]:
     folder = fast_folder()
@@ -102,15 +155,52 @@ def world(base: World) -> Iterator[World]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def commit(world: World, i: int, update: Any, prove: Any) -> None:
+@pytest.fixture
+def weighted(weighted_base: World) -> Iterator[World]:
+    folder = fast_folder()
+    yield weighted_base.copy(folder / "world")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def commit(world: World, i: int, update: Any, prove: Any, weight: int = 1) -> None:
     update = {"w": update}
-    world.clients[i].encrypt(world.session, world.scheme, world.board, 1, update, prove=prove)
+    world.clients[i].encrypt(
+        world.session, world.scheme, world.board, 1, update, weight, prove=prove
+    )
 
 
-def excluded(world: World) -> dict[str, str]:
-    names = {c.keyid: c.name for c in world.session.clients}
-    found = world.round().require(SET).body["excluded"]
-    return {names[e["client"]]: e["reason"] for e in found}
+def only_c2_is_out(world: World, reason: str) -> None:
+    """Check that the aggregator proposes the other two, and a key holder signs that."""
+    world.until(SET)
+    proposed = world.round().proposal(SET)
+    (entry,) = proposed.body["excluded"]
+    assert entry["client"] == world.keyid(2)
+    assert reason in entry["reason"]
+    assert len(proposed.clients) == 2
+    world.holders[0].cosign(world.board, 1, SET)
+
+
+def forged_part(world: World, first: int, second: int, place: int, step: int) -> None:
+    """Let holder `first` add Delta v to its honest part, and the round go on to its end."""
+    world.holders[second].partial(world.board, 1)
+    said = world.holders[first].partial(world.board, 1)
+    data = world.board.body(1, said.digest("body"), world.scheme.partial_bytes, "part")
+    assert isinstance(world.scheme, RlweScheme)
+    parameters = world.scheme.parameters
+    each, bits = parameters.values_per_coefficient, parameters.value_bits
+    shift = (step << (bits * (place % each))) * parameters.delta
+    part = RING.unpack(data[80:], (len(data) - 80) // RING.polynomial_bytes, "part")
+    for row, q in enumerate(RING.primes):
+        part[0, row, place // each] = (int(part[0, row, place // each]) + shift) % q
+    body = hex32(world.board.put_body(1, data[:80] + RING.pack(part)))
+    forged = sign_message(PARTIAL, {**said.predicate, "body": body}, world.holder_keys[first])
+    world.board.put(1, f"partials/{said.predicate['holder']}", forged.to_bytes())
+    world.until("opened")
+
+
+def active(world: World) -> list[int]:
+    found = world.round().require("active").body["holders"]
+    return [world.session.holder_keyids.index(keyid) for keyid in found]
 
 
 def test_a_bound_sum_says_so_and_is_of_what_was_trained(world: World, training: Training) -> None:
@@ -131,28 +221,14 @@ def test_a_corrupt_holder_cannot_shift_a_bound_sum_past_the_proven_norms(
     """Delta v on top of an honest part: the noise is as it should be, only the sum is not."""
     commit(world, 2, training.update(2), training.prove(2))
     world.until(PARTIAL)
-    active = world.round().require("active").body["holders"]
-    first, second = (world.session.holder_keyids.index(keyid) for keyid in active)
-    world.holders[second].partial(world.board, 1)
-    said = world.holders[first].partial(world.board, 1)
-    data = world.board.body(1, said.digest("body"), world.scheme.partial_bytes, "part")
-    assert world.rule is not None
-    assert isinstance(world.scheme, RlweScheme)
-    parameters, values = world.scheme.parameters, world.session.values
-    each, bits = parameters.values_per_coefficient, parameters.value_bits
-    step, count = (1 << (bits - 1)) - 17000, values // each
-    shift = sum(step << (bits * digit) for digit in range(each)) * parameters.delta
-    part = RING.unpack(data[80:], (len(data) - 80) // RING.polynomial_bytes, "part")
-    for row, q in enumerate(RING.primes):
-        part[0, row, :count] = (part[0, row, :count].astype(object) + shift) % q
-    body = hex32(world.board.put_body(1, data[:80] + RING.pack(part)))
-    forged = sign_message(PARTIAL, {**said.predicate, "body": body}, world.holder_keys[first])
-    world.board.put(1, f"partials/{active[0]}", forged.to_bytes())
-    world.until("opened")
+    first, second = active(world)
+    step = 3 * training.bound + 1
+    forged_part(world, first, second, 1, step)
     with pytest.raises(VerificationError, match="longer than 3 updates of the proven norm"):
         open_sum(world.round(), world.scheme)
     blind = replace(world.round(), inputs=None)
-    expected = sum(training.update(i) for i in range(3)) + step
+    expected = sum(training.update(i) for i in range(3))
+    expected[1] += step
     assert open_sum(blind, world.scheme).values.tolist() == expected.tolist()
 
 
@@ -165,13 +241,36 @@ def test_another_update_than_the_proven_one_is_left_out_by_name(
         made = world.scheme.start(1, training.update(2))
         check = made.check(bytes(32))
         own = world.scheme.sent(1, made.ciphertext, check, bytes(32))
-        return input_bytes(training.proof(2, own, made.opening()), training.forks[2])
+        return training.prove(2)(own, made.opening())
 
     commit(world, 2, training.update(2) + 1, cheat)
-    opened = world.open()
-    assert list(excluded(world)) == ["c2"]
-    assert "the proof is about another ciphertext" in excluded(world)["c2"]
-    assert opened.values.tolist() == (training.update(0) + training.update(1)).tolist()
+    only_c2_is_out(world, "the proof is about another ciphertext")
+
+
+def test_a_proof_of_another_session_is_left_out_by_name(world: World, training: Training) -> None:
+    def cheat(sent: Any, opening: Any) -> bytes:
+        other = replace(world.scheme, session=bytes(32))  # type: ignore[type-var]
+        made = other.start(1, training.update(2))
+        own = other.sent(1, made.ciphertext, made.check(bytes(32)), bytes(32))
+        return training.prove(2)(own, made.opening())
+
+    commit(world, 2, training.update(2), cheat)
+    only_c2_is_out(world, "the proof is about another ciphertext")
+
+
+def test_a_longer_norm_than_the_rules_is_left_out_by_name(world: World, training: Training) -> None:
+    commit(world, 2, training.update(2), training.prove(2, norm_bound=training.bound + 1))
+    only_c2_is_out(world, f"allows a norm of {training.bound + 1}, above {training.bound}")
+
+
+def test_a_damaged_proof_is_left_out_by_name(world: World, training: Training) -> None:
+    def cheat(sent: Any, opening: Any) -> bytes:
+        good = training.proof(sent, opening, training.forks[2][0], training.forks[2][-1])
+        swapped = replace(good, a=good.c, c=good.a)
+        return input_bytes(swapped, training.forks[2])
+
+    commit(world, 2, training.update(2), cheat)
+    only_c2_is_out(world, "c2 proved another update, or none")
 
 
 @pytest.mark.parametrize(
@@ -187,13 +286,118 @@ def test_an_update_of_another_training_is_left_out_by_name(
     world: World, training: Training, history: Any, reason: str
 ) -> None:
     def cheat(sent: Any, opening: Any) -> bytes:
-        return input_bytes(training.proof(2, sent, opening), history(training))
+        fork = training.forks[2]
+        return input_bytes(training.proof(sent, opening, fork[0], fork[-1]), history(training))
 
     commit(world, 2, training.update(2), cheat)
+    only_c2_is_out(world, reason)
+
+
+@pytest.mark.parametrize(("old", "new", "reason"), [(1, 2, "old_state"), (0, 1, "new_state")])
+def test_an_update_of_half_the_training_is_left_out_by_name(
+    world: World, training: Training, old: int, new: int, reason: str
+) -> None:
+    fork = training.then(training.forks[2], [0, 2])
+
+    def cheat(sent: Any, opening: Any) -> bytes:
+        return input_bytes(training.proof(sent, opening, fork[old], fork[new]), fork)
+
+    commit(world, 2, difference(fork[old], fork[new]), cheat)
+    only_c2_is_out(world, f"the update's {reason} is not the history's")
+
+
+class Sender:
+    """Bodies of one client's updates, checked against rules without a round around them."""
+
+    def __init__(self, world: World, training: Training) -> None:
+        self.scheme, self.training, self.rule = world.scheme, training, world.rule
+        assert isinstance(self.rule, InputRule)
+
+    def check(self, fork: Sequence[Any], start: int, **rule: Any) -> int:
+        """Hold the update of a fork since its proof `start` to a rule that differs from the own."""
+        made = self.scheme.start(1, difference(fork[start], fork[-1]))
+        sent = self.scheme.sent(1, made.ciphertext, made.check(bytes(32)), bytes(32))
+        proof = self.training.proof(sent, made.opening(), fork[start], fork[-1])
+        used = replace(self.rule, **({"users": None} | rule))  # type: ignore[type-var]
+        found: int = used.check(sent, input_bytes(proof, fork), "c2", "body")
+        return found
+
+
+def test_the_base_is_the_rules(base: World, training: Training) -> None:
+    sender, first = Sender(base, training), training.begin()
+    applied = training.apply_to([first])
+    pinned = Base.of(applied)
+    assert pinned == Base(first.public["model"][0], (applied[1].public["update"][0],))
+    trained = training.then(applied, [0, 1])
+    assert sender.check(trained, 1, base=pinned) == first.public["user"][0]
+    for other in (Base.of([first]), replace(pinned, updates=(*pinned.updates, 1))):
+        with pytest.raises(VerificationError, match="other aggregates than the rule's base"):
+            other.check(trained)
+    own = training.then(training.apply_to([first], AGGREGATE + 1), [0, 1])
+    with pytest.raises(VerificationError, match="other aggregates than the rule's base"):
+        sender.check(own, 1, base=pinned)
+    assert sender.check(own, 1, base=None)
+    with pytest.raises(InvalidInput, match="a genesis, then those of aggregates"):
+        Base.of(training.forks[0])
+    with pytest.raises(InvalidInput, match="without the keys of the histories"):
+        sender.check(training.forks[2], 0, history=())
+
+
+def test_training_before_the_last_aggregate_is_another_base(
+    base: World, training: Training
+) -> None:
+    """The update starts at the right aggregate, but on weights of the client's own making."""
+    fork = training.then(training.apply_to(training.forks[2]), [0, 1])
+    pinned = Base.of(training.apply_to([training.forks[2][0]]))
+    with pytest.raises(VerificationError, match="other aggregates than the rule's base"):
+        Sender(base, training).check(fork, 2, base=pinned)
+
+
+def test_an_update_of_another_model_is_left_out_by_name(world: World, training: Training) -> None:
+    fork = training.train([2, 1], 0.25)
+    rule = world.rule
+    assert isinstance(rule, InputRule)
+    with pytest.raises(VerificationError, match="another user than the rule has for it"):
+        rule.check_user("c2", fork[0].public["user"][0])
+    with pytest.raises(VerificationError, match="another base model"):
+        Sender(world, training).check(fork, 0)
+    assert Sender(world, training).check(fork, 0, base=None)
+    commit(world, 2, difference(fork[0], fork[-1]), training.prove(2, fork))
+    only_c2_is_out(world, "another user than the rule has for it")
+
+
+def test_another_users_chain_is_left_out_by_name(
+    world: World, training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Client 2 sends what client 1 trained, as if it had trained it."""
+    commit(world, 2, training.update(1), training.prove(1))
+    only_c2_is_out(world, "another user than the rule has for it")
+
+
+def test_one_user_is_one_client_where_the_rule_names_nobody(
+    world: World, training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(InputRule, "check_user", lambda *args: None)
+    commit(world, 2, training.update(1), training.prove(1))
     world.until(SET)
-    world.open()
-    assert list(excluded(world)) == ["c2"]
-    assert reason in excluded(world)["c2"]
+    (entry,) = world.round().proposal(SET).body["excluded"]
+    assert entry["client"] in (world.keyid(1), world.keyid(2))
+    assert re.fullmatch("c[12] sent an update of c[12]'s user", entry["reason"])
+
+
+def test_holders_refuse_a_set_with_one_users_update_twice(
+    world: World, training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zkai.federated import judging
+
+    monkeypatch.setattr(InputRule, "check_user", lambda *args: None)
+    commit(world, 2, training.update(1), training.prove(1))
+    with monkeypatch.context() as careless:
+        careless.setattr(judging.Bound, "add", lambda *args: None)
+        world.until(SET)
+    assert not world.round().proposal(SET).body["excluded"]
+    with pytest.raises(VerificationError, match=r"an update of c[12]'s user"):
+        world.holders[0].cosign(world.board, 1, SET)
 
 
 def test_no_proof_garbage_or_another_rule(world: World, training: Training, base: World) -> None:
@@ -207,26 +411,140 @@ def test_no_proof_garbage_or_another_rule(world: World, training: Training, base
     assert isinstance(rule, InputRule)
     rule.write(world.root / "rule")
     assert InputRule.from_path(world.root / "rule").digest == rule.digest
-    for other in (None, replace(rule, norm_bound=rule.norm_bound + 1), replace(rule, history=())):
+    assert rule.base is not None
+    others = [
+        {"norm_bound": rule.norm_bound + 1}, {"history": rule.history[:2]}, {"users": None},
+        {"base": None}, {"base": replace(rule.base, updates=(1,))},
+        {"statement": replace(rule.statement, update_bits=15)},
+    ]  # fmt: skip
+    for other in (None, *(replace(rule, **change) for change in others)):
         with pytest.raises(InvalidInput, match="give the rule of its inputs"):
             replace(world.holders[0], inputs=other)
-
-
-def test_a_weighted_session_cannot_be_bound(world: World) -> None:
-    with pytest.raises(InvalidInput, match="without a weight"):
-        world.altered(max_weight=2, value_bound=10)
 
 
 def test_a_set_with_an_unproven_update_is_refused_by_holders(
     world: World, training: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The aggregator itself cheats: it proposes a client whose proof does not hold."""
-    import zkai.federated.judging as judging
+    from zkai.federated import judging
 
     commit(world, 2, training.update(2), lambda sent, opening: b"{}")
-    monkeypatch.setattr(judging, "check_input", lambda *args: None)
-    world.until(SET)
+    with monkeypatch.context() as careless:
+        careless.setattr(judging.Bound, "add", lambda *args: None)
+        world.until(SET)
     assert not world.round().proposal(SET).body["excluded"]
-    monkeypatch.undo()
     with pytest.raises(VerificationError, match="c2 proved another update, or none"):
         world.holders[0].cosign(world.board, 1, SET)
+
+
+def test_a_weighted_bound_sum_opens_to_the_weighted_mean(
+    weighted: World, training: Training
+) -> None:
+    commit(weighted, 2, training.update(2), training.prove(2, weight=4), 4)
+    opened = weighted.open()
+    assert opened.statement["bound"] is True
+    weights = (1, 2, 4)
+    expected = sum(w * training.update(i) for i, w in enumerate(weights))
+    assert opened.values.tolist() == [*expected.tolist(), sum(weights)]
+    verify_aggregate(weighted.round(), weighted.scheme, opened.to_bytes(), opened.values)
+
+
+def test_a_weight_above_the_largest_is_left_out_by_name(
+    weighted: World, training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing but the proof stands between a client of its own making and a weight of 9."""
+
+    def cheat(sent: Any, opening: Any) -> bytes:
+        with pytest.raises(InvalidInput, match=r"weight must be in \[1, 4\]"):
+            training.proof(sent, opening, fork[0], fork[-1], weight=9)
+        made = weighted.scheme.start(1, np.append(training.update(2) * 4, 4))
+        own = weighted.scheme.sent(1, made.ciphertext, made.check(bytes(32)), bytes(32))
+        return training.prove(2, weight=4)(own, made.opening())
+
+    fork = training.forks[2]
+    monkeypatch.setattr(client, "flatten", lambda s, u, w=1: np.append(u["w"] * 9, 9))
+    commit(weighted, 2, training.update(2), cheat, 4)
+    only_c2_is_out(weighted, "the proof is about another ciphertext")
+
+
+def test_a_proof_under_another_weight_is_left_out_by_name(
+    weighted: World, training: Training
+) -> None:
+    def cheat(sent: Any, opening: Any) -> bytes:
+        with pytest.raises(InvalidInput, match="does not encrypt"):
+            training.proof(sent, opening, fork[0], fork[-1], weight=2)
+        made = weighted.scheme.start(1, np.append(training.update(2) * 2, 2))
+        own = weighted.scheme.sent(1, made.ciphertext, made.check(bytes(32)), bytes(32))
+        return training.prove(2, weight=2)(own, made.opening())
+
+    fork = training.forks[2]
+    commit(weighted, 2, training.update(2), cheat, 3)
+    only_c2_is_out(weighted, "the proof is about another ciphertext")
+
+
+def test_a_proof_without_a_weight_or_of_larger_ones_is_left_out_by_name(
+    weighted: World, training: Training
+) -> None:
+    """Its own key, for weights of up to 8, is not the rule's."""
+
+    def cheat(sent: Any, opening: Any) -> bytes:
+        statement = replace(weighted.rule.statement, max_weight=8)  # type: ignore[union-attr]
+        states = {"old_state": fork[0].opening.state, "new_state": fork[-1].opening.state}
+        values = {"sent": sent, "opening": opening, "norm_bound": training.bound, "weight": 4}
+        keys = zkai.setup(statement)
+        return input_bytes(zkai.prove(statement, keys.proving, states | values), fork)
+
+    fork = training.forks[2]
+    commit(weighted, 2, training.update(2), cheat, 4)
+    only_c2_is_out(weighted, "another encryption")
+
+
+def test_one_update_goes_in_under_one_weight(weighted: World, training: Training) -> None:
+    client, update = weighted.clients[1], {"w": training.update(1)}
+    place = (weighted.session, weighted.scheme, weighted.board)
+    with pytest.raises(InvalidInput, match="there is one a round"):
+        client.encrypt(*place, 1, update, 3, prove=training.prove(1, weight=3))
+    with pytest.raises(InvalidInput, match="Train on, and send a new one"):
+        client.encrypt(*place, 2, update, 3, prove=training.prove(1, weight=3))
+    commit(weighted, 2, training.update(1), training.prove(1, weight=3), 3)
+    only_c2_is_out(weighted, "another user than the rule has for it")
+
+
+def test_a_corrupt_holder_cannot_shift_the_sum_of_proven_weights(
+    weighted: World, training: Training
+) -> None:
+    commit(weighted, 2, training.update(2), training.prove(2, weight=4), 4)
+    weighted.until(PARTIAL)
+    forged_part(weighted, *active(weighted), VALUES, 6)
+    with pytest.raises(VerificationError, match="sum of weights is 13, of 3 proven ones"):
+        open_sum(weighted.round(), weighted.scheme)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"max_weight": 2}, "weights of up to 4"),
+        ({"max_weight": 1, "tensors": (Tensor("w", (VALUES + 1,)),)}, "weights of up to 4"),
+        ({"value_bound": BOUND - 1}, "16 signed bits"),
+        ({"tensors": (Tensor("w", (VALUES + 1,)),)}, "14 values, weight included"),
+    ],
+)
+def test_a_session_and_its_rule_agree_or_no_key_holder_serves(
+    weighted: World, changes: dict[str, Any], reason: str
+) -> None:
+    altered = weighted.altered(**changes)
+    for use in (weighted.rule.check_session, lambda s: replace(weighted.holders[0], session=s)):  # type: ignore[union-attr]
+        with pytest.raises(InvalidInput, match=reason):
+            use(altered)
+
+
+def test_sums_of_weighted_values_cannot_overflow(weighted: World) -> None:
+    """Twice the clients share the same bits: the parameters leave no room for these proofs."""
+    rule = weighted.rule
+    assert isinstance(rule, InputRule)
+    narrow = {**weighted.session.parameters, "clients": 40}
+    with pytest.raises(InvalidInput, match="bits times 4 reach past"):
+        rule.check_session(weighted.altered(parameters=narrow))
+    renamed = replace(rule, users={"stranger": 1})
+    with pytest.raises(InvalidInput, match="users of other clients"):
+        renamed.check_session(weighted.session)

@@ -23,12 +23,12 @@ from zkai.federated.board import Board
 from zkai.federated.client import ClientParty
 from zkai.federated.decisions import Round
 from zkai.federated.holder import KeyHolder
-from zkai.federated.inputs import InputRule
 from zkai.federated.memory import Memory
 from zkai.federated.messages import ABORT
 from zkai.federated.opening import open_sum, verify_aggregate
 from zkai.federated.parties import HOLDER, ROLES, Party, make_party, members, read_party_key
 from zkai.federated.record import View
+from zkai.federated.rules import InputRule
 from zkai.federated.schemes import SCHEMES, choose_parameters, load_scheme
 from zkai.federated.sealing import RoundKeys
 from zkai.federated.session import RLWE, Session, Tensor, parse_tensors

@@ -31,12 +31,13 @@ from zkai.federated.aggregator import OPENED, Aggregator
 from zkai.federated.board import Board
 from zkai.federated.client import ClientParty, Prove
 from zkai.federated.decisions import Round
-from zkai.federated.inputs import InputRule, input_bytes
+from zkai.federated.inputs import input_bytes
 from zkai.federated.messages import REVEAL
 from zkai.federated.opening import Opened, open_sum, verify_aggregate
 from zkai.federated.parties import AGGREGATOR, CLIENT, HOLDER, make_party, members, read_party_key
 from zkai.federated.receipts import aggregate_receipt, check_aggregate_receipt
 from zkai.federated.record import View
+from zkai.federated.rules import Base, InputRule
 from zkai.federated.scheme import Int64, Scheme
 from zkai.federated.schemes import choose_parameters, load_scheme
 from zkai.federated.session import RLWE, Session, Tensor
@@ -158,7 +159,9 @@ def _open_session(
     statement = encrypted_update(stage.setting.head, RlweParameters.from_json(dict(parameters)))
     keys = setup(statement)
     steps = tuple(stage.verifying(v) for v in (Genesis.version, TrainingStep.version))
-    rule = InputRule(keys.verifying, norm, None, steps, stage.beacon)
+    base = Base.of([histories[0].proofs[0]])
+    users = {h.user.name: h.proofs[0].public["user"][0] for h in histories}
+    rule = InputRule(keys.verifying, statement, norm, steps, stage.beacon, base, users)
     rule.write(folder / "rule")
     shutil.copy(stage.out / "beacon.json", folder / "rule" / "beacon.json")
     session = Session(

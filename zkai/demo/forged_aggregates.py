@@ -148,7 +148,8 @@ def _check_input(found: Aggregated, proven: int, sent: int) -> None:
     sizes = {"ciphertext": scheme.ciphertext_bytes, "check": scheme.check_bytes}
     bodies = [rnd.board.body(1, other.digest(n), size, n) for n, size in sizes.items()]
     what = scheme.sent(1, bodies[0], bodies[1], dealing_digest(other.predicate["shares"]))
-    found.rule.check(what, rnd.board.body(1, proof.digest("proof"), None, "proof"), "proof")
+    name = rnd.session.clients_by_keyid[entries[proven]["client"]].name
+    found.rule.check(what, rnd.board.body(1, proof.digest("proof"), None, "proof"), name, "proof")
 
 
 def _open(found: Aggregated) -> None:

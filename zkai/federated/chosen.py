@@ -13,7 +13,7 @@ from typing import Any
 from zkai.encoding import parse_hex32, sha256
 from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.decisions import Decision, Round
-from zkai.federated.inputs import check_input, check_rule
+from zkai.federated.inputs import Bound
 from zkai.federated.messages import CLOSED, Message, dealing_digest
 from zkai.federated.noise import spent_record
 from zkai.federated.scheme import Scheme, Total
@@ -37,7 +37,7 @@ def check_set(rnd: Round, scheme: Scheme, decision: Decision) -> Chosen:
 
     Raises VerificationError naming what does not hold, InvalidInput for malformed bodies.
     """
-    check_rule(rnd.session, rnd.inputs)
+    bound = Bound(rnd, scheme)
     closed, commitments = _check_entries(rnd, decision)
     reveal = rnd.reveal(decision.body["reveal"], closed)
     members = rnd.revealed(reveal, closed)
@@ -48,7 +48,7 @@ def check_set(rnd: Round, scheme: Scheme, decision: Decision) -> Chosen:
         dealings.check(rnd, scheme, keyid, commitments[keyid])
     _check_flags(rnd, decision)
     for keyid in decision.clients:
-        check_input(rnd, scheme, keyid, commitments[keyid])
+        bound.add(keyid, commitments[keyid])
     clusters, total = sums(rnd, scheme, decision.clients, commitments)
     said = {c["name"]: parse_hex32(c["sum"], "sum") for c in decision.body["clusters"]}
     if len(said) != len(decision.body["clusters"]) or said != {

@@ -12,7 +12,7 @@ from zkai.encoding import hex32, sha256
 from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.chosen import Dealings, entry_of, sums
 from zkai.federated.decisions import Round
-from zkai.federated.inputs import check_input, check_rule
+from zkai.federated.inputs import Bound, check_rule
 from zkai.federated.messages import CLOSED, Message
 from zkai.federated.noise import spent_record
 from zkai.federated.scheme import Scheme
@@ -94,18 +94,19 @@ def _judge_clients(
 ) -> dict[str, str]:
     """Return why clients are left out whose shares are not at fault.
 
-    Of two that committed to one key or ciphertext, the one logged later copied.
+    Of two that committed to one key or ciphertext, or sent one user's updates, the one logged later
+    copied.
     """
-    reasons = {}
+    reasons, bound = {}, Bound(rnd, scheme)
     copied = _copies([commitments[keyid] for keyid in order if keyid in members])
-    for keyid, commitment in commitments.items():
+    for keyid in order:
         if keyid in copied:
             reasons[keyid] = "committed to another client's key or ciphertext"
         elif keyid not in members:
             reasons[keyid] = "handed in no bodies, or others than it committed to"
         elif keyid not in faults:
             try:
-                check_input(rnd, scheme, keyid, commitment)
+                bound.add(keyid, commitments[keyid])
             except (InvalidInput, VerificationError) as error:
                 reasons[keyid] = str(error)
     return reasons

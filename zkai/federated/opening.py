@@ -85,7 +85,15 @@ def _check_length(rnd: Round, values: Int64, clients: int) -> None:
     """
     if rnd.session.inputs is None or rnd.inputs is None:
         return
-    most = clients * rnd.inputs.norm_bound
+    weight = clients
+    if rnd.session.weighted:
+        weight, values = int(values[-1]), values[:-1]
+        if not clients <= weight <= clients * rnd.session.max_weight:
+            raise VerificationError(
+                f"the opened sum of weights is {weight}, of {clients} proven ones: a part of the"
+                " decryption is wrong"
+            )
+    most = weight * rnd.inputs.norm_bound
     if float(np.linalg.norm(values.astype(np.float64))) > most * (1 + 1e-9):
         raise VerificationError(
             f"the opened sum is longer than {clients} updates of the proven norm can be: a part of"

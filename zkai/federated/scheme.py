@@ -65,8 +65,14 @@ class Inputs(Protocol):
     def norm_bound(self) -> int:
         """The largest L2 norm of an update that it takes."""
 
-    def check(self, sent: Any, data: bytes, where: str) -> None:
-        """Return None if a body proves what was sent. Raises VerificationError, InvalidInput."""
+    def check_session(self, session: Any) -> None:
+        """Return None if a session can ask for it. Raises InvalidInput."""
+
+    def check(self, sent: Any, data: bytes, client: str, where: str) -> int:
+        """Return whose update a body proves to be what a client sent.
+
+        Raises VerificationError, InvalidInput.
+        """
 
 
 class Scheme(Protocol):

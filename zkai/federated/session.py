@@ -10,8 +10,8 @@ decision, so that two quorums share a holder that is honest while at most t - 1 
 at least `minimum` clients and `percent` of all. `recipients` are one-time encryption keys, one for
 each round, and `signature` is their holder's of them: nobody else's keys can stand in for them. A
 session has as many rounds as each holder has keys. `value_bound` limits each value before it is
-multiplied by the client's weight, which is at most `max_weight`; `inputs` is null, or names the
-verifying key of the proofs that every client's ciphertext must come with.
+multiplied by the client's weight, which is at most `max_weight`; `inputs` is null, or the digest
+of the rule of the proofs that every client's ciphertext must come with.
 """
 
 from __future__ import annotations
@@ -142,8 +142,6 @@ class Session:
             raise InvalidInput("session: percent: expected 1 to 100")
         if self.max_weight < 1 or not 1 <= self.largest <= MAX_INTEGER:
             raise InvalidInput("session: value_bound and max_weight: expected positive integers")
-        if self.inputs is not None and self.weighted:
-            raise InvalidInput("session: proofs are about updates without a weight: max_weight 1")
         names = [tensor.name for tensor in self.tensors]
         if not 1 <= len(names) <= MAX_TENSORS or len(set(names)) != len(names):
             raise InvalidInput("session: tensors: expected names, each once")
