@@ -308,18 +308,29 @@ def check_update_of(proof: Proof, history: Iterable[Proof]) -> None:
 
     Raises VerificationError, saying why, otherwise.
     """
+    if proof.statement != VERSION:
+        raise VerificationError(f"expected a proof of {VERSION}, and a history with its base")
+    found = update_of(history)
+    for name in ("old_state", "new_state"):
+        if proof.public.get(name) != found[name]:
+            which = "base" if name == "old_state" else "last state"
+            raise VerificationError(f"the update's {name} is not the history's {which}")
+    for name in ("user", "model", "fork"):
+        if proof.public.get(name) != found[name]:
+            raise VerificationError(f"the update is of another {name} than the history")
+
+
+def update_of(history: Iterable[Proof]) -> dict[str, tuple[int, ...]]:
+    """Return the public signals of the update that a history's training since its last base is.
+
+    Raises VerificationError for a history without a base, or without training behind it.
+    """
     proofs = list(history)
     bases = [place for place, p in enumerate(proofs) if p.statement in BASES]
-    if proof.statement != VERSION or not bases:
+    if not bases:
         raise VerificationError(f"expected a proof of {VERSION}, and a history with its base")
     base, last = proofs[bases[-1]], proofs[-1]
     if not any(p.statement == TrainingStep.version for p in proofs[bases[-1] + 1 :]):
         raise VerificationError("nothing was trained since the history's base")
     states = {"old_state": base.public["new_state"], "new_state": last.public["new_state"]}
-    for name, value in states.items():
-        if proof.public.get(name) != value:
-            which = "base" if name == "old_state" else "last state"
-            raise VerificationError(f"the update's {name} is not the history's {which}")
-    for name in ("user", "model", "fork"):
-        if proof.public.get(name) != last.public[name]:
-            raise VerificationError(f"the update is of another {name} than the history")
+    return states | {name: last.public[name] for name in ("user", "model", "fork")}

@@ -221,15 +221,29 @@ def _apply_aggregate(top: _Table, folder: Path) -> Statement:
 
 
 def _query(top: _Table, folder: Path) -> Statement:
-    top.only("statement", "format", "shape", "width", "scale_bits")
+    top.only("statement", "format", "shape", "width", "scale_bits", "encryption")
     scale = top.integer("scale_bits") if "scale_bits" in top.content else 0
-    return Query(tuple(top.integers("shape")), top.integer("width"), scale, _format(top))
+    encryption = _encryption(top) if "encryption" in top.content else None
+    shape, width = tuple(top.integers("shape")), top.integer("width")
+    return Query(shape, width, scale, _format(top), encryption)
 
 
 def _encrypted_update(top: _Table, folder: Path) -> Statement:
     top.only(*_HEAD_KEYS, "update_bits", "max_weight", "encryption", _LINKING)
     if top.choice("format", FORMATS, COMMIT) != COMMIT:
         raise InvalidInput(f'{top.where}: format: an encrypted_update has "{COMMIT}" alone')
+    kind = _weights_commitment(top)
+    return EncryptedUpdate(
+        _head(top),
+        _encryption(top),
+        top.integer("update_bits", 16),
+        kind,
+        top.integer("max_weight", 1),
+    )
+
+
+def _encryption(top: _Table) -> Encryption:
+    """Return the parameters of a file's [encryption] table; the ring is the schemes' own."""
     table = top.table("encryption") if "encryption" in top.content else _Table({}, top.where)
     table.only("degree", "primes", "values_per_coefficient", "value_bits", "error_bound")
     if ("degree" in table.content) != ("primes" in table.content):
@@ -238,14 +252,7 @@ def _encrypted_update(top: _Table, folder: Path) -> Statement:
     names = [name for name in table.content if name != "primes"]
     given: dict[str, Any] = {name: table.integer(name) for name in names}
     given |= {"primes": table.integers("primes")} if "primes" in table.content else {}
-    kind = _weights_commitment(top)
-    return EncryptedUpdate(
-        _head(top),
-        Encryption(**(ring | given)),
-        top.integer("update_bits", 16),
-        kind,
-        top.integer("max_weight", 1),
-    )
+    return Encryption(**(ring | given))
 
 
 _READERS = {

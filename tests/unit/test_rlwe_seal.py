@@ -12,6 +12,7 @@ import pytest
 
 from zkai.encoding import Limbs
 from zkai.he.client import masks
+from zkai.he.packing import pack_values
 from zkai.he.ring import Ring, first
 from zkai.he.rlwe import RING, ClientKey, RlweParameters, Round
 from zkai.he.seal_context import file_body
@@ -125,7 +126,9 @@ def test_seal_opens_our_ciphertexts_and_adds_them_as_we_do(seal: Seal) -> None:
     level[:2] = first(RING.ntt(RING.small(opening.secret[None])))
     key_file = seal.secret_key(level)
     c0, a = RING.ntt(body), masks(ROUND, 0, ROUND.polynomials)
-    scaled = opening.messages.astype(object) * ROUND.parameters.delta + opening.errors
+    each, bits = ROUND.parameters.values_per_coefficient, ROUND.parameters.value_bits
+    messages = pack_values(values, RING.n, bits, each)
+    scaled = messages.astype(object) * ROUND.parameters.delta + opening.errors
     for m in range(ROUND.polynomials):
         ciphertext = seal.ciphertext(np.stack([c0[m], a[m]]))
         plain = sealapi.Plaintext()

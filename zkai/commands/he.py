@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
+import io
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,28 +11,37 @@ from typing import Any
 
 import numpy as np
 
-from zkai.commands import he_ceremony, he_privacy, he_queries, he_training
+from zkai.commands import (
+    he_ceremony,
+    he_inputs,
+    he_privacy,
+    he_queries,
+    he_sessions,
+    he_training,
+)
 from zkai.commands.console import Console
 from zkai.commands.files import check_target
+from zkai.commands.he_inputs import add_rule, read_rule
 from zkai.commands.options import Commands, HelpFormatter, add_command
 from zkai.commands.passphrases import add_passphrase, passphrase
-from zkai.encoding import hex32, load_json, read_capped, sha256, write_atomic
+from zkai.encoding import hex32, read_capped, sha256, write_atomic
 from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.aggregator import OPENED, Aggregator, Status
 from zkai.federated.board import Board
 from zkai.federated.client import ClientParty
 from zkai.federated.decisions import Round
 from zkai.federated.holder import KeyHolder
+from zkai.federated.inputs import check_rule
 from zkai.federated.memory import Memory
 from zkai.federated.messages import ABORT
 from zkai.federated.opening import open_sum, verify_aggregate
-from zkai.federated.parties import HOLDER, ROLES, Party, make_party, members, read_party_key
+from zkai.federated.parties import HOLDER, ROLES, Party, make_party, read_party_key
 from zkai.federated.record import View
 from zkai.federated.rules import InputRule
-from zkai.federated.schemes import SCHEMES, choose_parameters, load_scheme
+from zkai.federated.schemes import load_scheme
 from zkai.federated.sealing import RoundKeys
-from zkai.federated.session import RLWE, Session, Tensor, parse_tensors
-from zkai.federated.update import read_update, unflatten
+from zkai.federated.session import Session
+from zkai.federated.update import Update, mean, read_update, unflatten
 
 _MAX_STATEMENT = 1 << 16
 _PAUSE_S = 0.05
@@ -55,18 +64,16 @@ everyone. A key holder's folder also has one-time keys, one for each round: it
 serves one session, and must never be restored from a backup.
 """
 
-_OPEN_HELP = """
-Makes a session of the parties in PARTIES/*.json (their public.json files), and
-BOARD with its log. What is summed is the shape of the arrays in --like, or a
-JSON list of {"name", "shape"} in --tensors. Values are integers of at most
---bound; with --max-weight each client multiplies by its weight, and a sum of
-the weights comes with the result.
-"""
-
 _ENCRYPT_HELP = """
 UPDATE is a .npz of integer arrays with the session's names and shapes, or a
 .npy. An update is encrypted once: never again after an abort, or in another
 session. Give --session: whoever writes BOARD could name key holders of its own.
+
+A session of proven updates takes no UPDATE: with --inputs, --keys, --old-state,
+--state and --history the difference of the two states is encrypted, and proven
+to be what the history's training changed. All is checked here first, as every
+key holder will check it. --keep DIR/ is for a proof about the ciphertext later
+(`zkai prove --sent DIR/`): whoever reads DIR/secrets.json can decrypt it.
 """
 
 _AGGREGATE_HELP = """
@@ -104,63 +111,38 @@ def add_commands(commands: Commands) -> None:
     keygen.add_argument("--cluster", help="of a client: the cluster it is summed in first")
     keygen.add_argument("--rounds", type=int, default=16, help="of a key holder (16)")
     add_passphrase(keygen)
-    _add_open(actions)
+    he_sessions.add_action(actions)
+    he_inputs.add_actions(actions)
     encrypt = _add_party(actions, "encrypt", run_encrypt, "encrypt an update", _ENCRYPT_HELP)
-    encrypt.add_argument("update", metavar="UPDATE", type=Path)
+    encrypt.add_argument("update", metavar="UPDATE", type=Path, nargs="?")
     encrypt.add_argument("--weight", type=int, default=1, help="this client's sample count (1)")
+    encrypt.add_argument("--keep", metavar="DIR/", type=Path, help="what a proof takes")
+    he_inputs.add_training(encrypt)
     _add_party(actions, "reveal", run_reveal, "show the ciphertext, once all are committed")
     aggregate = _add_party(
         actions, "aggregate", run_aggregate, "log, propose and add up", _AGGREGATE_HELP
     )
-    _add_rule(aggregate)
+    add_rule(aggregate)
     aggregate.add_argument("--proceed", action="store_true", help="without those who are missing")
     aggregate.add_argument("--abort", metavar="REASON", help="end the round")
     _add_follow(aggregate)
     summary = "a key holder's checks and signatures"
-    _add_rule(_add_party(actions, "cosign", run_cosign, summary, _COSIGN_HELP))
-    _add_rule(_add_party(actions, "partial", run_partial, "a key holder's part of the decryption"))
+    add_rule(_add_party(actions, "cosign", run_cosign, summary, _COSIGN_HELP))
+    add_rule(_add_party(actions, "partial", run_partial, "a key holder's part of the decryption"))
     serve = _add_party(actions, "serve", run_serve, "cosign and partial, as a round goes on")
     _add_follow(serve)
-    _add_rule(serve)
+    add_rule(serve)
     decrypt = _add_board(actions, "decrypt", run_decrypt, "open the sum from the holders' parts")
     decrypt.add_argument("-o", "--out", metavar="SUM.npz", type=Path, required=True)
+    decrypt.add_argument("--mean", metavar="MEAN.npz", type=Path, help="the (weighted) mean, too")
+    add_rule(decrypt)
     verify = _add_board(actions, "verify", run_verify, "check a sum", _VERIFY_HELP)
     verify.add_argument("sum", metavar="SUM.npz", type=Path)
-    _add_rule(verify)
+    add_rule(verify)
     he_training.add_actions(actions)
     he_queries.add_actions(actions)
     he_privacy.add_actions(actions)
     he_ceremony.add_actions(actions)
-
-
-def _add_open(actions: Commands) -> None:
-    start = add_command(actions, "open", run_open, "begin a session", _OPEN_HELP)
-    start.add_argument("folder", metavar="FOLDER", type=Path, help="the aggregator's")
-    start.add_argument("--board", metavar="BOARD", type=Path, required=True)
-    start.add_argument("--parties", metavar="PARTIES", type=Path, required=True)
-    shape = start.add_mutually_exclusive_group(required=True)
-    shape.add_argument("--like", metavar="UPDATE", type=Path, help="an update, for its shapes")
-    shape.add_argument("--tensors", metavar="FILE.json", type=Path, help="names and shapes")
-    start.add_argument("--threshold", type=int, required=True, help="holders that open a sum")
-    start.add_argument("--bound", type=int, required=True, help="largest absolute value")
-    start.add_argument("--max-weight", type=int, default=1, help="largest weight (1: none)")
-    start.add_argument("--minimum", type=int, default=2, help="clients at least (2)")
-    start.add_argument("--percent", type=int, default=80, help="of the clients, at least (80)")
-    start.add_argument("--scheme", choices=SCHEMES, default=RLWE, help=f"({RLWE})")
-    start.add_argument("--origin", default="zkai.example/he", help="the log's name")
-    _add_rule(start)
-    he_privacy.add_options(start)
-    add_passphrase(start)
-
-
-def _add_rule(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--inputs", metavar="RULE/", type=Path, help="what proofs the session asks clients for"
-    )
-
-
-def _rule(options: argparse.Namespace) -> InputRule | None:
-    return None if options.inputs is None else InputRule.from_path(options.inputs)
 
 
 def _add_board(
@@ -201,59 +183,27 @@ def run_keygen(options: argparse.Namespace, console: Console) -> Mapping[str, An
     return {"role": party.role, "name": party.name, "keyid": party.key.keyid, "public": public}
 
 
-def run_open(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
-    """Begin a session."""
-    if (options.board / "session.json").exists():
-        raise InvalidInput(f"{options.board}: holds a session already; name a new folder")
-    if not options.parties.is_dir():
-        raise InvalidInput(f"{options.parties}: expected a folder of public.json files")
-    parties = [Party.from_path(path) for path in sorted(options.parties.glob("*.json"))]
-    aggregator, clients, holders = members(parties)
-    rule = _rule(options)
-    tensors = _tensors(options)
-    values = sum(tensor.size for tensor in tensors) + (options.max_weight > 1)
-    least = max(options.minimum, -(-options.percent * len(clients) // 100))
-    rounds = min(len(holder.recipients) for holder in holders)
-    noise = he_privacy.chosen_privacy(options, least, values, rounds, console)
-    largest = options.bound * options.max_weight + (noise.noise_bound if noise else 0)
-    parameters = choose_parameters(
-        options.scheme, len(clients), largest, options.threshold, len(holders)
-    )
-    session = Session(
-        os.urandom(32), options.origin, aggregator, options.scheme, parameters, tensors,
-        options.bound, options.max_weight, clients, holders, options.threshold, options.minimum,
-        options.percent, None if rule is None else rule.digest,
-        None if noise is None else noise.fields,
-    )  # fmt: skip
-    scheme, key = load_scheme(session), read_party_key(options.folder, passphrase(options))
-    begun = Aggregator.open(session, scheme, key, options.folder, Board(options.board), rule)
-    begun.begin()
-    begun.close()
-    console.say(f"session {hex32(session.id)}")
-    console.say(
-        f"{len(clients)} clients, of whom {session.least} must contribute; {session.threshold} of"
-        f" {len(holders)} key holders open a sum, {session.quorum} sign each decision"
-    )
-    return {"session": hex32(session.id), "board": str(options.board), "clients": len(clients),
-            "holders": len(holders), "quorum": session.quorum, "least": session.least,
-            "values": session.values, "parameters": dict(parameters)}  # fmt: skip
-
-
-def _tensors(options: argparse.Namespace) -> tuple[Tensor, ...]:
-    if options.like is not None:
-        update = read_update(options.like)
-        return tuple(Tensor(name, tuple(array.shape)) for name, array in update.items())
-    value = load_json(read_capped(options.tensors, 1 << 22), str(options.tensors))
-    return parse_tensors(value, str(options.tensors))
-
-
 def run_encrypt(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     """Encrypt an update and hand in the commitment."""
     board = Board(options.board)
-    session, update = _session(options, board), read_update(options.update)
+    session = _session(options, board)
     client = ClientParty(options.folder, read_party_key(options.folder, passphrase(options)))
-    scheme = load_scheme(session)
-    message = client.encrypt(session, scheme, board, options.round, update, options.weight)
+    scheme, prove = load_scheme(session), None
+    if session.inputs is None:
+        if options.update is None or any(getattr(options, name) for name in he_inputs.TRAINING):
+            raise InvalidInput("encrypt: the session takes an UPDATE, and no proofs")
+        update: Update = read_update(options.update)
+    else:
+        if options.update is not None:
+            raise InvalidInput(
+                "encrypt: the update is the difference of the states: name no UPDATE"
+            )
+        proven = he_inputs.proven_update(options, session, client.key.keyid, options.weight)
+        update, prove = proven.update(session), proven.prove
+    keep = None if options.keep is None else he_inputs.keeper(options.keep)
+    message = client.encrypt(
+        session, scheme, board, options.round, update, options.weight, prove, keep
+    )
     console.say(f"round {options.round}: committed; run `zkai he reveal` once all have")
     return {"commitment": hex32(message.id), "ciphertext": message.predicate["ciphertext"],
             "ciphertext_bytes": scheme.ciphertext_bytes}  # fmt: skip
@@ -274,7 +224,7 @@ def run_aggregate(options: argparse.Namespace, console: Console) -> Mapping[str,
     session = _session(options, board)
     key = read_party_key(options.folder, passphrase(options))
     scheme = load_scheme(session)
-    aggregator = Aggregator.open(session, scheme, key, options.folder, board, _rule(options))
+    aggregator = Aggregator.open(session, scheme, key, options.folder, board, read_rule(options))
     try:
         if options.abort is not None:
             message = aggregator.abort(options.round, options.abort)
@@ -308,7 +258,7 @@ def _holder(options: argparse.Namespace) -> tuple[KeyHolder, Board]:
     if Party.from_path(options.folder / "public.json").role != HOLDER:
         raise InvalidInput(f"{options.folder}: not a key holder's folder")
     keys, memory = RoundKeys(options.folder / "round-keys", key), Memory(options.folder / "memory")
-    return KeyHolder(session, load_scheme(session), key, keys, memory, _rule(options)), board
+    return KeyHolder(session, load_scheme(session), key, keys, memory, read_rule(options)), board
 
 
 def run_cosign(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
@@ -360,16 +310,22 @@ def _read_round(options: argparse.Namespace, rule: InputRule | None = None) -> R
     board = Board(options.board)
     session = _session(options, board)
     session.check_round(options.round)
+    if rule is not None:
+        check_rule(session, rule)
     return Round(session, options.round, View.read(board, session), rule)
 
 
 def run_decrypt(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     """Open the sum."""
     check_target(options.out)
-    rnd = _read_round(options)
+    if options.mean is not None:
+        check_target(options.mean)
+    rnd = _read_round(options, read_rule(options))
     opened = open_sum(rnd, load_scheme(rnd.session))
-    with open(options.out, "wb") as file:
-        np.savez(file, **unflatten(rnd.session, opened.values))  # type: ignore[arg-type]
+    total = unflatten(rnd.session, opened.values)
+    _save(options.out, total)
+    if options.mean is not None:
+        _save(options.mean, mean(rnd.session, total, opened.statement["clients"]))
     statement = options.out.with_suffix(".json")
     write_atomic(statement, opened.to_bytes())
     console.say(f"{options.out}: the sum of {opened.statement['clients']} clients")
@@ -377,9 +333,15 @@ def run_decrypt(options: argparse.Namespace, console: Console) -> Mapping[str, A
     return {"sum": str(options.out), "statement": str(statement), **opened.statement}
 
 
+def _save(path: Path, arrays: Mapping[str, Any]) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_atomic(path, buffer.getvalue())
+
+
 def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     """Check a sum and its statement by recomputation."""
-    rnd = _read_round(options, _rule(options))
+    rnd = _read_round(options, read_rule(options))
     arrays = read_update(options.sum)
     parts = [np.asarray(arrays[name]).ravel() for name in _names(rnd.session, arrays)]
     values = np.concatenate(parts).astype(np.int64)

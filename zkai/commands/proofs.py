@@ -14,11 +14,12 @@ from zkai.calibrated import Inference
 from zkai.certificate import verify_improvement
 from zkai.circuit.statements.base import Statement
 from zkai.circuit.statements.dataset import Dataset
+from zkai.circuit.statements.encrypted_update import EncryptedUpdate
 from zkai.circuit.statements.evaluation import Evaluation
 from zkai.circuit.statements.evaluation_set import EvaluationSet, Samples
 from zkai.circuit.statements.fork_terms import ForkTerms
 from zkai.circuit.statements.training_step import TrainingStep
-from zkai.commands import ceremonies
+from zkai.commands import ceremonies, sent
 from zkai.commands.console import Console
 from zkai.commands.files import check_target, read_input
 from zkai.commands.options import Commands, add_command
@@ -27,6 +28,7 @@ from zkai.errors import InvalidInput, VerificationError
 from zkai.opening import read_state
 from zkai.proof.formats import Keys, Proof, VerifyingKey
 from zkai.proof.groth16 import VERIFIERS
+from zkai.sent_files import SentFiles
 
 _SETUP_HELP = f"""
 Without --ceremony this makes DEVELOPMENT keys: whoever runs it could forge
@@ -54,6 +56,9 @@ or of exact integers under NAME_integers; salts and secrets are decimal strings.
   skip_step        --state, --terms
   evaluation       margin, round; --old-state, --state (the new one), --set,
                    --samples, --beacon
+  encrypted_update norm_bound; --old-state, --state (the new one), --sent DIR/,
+                   the folder that `zkai he encrypt --keep` made; weight
+  query            input; with an [encryption] --sent, of `zkai he ask`
 A training_step with a [dataset] takes --dataset, --terms and --beacon in place
 of x and labels; a genesis with --terms opens their fork.
 Salts that IN.json does not give are drawn from the operating system. They,
@@ -73,6 +78,9 @@ checked against the beacon. --logged-at is when the log, the chain or a
 timestamp showed a fork's genesis (with --terms) or the measured state (with
 --set), in seconds since 1970: the round must not have been public by then, and
 an evaluation's is the first one after. Its states must be reached by --history.
+
+A proof of encrypted_update, or of a query with an [encryption], is about one
+ciphertext: give --sent, --statement and --norm-bound.
 
 --production refuses development keys and needs --vk-digest. A key file's own
 record proves that its delta has the recorded contributions; it cannot prove
@@ -125,6 +133,7 @@ def add_commands(commands: Commands) -> None:
     prove.add_argument(
         "--old-state", metavar="FILE", type=Path, help="the opening to measure the new state by"
     )
+    prove.add_argument("--sent", metavar="DIR/", type=Path, help="a ciphertext and its secrets")
     for name, (_, text) in FILES.items():
         prove.add_argument(f"--{name}", metavar="FILE", type=Path, help=text)
     prove.add_argument("-o", "--out", metavar="FILE", type=Path, required=True, help="the proof")
@@ -164,6 +173,7 @@ def add_commands(commands: Commands) -> None:
     verify.add_argument(
         "--logged-at", metavar="TIME", type=int, help="when the state was logged, since 1970"
     )
+    sent.add_verify_options(verify)
     _add_destination(verify)
 
 
@@ -234,6 +244,9 @@ def run_prove(options: argparse.Namespace, console: Console) -> Mapping[str, Any
             if key in values:
                 raise InvalidInput(f"--{name}: IN.json has {key} too")
             values[key] = read(path)
+    if options.sent is not None:
+        kept = SentFiles.read(options.sent)
+        values |= {"sent": kept.sent, "opening": kept.opening}
     keys = Keys.from_path(options.keys)
     check_target(options.out)
     if options.opening is not None or getattr(statement, "salts", True):
@@ -271,7 +284,7 @@ def run_prove(options: argparse.Namespace, console: Console) -> Mapping[str, Any
 def _add_states(values: dict[str, Any], statement: Statement, options: argparse.Namespace) -> None:
     """Read the states that options name. Raises InvalidInput where the statement takes none."""
     names = ("state", "old_state")
-    if isinstance(statement, Evaluation):
+    if isinstance(statement, Evaluation | EncryptedUpdate):
         names = ("new_state", "old_state")
     elif options.old_state is not None:
         raise InvalidInput(f"--old-state: {statement.version} takes one state only")
@@ -297,14 +310,16 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
     """Verify, and show what was proven."""
     key = VerifyingKey.from_path(options.key)
     proof = Proof.from_path(options.proof)
-    pipeline.verify(
-        proof,
-        key,
-        verifier=options.verifier,
-        production=options.production,
-        trusted_digests=options.vk_digest,
-        destination=_destination(options),
-    )
+    if not sent.verify_sent(proof, key, options):
+        pipeline.verify(
+            proof,
+            key,
+            verifier=options.verifier,
+            production=options.production,
+            trusted_digests=options.vk_digest,
+        )
+    if (destination := _destination(options)) is not None:
+        pipeline.check_destination(proof, destination)
     checked = _check_draws(proof, options)
     facts = proof_facts(proof)
     grade = "proven (ceremony key)" if key.key_status == "ceremony" else "proven (development key)"

@@ -49,6 +49,8 @@ from zkai.receipt.signer import PrivateKey
 FORMAT = "zkai.he-client/1"
 Prove: TypeAlias = Callable[[Any, Any], bytes]
 """From what was sent and the secrets behind it to the body of its proof."""
+Keep: TypeAlias = Callable[[Any, Any], None]
+"""Takes what was sent and the secrets behind it, to keep them for a later proof."""
 MAX_NOTES = 16 << 20
 
 
@@ -68,11 +70,13 @@ class ClientParty:
         update: Update,
         weight: int = 1,
         prove: Prove | None = None,
+        keep: Keep | None = None,
     ) -> Message:
         """Encrypt an update for a round and hand in the commitment to it.
 
         The same update in the same round gives the same commitment again. In a session that
-        takes proven updates only, `prove` makes the body of the proof.
+        takes proven updates only, `prove` makes the body of the proof. `keep` gets the secrets of a
+        new ciphertext; without it, nobody ever has them again.
 
         In a session with privacy, noise is added, and this client's own budget pays for it.
 
@@ -92,7 +96,10 @@ class ClientParty:
             self._note(notes, session, number, plain, weight)
             folder = self._round(session, number)
             if not (folder / COMMITMENT).exists():
-                self._make(session, scheme, number, with_noise(session, values), folder, prove)
+                noisy = with_noise(session, values)
+                self._make(session, scheme, number, noisy, folder, prove, keep)
+            elif keep is not None:
+                raise InvalidInput("client: this was encrypted before; its secrets are gone")
             data = read_capped(folder / COMMITMENT, MAX_MESSAGE)
         board.put(number, f"commitments/{self.key.keyid}", data)
         return self._own(session, number, data)
@@ -111,6 +118,7 @@ class ClientParty:
         values: Any,
         folder: Path,
         prove: Prove | None,
+        keep: Keep | None,
     ) -> None:
         made = scheme.start(number, values)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -120,9 +128,12 @@ class ClientParty:
         ]
         dealing = dealing_digest([hex32(sha256(body)) for body in sealed])
         bodies = [made.ciphertext, made.check(dealing), *sealed]
-        if prove is not None:
+        if prove is not None or keep is not None:
             sent = scheme.sent(number, bodies[0], bodies[1], dealing)
-            bodies.append(prove(sent, made.opening()))
+            if keep is not None:
+                keep(sent, made.opening())
+            if prove is not None:
+                bodies.append(prove(sent, made.opening()))
         made.wipe()
         digests = [hex32(sha256(body)) for body in bodies]
         for body, digest in zip(bodies, digests, strict=True):

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zkai.encoding import read_capped
-from zkai.errors import InvalidInput
+from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.session import COUNT, MAX_TENSORS, MAX_VALUES, Session, Tensor
 
 Int64 = npt.NDArray[np.int64]
@@ -77,6 +77,19 @@ def unflatten(session: Session, vector: Int64) -> dict[str, Int64]:
     if session.weighted:
         found[COUNT] = vector[at:].reshape(())
     return found
+
+
+def mean(
+    session: Session, total: Mapping[str, Int64], clients: int
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return a sum's named tensors over its summed weights, or over its clients without weights.
+
+    Raises VerificationError for weights that no clients of the session have.
+    """
+    weight = int(total[COUNT]) if session.weighted else clients
+    if not clients <= weight <= clients * session.max_weight:
+        raise VerificationError(f"the opened sum of weights is {weight}, of {clients} clients")
+    return {tensor.name: total[tensor.name] / weight for tensor in session.tensors}
 
 
 def read_update(path: Path) -> dict[str, npt.NDArray[np.integer]]:

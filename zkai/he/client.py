@@ -36,14 +36,13 @@ from zkai.native_rlwe import Distribution
 class Opening:
     """What a ciphertext hides, for a proof about it: secret, all of it.
 
-    secret (n,) in -1, 0, 1; errors (polynomials, n) and check_error (n,) at most 21 in size;
-    messages (polynomials, n), the packed values. int64, coefficient form.
+    secret (n,) in -1, 0, 1; errors (polynomials, n) and check_error (n,) at most 21 in size. int64,
+    coefficient form.
     """
 
     secret: Int64s = field(repr=False)
     errors: Int64s = field(repr=False)
     check_error: Int64s = field(repr=False)
-    messages: Int64s = field(repr=False)
 
 
 class ClientKey:
@@ -144,7 +143,7 @@ class ClientKey:
         if self._messages is None:
             raise InvalidInput("client key: nothing is encrypted yet")
         secret = RING.ternary(bytes(self._seed), Stream.SECRET)[0]
-        return Opening(secret, self._errors(), self._check_error()[0], self._messages.copy())
+        return Opening(secret, self._errors(), self._check_error()[0])
 
     def wipe(self) -> None:
         """Forget the key; every later use raises InvalidInput."""
