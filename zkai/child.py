@@ -7,6 +7,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, TypeVar
 
@@ -18,7 +19,8 @@ Answer = TypeVar("Answer")
 class Child:
     """A running command, called `name` in errors; use it as a context manager.
 
-    It gets the variables of `environment` and, where they are set here, those named in `kept`.
+    It gets the variables of `environment` and, where they are set here, those named in `kept`;
+    it starts in `folder`.
 
     Raises ToolError if it does not start.
     """
@@ -32,6 +34,7 @@ class Child:
         *,
         environment: Mapping[str, str] | None = None,
         silent: bool = True,
+        folder: Path | None = None,
     ) -> None:
         self.name = name
         self._seconds = seconds
@@ -43,6 +46,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL if silent else None,
                 env=variables | dict(environment or {}),
+                cwd=folder,
             )
         except OSError as error:
             raise ToolError(f"{name} does not start ({error})") from error

@@ -77,11 +77,12 @@ def load(
     else:
         source = as_path(source, "model")
         where, data = str(source), read_capped(source, MAX_FILE_BYTES)
-    model = _read(where, plain(_parse(where, data), where), input_shapes or {})
+    model = _read(where, plain(parse_onnx(where, data), where), input_shapes or {})
     return fold(lower(model, OPERATORS))
 
 
-def _parse(where: str, data: bytes) -> onnx.ModelProto:
+def parse_onnx(where: str, data: bytes) -> onnx.ModelProto:
+    """Return a file's model, its functions inlined. Raises InvalidInput naming `where`."""
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)
@@ -117,7 +118,7 @@ def _read(
     unknown = sorted(set(input_shapes) - {value.name for value in given})
     if unknown:
         raise InvalidInput(f"{where}: {unknown} are not inputs of the model")
-    inputs = {v.name: _input_shape(where, v, input_shapes.get(v.name)) for v in given}
+    inputs = {v.name: static_shape(where, v, input_shapes.get(v.name)) for v in given}
     outputs = tuple(value.name for value in graph.output)
     if not inputs or not outputs or len(set(outputs)) < len(outputs):
         raise InvalidInput(f"{where}: needs at least one input, and outputs of different names")
@@ -190,7 +191,11 @@ def _tensor(where: str, tensor: TensorProto, name: str) -> Array:
     return array
 
 
-def _input_shape(where: str, value: onnx.ValueInfoProto, wanted: Sequence[int] | None) -> Shape:
+def static_shape(where: str, value: onnx.ValueInfoProto, wanted: Sequence[int] | None) -> Shape:
+    """Return an input's static shape, `wanted` where the file leaves it open.
+
+    Raises InvalidInput naming the input.
+    """
     if wanted is not None and not (
         isinstance(wanted, Sequence) and all(isinstance(size, int) for size in wanted)
     ):

@@ -1,0 +1,294 @@
+"""Keys of Halo2 circuits: a self-contained verifying key, and a folder with what proving takes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from zkai.encoding import (
+    as_path,
+    canonical_json,
+    hex32,
+    keccak256,
+    parse_hex32,
+    sha256,
+    word,
+)
+from zkai.errors import InvalidInput, VerificationError
+from zkai.halo2.settings import Settings
+from zkai.halo2.srs import check_tau
+from zkai.halo2.statement import Signal, signals_of
+from zkai.proof.jsonform import Document, expect_fields, expect_text, g2_from_json, g2_to_json
+from zkai.proof.keys import CEREMONY, STATUSES
+from zkai.proof.points import G2, g2_uncompressed
+
+FORMAT = "zkai.halo2-vk/1"
+PROOF_FORMAT = "zkai.halo2/1"
+MAX_KEY_BYTES = 64 << 20
+VERIFYING_FILE, PROVING_FILE, SRS_FILE = "verifying.json", "proving.ezkl", "kzg.srs"
+MODEL_FILE = "model.ezkl"
+
+
+@dataclass(frozen=True)
+class Halo2VerifyingKey(Document):
+    """All that verifying takes: EZKL's key and settings, [tau]_2, and what the circuit is of.
+
+    The settings choose the gates and lookups that EZKL's key is read with, so the digest covers
+    them to the last character.
+    """
+
+    FORMAT: ClassVar[str] = FORMAT
+    PROOFS: ClassVar[str] = PROOF_FORMAT
+    MAX_BYTES: ClassVar[int] = MAX_KEY_BYTES
+    WHAT: ClassVar[str] = "verifying key"
+
+    description: Mapping[str, Any]
+    settings: Settings = field(repr=False)
+    key: bytes = field(repr=False)
+    tau_g2: G2 = field(repr=False)
+    key_status: str
+    srs_digest: bytes
+
+    @property
+    def statement(self) -> str:
+        """The statement's name and version."""
+        return str(self.description["statement"])
+
+    @cached_property
+    def signals(self) -> tuple[Signal, ...]:
+        """The public signals in order."""
+        return signals_of(self.description, self.settings)
+
+    @property
+    def public(self) -> tuple[Signal, ...]:
+        """The public signals in order; each has a name and a size."""
+        return self.signals
+
+    @property
+    def n_public(self) -> int:
+        """The number of public values."""
+        return sum(signal.size for signal in self.signals)
+
+    @cached_property
+    def circuit_digest(self) -> bytes:
+        """keccak256 of the statement's description and EZKL's settings."""
+        return keccak256(
+            canonical_json({"description": self.description, "settings": self.settings.text})
+        )
+
+    @cached_property
+    def digest(self) -> bytes:
+        """keccak256 over format, status, circuit, EZKL's key and the setup string's [tau]_2."""
+        return keccak256(
+            keccak256(self.PROOFS.encode())
+            + word(int(self.key_status == CEREMONY))
+            + self.circuit_digest
+            + keccak256(self.key)
+            + g2_uncompressed(self.tau_g2)
+            + self.srs_digest
+        )
+
+    @property
+    def transcript_digest(self) -> bytes:
+        """SHA-256 of the setup string's file: what a receipt names of a ceremony."""
+        return self.srs_digest
+
+    def check(self) -> None:
+        """Return None if the key is well formed. Raises InvalidInput naming the field."""
+        check_tau(self.tau_g2, "verifying key: tau_g2")
+        _ = self.settings.content, self.signals
+
+    def check_production(self) -> None:
+        """Return None if the key's setup string is a ceremony's, as its maker says.
+
+        That it is one shows only in the digest: rerun `zkai setup` with the published string.
+
+        Raises VerificationError for development keys.
+        """
+        if self.key_status != CEREMONY:
+            raise VerificationError(
+                "this is a development key: whoever made its setup string can forge proofs; run"
+                " `zkai setup --ptau FILE` with a ceremony's string"
+            )
+
+    def check_trusted(self, digests: Collection[bytes | str]) -> None:
+        """Return None if the key's digest is one of `digests`: 32 bytes, or "0x" and 64 digits.
+
+        Raises InvalidInput for what is no digest, VerificationError if the key's is not listed.
+        """
+        known = [
+            value
+            if isinstance(value, bytes) and len(value) == 32
+            else parse_hex32(value, f"trusted digest {place}")
+            for place, value in enumerate(digests)
+        ]
+        if self.digest not in known:
+            raise VerificationError(
+                f"the key's digest {hex32(self.digest)} is not one that you trust"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the key as JSON values."""
+        return {
+            "format": self.FORMAT,
+            "statement": self.statement,
+            "circuit_digest": hex32(self.circuit_digest),
+            "vk_digest": hex32(self.digest),
+            "key_status": self.key_status,
+            "public": [
+                {"name": s.name, "kind": s.kind, "size": s.size, "scale": s.scale}
+                for s in self.signals
+            ],
+            "description": dict(self.description),
+            "settings": self.settings.text,
+            "tau_g2": g2_to_json(self.tau_g2),
+            "srs_sha256": hex32(self.srs_digest),
+            "key": base64.b64encode(self.key).decode("ascii"),
+        }
+
+    @classmethod
+    def parse(cls, value: Any, where: str) -> Self:
+        """Parse `to_json`'s form. Raises InvalidInput naming the field."""
+        expect_fields(value, _FIELDS, where)
+        if not isinstance(value["settings"], str):
+            raise InvalidInput(f"{where}.settings: expected text")
+        key = cls(
+            _description(value["description"], f"{where}.description"),
+            Settings(value["settings"]),
+            _base64(value["key"], f"{where}.key"),
+            g2_from_json(value["tau_g2"], f"{where}.tau_g2"),
+            expect_text(value["key_status"], f"{where}.key_status", STATUSES),
+            parse_hex32(value["srs_sha256"], f"{where}.srs_sha256"),
+        )
+        key.check()
+        written = key.to_json()
+        for name in ("statement", "circuit_digest", "vk_digest", "public"):
+            if value[name] != written[name]:
+                raise InvalidInput(f"{where}.{name}: not that of this key")
+        return key
+
+
+_FIELDS = (
+    "format", "statement", "circuit_digest", "vk_digest", "key_status", "public", "description",
+    "settings", "tau_g2", "srs_sha256", "key",
+)  # fmt: skip
+
+
+def _base64(value: Any, where: str) -> bytes:
+    try:
+        data = base64.b64decode(value, validate=True)
+    except (TypeError, ValueError, binascii.Error) as error:
+        raise InvalidInput(f"{where}: expected base64") from error
+    if base64.b64encode(data).decode("ascii") != value:
+        raise InvalidInput(f"{where}: expected canonical base64")
+    return data
+
+
+def _description(value: Any, where: str) -> dict[str, Any]:
+    """Return a description whose used parts have their form. Raises InvalidInput."""
+    expect_fields(
+        value,
+        ("statement", "model", "weights", "inputs", "outputs", "visibility", "config"),
+        where,
+    )
+    expect_text(value["statement"], f"{where}.statement")
+    for part in ("inputs", "outputs"):
+        listed = value[part]
+        if not isinstance(listed, list) or not all(_is_tensor(item) for item in listed):
+            raise InvalidInput(f"{where}.{part}: expected a list of names and shapes")
+    found: dict[str, Any] = value
+    canonical_json(found)
+    return found
+
+
+def _is_tensor(item: Any) -> bool:
+    return (
+        isinstance(item, list)
+        and len(item) == 2
+        and isinstance(item[0], str)
+        and isinstance(item[1], list)
+        and len(item[1]) <= 16
+        and all(type(size) is int and 1 <= size <= 1 << 24 for size in item[1])
+    )
+
+
+class Halo2ProvingKey:
+    """EZKL's proving key in its folder, beside the compiled model and the setup string."""
+
+    NAME: ClassVar[str] = PROVING_FILE
+
+    def __init__(self, path: Path | str) -> None:
+        """Look at `path` and the files beside it. Raises InvalidInput if one is missing."""
+        self.path = as_path(path, "proving key")
+        self.folder = self.path.parent
+        for name in (self.path.name, MODEL_FILE, SRS_FILE, VERIFYING_FILE):
+            if not (self.folder / name).is_file():
+                raise InvalidInput(f"{self.folder / name}: missing; keys of format halo2 need it")
+        self.verifying = Halo2VerifyingKey.from_path(self.folder / VERIFYING_FILE)
+
+    @property
+    def statement(self) -> str:
+        """The statement's name and version."""
+        return self.verifying.statement
+
+    @property
+    def circuit_digest(self) -> bytes:
+        """The digest of the circuit."""
+        return self.verifying.circuit_digest
+
+    @property
+    def key_status(self) -> str:
+        """Whether the setup string is a ceremony's."""
+        return self.verifying.key_status
+
+    def check_srs(self) -> None:
+        """Return None if the setup string beside the key is the one it was made with.
+
+        Raises InvalidInput naming the file.
+        """
+        path = self.folder / SRS_FILE
+        with path.open("rb") as file:
+            import hashlib
+
+            found = hashlib.file_digest(file, "sha256").digest()
+        if found != self.verifying.srs_digest:
+            raise InvalidInput(f"{path}: not the setup string that the keys were made with")
+
+
+@dataclass(frozen=True)
+class Halo2Keys:
+    """Both halves of a key in one folder."""
+
+    proving: Halo2ProvingKey
+    verifying: Halo2VerifyingKey
+
+    @classmethod
+    def from_path(cls, folder: Path | str) -> Self:
+        """Open a folder of keys. Raises InvalidInput if a file is missing or malformed."""
+        proving = Halo2ProvingKey(as_path(folder) / PROVING_FILE)
+        return cls(proving, proving.verifying)
+
+
+def is_halo2_folder(folder: Path | str) -> bool:
+    """Return whether a folder holds keys of this format."""
+    return (as_path(folder) / PROVING_FILE).is_file()
+
+
+def is_halo2_key(data: bytes) -> bool:
+    """Return whether a file's bytes look like a verifying key of this format."""
+    return FORMAT.encode() in data[:256]
+
+
+__all__ = [
+    "Halo2Keys",
+    "Halo2ProvingKey",
+    "Halo2VerifyingKey",
+    "is_halo2_folder",
+    "is_halo2_key",
+    "sha256",
+]
