@@ -20,12 +20,22 @@ from zkai.encoding import (
     word,
 )
 from zkai.errors import InvalidInput, VerificationError
+from zkai.halo2.labels import LABELS
 from zkai.halo2.settings import Settings
 from zkai.halo2.srs import check_tau
 from zkai.halo2.statement import Signal, signals_of
-from zkai.proof.jsonform import Document, expect_fields, expect_text, g2_from_json, g2_to_json
+from zkai.proof.jsonform import (
+    Document,
+    expect_fields,
+    expect_text,
+    g1_to_json,
+    g2_from_json,
+    g2_to_json,
+    ic_from_json,
+)
 from zkai.proof.keys import CEREMONY, STATUSES
-from zkai.proof.points import G2, g2_uncompressed
+from zkai.proof.points import G1, G2, g1_uncompressed, g2_uncompressed
+from zkai.proof.ratio import check_g1
 
 FORMAT = "zkai.halo2-vk/1"
 PROOF_FORMAT = "zkai.halo2/1"
@@ -53,6 +63,8 @@ class Halo2VerifyingKey(Document):
     tau_g2: G2 = field(repr=False)
     key_status: str
     srs_digest: bytes
+    points: tuple[G1, ...] = field(default=(), repr=False)
+    """The setup string's first Lagrange points, where verifiers compute commitments."""
 
     @property
     def statement(self) -> str:
@@ -91,7 +103,13 @@ class Halo2VerifyingKey(Document):
             + keccak256(self.key)
             + g2_uncompressed(self.tau_g2)
             + self.srs_digest
+            + b"".join(map(g1_uncompressed, self.points))
         )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The public values that a proof states and binds by the commitment to its tag."""
+        return tuple(self.description.get("labels", ()))
 
     @property
     def transcript_digest(self) -> bytes:
@@ -101,7 +119,13 @@ class Halo2VerifyingKey(Document):
     def check(self) -> None:
         """Return None if the key is well formed. Raises InvalidInput naming the field."""
         check_tau(self.tau_g2, "verifying key: tau_g2")
-        _ = self.settings.content, self.signals
+        check_g1(self.points, "verifying key: points")
+        names = {signal.name for signal in self.signals}
+        if len(names) < len(self.signals) or names & set(self.labels):
+            raise InvalidInput("verifying key: two public values have one name")
+        if self.labels and (self.labels != LABELS or "tag" not in names):
+            raise InvalidInput(f"verifying key: labels must be {', '.join(LABELS)}, beside a tag")
+        _ = self.settings.content
 
     def check_production(self) -> None:
         """Return None if the key's setup string is a ceremony's, as its maker says.
@@ -148,13 +172,15 @@ class Halo2VerifyingKey(Document):
             "settings": self.settings.text,
             "tau_g2": g2_to_json(self.tau_g2),
             "srs_sha256": hex32(self.srs_digest),
+            **({"points": [g1_to_json(point) for point in self.points]} if self.points else {}),
             "key": base64.b64encode(self.key).decode("ascii"),
         }
 
     @classmethod
     def parse(cls, value: Any, where: str) -> Self:
         """Parse `to_json`'s form. Raises InvalidInput naming the field."""
-        expect_fields(value, _FIELDS, where)
+        more = ("points",) if isinstance(value, dict) and "points" in value else ()
+        expect_fields(value, (*_FIELDS, *more), where)
         if not isinstance(value["settings"], str):
             raise InvalidInput(f"{where}.settings: expected text")
         key = cls(
@@ -164,6 +190,7 @@ class Halo2VerifyingKey(Document):
             g2_from_json(value["tau_g2"], f"{where}.tau_g2"),
             expect_text(value["key_status"], f"{where}.key_status", STATUSES),
             parse_hex32(value["srs_sha256"], f"{where}.srs_sha256"),
+            ic_from_json(value["points"], f"{where}.points") if more else (),
         )
         key.check()
         written = key.to_json()
@@ -191,16 +218,19 @@ def _base64(value: Any, where: str) -> bytes:
 
 def _description(value: Any, where: str) -> dict[str, Any]:
     """Return a description whose used parts have their form. Raises InvalidInput."""
-    expect_fields(
-        value,
-        ("statement", "model", "weights", "inputs", "outputs", "visibility", "config"),
-        where,
-    )
+    known = ("statement", "model", "weights", "inputs", "outputs", "visibility", "config")
+    more = [n for n in ("names", "labels", "step") if isinstance(value, dict) and n in value]
+    expect_fields(value, (*known, *more), where)
     expect_text(value["statement"], f"{where}.statement")
     for part in ("inputs", "outputs"):
         listed = value[part]
         if not isinstance(listed, list) or not all(_is_tensor(item) for item in listed):
             raise InvalidInput(f"{where}.{part}: expected a list of names and shapes")
+    names, labels = value.get("names", {}), value.get("labels", [])
+    if not isinstance(names, dict) or not isinstance(labels, list):
+        raise InvalidInput(f"{where}: names must be an object, labels a list")
+    if not all(isinstance(name, str) for name in (*names.values(), *labels)):
+        raise InvalidInput(f"{where}: names and labels must be text")
     found: dict[str, Any] = value
     canonical_json(found)
     return found

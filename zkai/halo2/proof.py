@@ -26,10 +26,20 @@ from zkai.halo2.keys import (
     Halo2ProvingKey,
     Halo2VerifyingKey,
 )
+from zkai.halo2.labels import check_tag
 from zkai.halo2.process import Fault, Limits, Worker
-from zkai.halo2.settings import felt
+from zkai.halo2.settings import felt, signed
 from zkai.halo2.srs import verifier_string
-from zkai.halo2.statement import POINT, VALUES, Halo2Statement, Signal, decode, encode
+from zkai.halo2.statement import (
+    POINT,
+    VALUES,
+    Halo2Statement,
+    Signal,
+    decode,
+    encode,
+    tensor_names,
+)
+from zkai.model.fixed_point import IntArray
 from zkai.proof.jsonform import (
     Document,
     expect_fields,
@@ -54,7 +64,8 @@ class Halo2Proof(Document):
     """A proof with the public values it is about; well formed, not yet verified.
 
     `public` maps each signal's name to its values in order: field elements, or for a polynomial
-    commitment the point's two coordinates, which stand at the start of `proof` too.
+    commitment the point's two coordinates, which stand at the start of `proof` too. Labels of the
+    key, where it has some, stand there too: what the proof is for (labels.py).
     """
 
     FORMAT: ClassVar[str] = PROOF_FORMAT
@@ -71,11 +82,13 @@ class Halo2Proof(Document):
     def instances(self, key: Halo2VerifyingKey) -> list[int]:
         """Return the public values that are field elements, in the circuit's order.
 
-        Raises VerificationError if names, sizes or ranges are not those of the key, or a
-        commitment is not the one in the proof.
+        Raises VerificationError if names, sizes or ranges are not those of the key, a commitment
+        is not the one in the proof, or the tag not that of the labels.
         """
-        if set(self.public) != {signal.name for signal in key.signals}:
+        if set(self.public) != {*(signal.name for signal in key.signals), *key.labels}:
             raise VerificationError("the proof's public signals are not those of the key")
+        if key.labels:
+            check_tag(self.public, key.points)
         found: list[int] = []
         points = 0
         for signal in key.signals:
@@ -167,6 +180,24 @@ def prove(
     Raises InvalidInput, naming the value, for values that the model cannot take or a key of another
     circuit; VerificationError if the proof does not hold; ToolError as `Worker.call` does.
     """
+    return prove_opened(statement, key, values, limits=limits, progress=progress)[0]
+
+
+def prove_opened(
+    statement: Halo2Statement,
+    key: Halo2ProvingKey,
+    values: Mapping[str, Any],
+    *,
+    labels: Mapping[str, int] | None = None,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> tuple[Halo2Proof, dict[str, IntArray]]:
+    """Return `prove`'s proof, and the private integers of every input and output by signal.
+
+    `labels` are the values of the key's labels.
+
+    Raises as `prove` does.
+    """
     verifying = key.verifying
     if dict(verifying.description) != statement.describe():
         raise InvalidInput(
@@ -182,7 +213,7 @@ def prove(
             (folder / target).symlink_to(source.resolve())
         (folder / _KEY).write_bytes(verifying.key)
         with Worker(folder, limits, progress) as worker:
-            witness(worker, statement.model, feeds, vk_path=_KEY, srs_path=_SRS)
+            made = witness(worker, statement.model, feeds, vk_path=_KEY, srs_path=_SRS)
             try:
                 worker.call(
                     "prove",
@@ -194,14 +225,26 @@ def prove(
                 )
             except Fault as fault:
                 raise ToolError(f"EZKL cannot prove it: {fault.text}") from fault
-        proof = _read_proof(folder / _PROOF, verifying)
+        proof = _read_proof(folder / _PROOF, verifying, labels or {})
     _check_inputs(proof, verifying.signals, feeds)
     verify(proof, verifying, progress=progress)
-    return proof
+    return proof, _tensors(made, verifying.description)
 
 
-def _read_proof(path: Path, key: Halo2VerifyingKey) -> Halo2Proof:
-    """Return what EZKL wrote, as a proof of ours."""
+def _tensors(made: Mapping[str, Any], description: Mapping[str, Any]) -> dict[str, IntArray]:
+    """Return the integers of a witness's inputs and outputs, in their shapes."""
+    found: dict[str, IntArray] = {}
+    for part in ("input", "output"):
+        listed = description[f"{part}s"]
+        names = tensor_names(part, listed, description.get("names", {}))
+        for name, (_, shape), texts in zip(names, listed, made[f"{part}s"], strict=True):
+            integers = [signed(felt(text)) for text in texts]
+            found[name] = np.array(integers, np.int64).reshape(shape)
+    return found
+
+
+def _read_proof(path: Path, key: Halo2VerifyingKey, labels: Mapping[str, int]) -> Halo2Proof:
+    """Return what EZKL wrote, as a proof of ours with its labels."""
     found = parse_json(read_capped(path, MAX_FILE_BYTES))
     instances = [felt(text) for column in found["instances"] for text in column]
     data = bytes(found["proof"])
@@ -220,6 +263,7 @@ def _read_proof(path: Path, key: Halo2VerifyingKey) -> Halo2Proof:
             place += signal.size
     if place != len(instances):
         raise ToolError(f"EZKL's proof has {len(instances)} instances, expected {place}")
+    public |= {name: (value,) for name, value in labels.items()}
     return Halo2Proof(
         key.statement, key.circuit_digest, key.digest, key.key_status, public, data
     )  # fmt: skip

@@ -27,6 +27,7 @@ from zkai.proof.commit.setup import kept_tau
 from zkai.proof.keys import CEREMONY, DEVELOPMENT
 from zkai.proof.phase1 import independent, verify_phase1
 from zkai.proof.points import (
+    G1,
     G1_GENERATOR,
     G2,
     G2_GENERATOR,
@@ -37,7 +38,7 @@ from zkai.proof.points import (
 )
 from zkai.proof.ptau import MAGIC, TAU_G1, TAU_G2, Ptau, check_powers, combine, random_coefficients
 from zkai.proof.ptau import same_ratio_g1 as _same_ratio
-from zkai.proof.ratio import check_g2
+from zkai.proof.ratio import check_g2, g1_from_words
 from zkai.proof.scalars import Progress, no_progress, random_scalar
 
 MIN_K, MAX_K = 1, 26
@@ -178,6 +179,25 @@ def open_srs(path: Path | str, status: str) -> Srs:
     tau_g2 = g2_from_bytes(tail[128:], f"{path}: [tau]_2")
     check_tau(tau_g2, f"{path}: [tau]_2")
     return Srs(path, k, tau_g2, sha256_of(path), status)
+
+
+def lagrange_points(path: Path, n: int) -> Words:
+    """Return the first n Lagrange points [L_i(tau)]_1 of a string's file, in Montgomery form.
+
+    Raises InvalidInput for a file that is none, or has fewer rows.
+    """
+    string = open_srs(path, DEVELOPMENT)
+    if n > 1 << string.k:
+        raise InvalidInput(f"{path}: has 2**{string.k} rows, {n} numbers are committed to")
+    return _words(path, _HEAD.size + (64 << string.k), n)
+
+
+def first_points(path: Path, n: int) -> tuple[G1, ...]:
+    """Return the first n Lagrange points as coordinates; none for n = 0."""
+    if not n:
+        return ()
+    rows = native_keys.points_store("g1", lagrange_points(path, n))
+    return tuple(g1_from_words(row[None]) for row in rows)
 
 
 def check_tau(tau_g2: G2, where: str) -> None:

@@ -78,6 +78,11 @@ class Halo2Statement(ABC):
         """Whether outputs must leave at the inputs' scale."""
         return False
 
+    @property
+    def pinned_points(self) -> int:
+        """How many of the setup string's Lagrange points a verifying key holds."""
+        return 0
+
     def describe(self) -> dict[str, Any]:
         """Return every static choice, for canonical JSON: a key's `description`."""
         seen = self.ezkl_visibility
@@ -245,11 +250,11 @@ def signals_of(description: Mapping[str, Any], settings: Settings) -> tuple[Sign
 
     Raises InvalidInput if description and settings disagree on the number of tensors.
     """
-    seen = settings.visibility
+    seen, names = settings.visibility, description.get("names", {})
     tensors: dict[str, list[tuple[str, Shape, int]]] = {
-        "input": _tensors("input", description["inputs"], settings.input_scales),
+        "input": _tensors("input", description["inputs"], settings.input_scales, names),
         "weights": [("weights", (), 0)],
-        "output": _tensors("output", description["outputs"], settings.output_scales),
+        "output": _tensors("output", description["outputs"], settings.output_scales, names),
     }
     words = {"input": seen.input, "weights": seen.weights, "output": seen.output}
     found = [
@@ -270,13 +275,26 @@ def signals_of(description: Mapping[str, Any], settings: Settings) -> tuple[Sign
     return tuple(found)
 
 
-def _tensors(part: str, listed: list[Any], scales: tuple[int, ...]) -> list[tuple[str, Shape, int]]:
+def _tensors(
+    part: str, listed: list[Any], scales: tuple[int, ...], names: Mapping[str, str]
+) -> list[tuple[str, Shape, int]]:
     if len(listed) != len(scales):
         raise InvalidInput(f"settings: {len(scales)} scales for {len(listed)} tensors ({part})")
     return [
-        (part if len(listed) == 1 else f"{part}.{name}", tuple(shape), scale)
-        for (name, shape), scale in zip(listed, scales, strict=True)
+        (name, tuple(shape), scale)
+        for name, (_, shape), scale in zip(
+            tensor_names(part, listed, names), listed, scales, strict=True
+        )
     ]
+
+
+def tensor_names(part: str, listed: list[Any], names: Mapping[str, str]) -> list[str]:
+    """Return what public signals and openings call the tensors of a part, input or output.
+
+    A single one is called as the part, several PART.TENSOR, unless `names` has another name.
+    """
+    plain = [part] if len(listed) == 1 else [f"{part}.{name}" for name, _ in listed]
+    return [names.get(name, name) for name in plain]
 
 
 def decode(signal: Signal, values: tuple[int, ...]) -> npt.NDArray[np.float64]:
