@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from zkai.commands import (
     chains,
+    compute,
     datasets,
     he,
     ledgers,
@@ -81,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     ledgers.add_commands(commands)
     he.add_commands(commands)
     merkle.add_commands(commands)
+    compute.add_commands(commands)
     vaults.add_commands(commands)
     tour.add_commands(commands)
     return top

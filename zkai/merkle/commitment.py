@@ -48,9 +48,18 @@ class Tensor:
             + self.top
         )
 
+    def layer(self, leaf_bytes: int) -> bytes:
+        """Return the hash of the tensor's commitment with its name."""
+        return keccak256(b"zkailayr" + keccak256(self.name.encode()) + self.digest(leaf_bytes))
+
     def leaves(self, leaf_bytes: int) -> int:
         """Return the number of the tree's leaves."""
         return count_leaves(self.head.total, leaf_bytes)
+
+
+def root_over(count: int, top: bytes) -> bytes:
+    """Return the root of a model of `count` tensors with the top of the tree over its layers."""
+    return keccak256(b"zkaimodl" + count.to_bytes(8, "big") + top)
 
 
 @dataclass(frozen=True)
@@ -71,14 +80,13 @@ class Commitment:
     @property
     def root(self) -> bytes:
         """The model's root."""
-        layers = [
-            keccak256(
-                b"zkailayr" + keccak256(tensor.name.encode()) + tensor.digest(self.leaf_bytes)
-            )
-            for tensor in self.tensors
-        ]
-        top = levels(np.frombuffer(b"".join(layers), np.uint8).reshape(-1, 32))[-1].tobytes()
-        return keccak256(b"zkaimodl" + len(layers).to_bytes(8, "big") + top)
+        return root_over(len(self.tensors), levels(self.layers)[-1].tobytes())
+
+    @property
+    def layers(self) -> Bytes:
+        """The hashes (n, 32) of the tensors with their names: the leaves of the tree over them."""
+        hashes = b"".join(tensor.layer(self.leaf_bytes) for tensor in self.tensors)
+        return np.frombuffer(hashes, np.uint8).reshape(-1, 32)
 
     @property
     def leaves(self) -> int:

@@ -117,16 +117,22 @@ def answer(
         source = sources.get(tensor.name)
         if source is None or source.head != tensor.head:
             raise VerificationError(f"tensor {tensor.name!r} is not the one that was committed to")
-        nodes = level(source, commitment.leaf_bytes, 0)
-        if nodes[-1].tobytes() != tensor.top:
-            raise VerificationError(f"tensor {tensor.name!r} changed since it was committed to")
-        leaves = b"".join(
-            bytes(source.read(offset, size))
-            for offset, size in _extents(tensor, commitment, indices)
-        )
-        proof = multiproof(nodes, tensor.leaves(commitment.leaf_bytes), indices)
-        answers[place] = Answer(leaves, proof)
+        answers[place] = show(tensor, commitment.leaf_bytes, source, indices)
     return answers
+
+
+def show(tensor: Tensor, leaf_bytes: int, source: Source, indices: Indices) -> Answer:
+    """Return the leaves of one tensor at `indices`, strictly ascending, with their multiproof.
+
+    Raises VerificationError if the tensor is not the one that was committed to.
+    """
+    nodes = level(source, leaf_bytes, 0)
+    if nodes[-1].tobytes() != tensor.top:
+        raise VerificationError(f"tensor {tensor.name!r} changed since it was committed to")
+    leaves = b"".join(
+        bytes(source.read(offset, size)) for offset, size in _extents(tensor, leaf_bytes, indices)
+    )
+    return Answer(leaves, multiproof(nodes, tensor.leaves(leaf_bytes), indices))
 
 
 def verify(
@@ -148,12 +154,19 @@ def verify(
     if answers.keys() != drawn.keys():
         raise VerificationError("the answer is not about the tensors that the beacon drew from")
     for place, indices in drawn.items():
-        _verify_tensor(commitment, commitment.tensors[place], indices, answers[place])
+        tensor = commitment.tensors[place]
+        if top_of(tensor, commitment.leaf_bytes, indices, answers[place]) != tensor.top:
+            raise VerificationError(
+                f"tensor {tensor.name!r}: the drawn leaves are not those committed to"
+            )
 
 
-def _verify_tensor(commitment: Commitment, tensor: Tensor, indices: Indices, given: Answer) -> None:
-    leaf_bytes = commitment.leaf_bytes
-    sizes = [size for _, size in _extents(tensor, commitment, indices)]
+def top_of(tensor: Tensor, leaf_bytes: int, indices: Indices, given: Answer) -> bytes:
+    """Return the root of a tensor's tree to which shown leaves lead; its own is not looked at.
+
+    Raises VerificationError for leaves or proofs of another length.
+    """
+    sizes = [size for _, size in _extents(tensor, leaf_bytes, indices)]
     if len(given.leaves) != sum(sizes):
         raise VerificationError(
             f"tensor {tensor.name!r}: {len(given.leaves)} bytes for {sum(sizes)} drawn ones"
@@ -164,19 +177,15 @@ def _verify_tensor(commitment: Commitment, tensor: Tensor, indices: Indices, giv
         last = keccak256(b"zkaileaf" + given.leaves[whole * leaf_bytes :])
         hashes = np.concatenate([hashes, np.frombuffer(last, np.uint8).reshape(1, 32)])
     try:
-        top = fold(tensor.leaves(leaf_bytes), indices, hashes, given.proof)
+        return fold(tensor.leaves(leaf_bytes), indices, hashes, given.proof)
     except InvalidInput as error:
         raise VerificationError(f"tensor {tensor.name!r}: the proof has a wrong length") from error
-    if top != tensor.top:
-        raise VerificationError(
-            f"tensor {tensor.name!r}: the drawn leaves are not those committed to"
-        )
 
 
-def _extents(tensor: Tensor, commitment: Commitment, indices: Indices) -> list[tuple[int, int]]:
+def _extents(tensor: Tensor, leaf_bytes: int, indices: Indices) -> list[tuple[int, int]]:
     """Return each leaf's offset and size in bytes."""
-    size, total = commitment.leaf_bytes, tensor.head.total
-    return [(at * size, min(size, total - at * size)) for at in map(int, indices)]
+    total = tensor.head.total
+    return [(at * leaf_bytes, min(leaf_bytes, total - at * leaf_bytes)) for at in map(int, indices)]
 
 
 def write_answer(path: Path | str, answers: Mapping[int, Answer]) -> None:
