@@ -15,6 +15,7 @@ import numpy as np
 from tests.fuzz.chain_targets import CHAIN_TARGETS
 from tests.fuzz.ckks_targets import CKKS_TARGETS
 from tests.fuzz.commit_targets import COMMIT_TARGETS
+from tests.fuzz.compute_targets import COMPUTE_TARGETS
 from tests.fuzz.dataset_targets import DATASET_TARGETS
 from tests.fuzz.federated_targets import FEDERATED_TARGETS
 from tests.fuzz.harness import Target
@@ -360,6 +361,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "opening": opening,
     **CKKS_TARGETS,
     **COMMIT_TARGETS,
+    **COMPUTE_TARGETS,
     **DATASET_TARGETS,
     **HE_TARGETS,
     **RECEIPT_TARGETS,
