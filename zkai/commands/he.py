@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from zkai.commands import (
+    he_asking,
     he_ceremony,
     he_inputs,
     he_privacy,
@@ -54,8 +55,9 @@ all have committed `reveal`; every key holder runs `serve` (or `cosign`, again
 and again, and `partial`); the aggregator runs `aggregate`; anybody runs
 `decrypt` and `verify`. docs/aggregation.md has the whole protocol.
 
-compute, finetune, lora, card, query and concrete need no board: a server works
-on ciphertexts of one client. docs/encrypted-training.md says what each learns.
+compute, finetune, lora, card, query, ask, answer, read and concrete need no
+board: a server works on ciphertexts of one client. docs/encrypted-training.md
+says what each learns.
 """
 
 _KEYGEN_HELP = """
@@ -141,6 +143,7 @@ def add_commands(commands: Commands) -> None:
     add_rule(verify)
     he_training.add_actions(actions)
     he_queries.add_actions(actions)
+    he_asking.add_actions(actions)
     he_privacy.add_actions(actions)
     he_ceremony.add_actions(actions)
 

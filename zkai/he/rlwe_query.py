@@ -36,6 +36,7 @@ PARAMETERS = RlweParameters.choose(1, 2, 2, value_bits=40, values_per_coefficien
 DEALING = bytes(32)
 """Nothing is dealt: the check polynomial serves the server as a public key."""
 LARGEST = 1 << 19
+MAX_OUTPUTS = 1 << 14
 SMUDGE_BITS, MASK_BITS = 60, PARAMETERS.value_bits - 1
 _TERNARY, _ERRORS, _SMUDGE, _MASK = range(4)
 
@@ -81,16 +82,29 @@ class QueryKey:
         Raises InvalidInput for bytes of another length or residues out of range, VerificationError
         if the noise is larger than an honest answer has.
         """
-        inputs = self._round.values
-        groups = -(-outputs // _per_group(inputs))
-        residues = RING.unpack(answer, 2 * groups, "answer").reshape(groups, 2, *RING.shape)
-        secret = RING.ntt(RING.small(self.opening.secret[None]))[0]
-        masked = RING.multiply(RING.ntt(np.ascontiguousarray(residues[:, 1])), secret)
-        opened = RING.add(np.ascontiguousarray(residues[:, 0]), RING.coefficients(masked))
-        messages, noise = native.round_off(RING.tables, opened, PARAMETERS.delta)
-        if max(noise) > 1 << (SMUDGE_BITS + 1):
-            raise VerificationError("answer: not one to this query: the noise is too large")
-        return messages[:, _places(inputs)].reshape(-1)[:outputs].copy()
+        return open_answer(self._round.values, self.opening.secret, answer, outputs)
+
+
+def open_answer(inputs: int, secret: Int64s, answer: bytes, outputs: int) -> Int64s:
+    """Return a model's answers (outputs,) to a query of so many inputs under a secret (n,).
+
+    Raises InvalidInput for bytes of another length or residues out of range, VerificationError if
+    the noise is larger than an honest answer has.
+    """
+    groups = -(-outputs // _per_group(inputs))
+    residues = RING.unpack(answer, 2 * groups, "answer").reshape(groups, 2, *RING.shape)
+    key = RING.ntt(RING.small(secret[None]))[0]
+    masked = RING.multiply(RING.ntt(np.ascontiguousarray(residues[:, 1])), key)
+    opened = RING.add(np.ascontiguousarray(residues[:, 0]), RING.coefficients(masked))
+    messages, noise = native.round_off(RING.tables, opened, PARAMETERS.delta)
+    if max(noise) > 1 << (SMUDGE_BITS + 1):
+        raise VerificationError("answer: not one to this query: the noise is too large")
+    return messages[:, _places(inputs)].reshape(-1)[:outputs].copy()
+
+
+def answer_bytes(inputs: int, outputs: int) -> int:
+    """Return the length of so many answers."""
+    return 2 * -(-outputs // _per_group(inputs)) * RING.polynomial_bytes
 
 
 def answer(query: EncryptedQuery, weights: Int64s, bias: Int64s) -> bytes:
@@ -102,6 +116,8 @@ def answer(query: EncryptedQuery, weights: Int64s, bias: Int64s) -> bytes:
     inputs = query.round.values
     if weights.ndim != 2 or weights.shape[1] != inputs or bias.shape != weights.shape[:1]:
         raise InvalidInput(f"model: expected weights (outputs, {inputs}) and as many biases")
+    if not 1 <= len(bias) <= MAX_OUTPUTS:
+        raise InvalidInput(f"model: expected 1 to {MAX_OUTPUTS} outputs, got {len(bias)}")
     if query.round.parameters != PARAMETERS:
         raise InvalidInput("query: of a round of other parameters")
     key, c = open_polynomials(query.ciphertext, Kind.CIPHERTEXT, query.round, 1, "ciphertext")
