@@ -580,6 +580,65 @@ int ZK_NAME(zk_rlwe_mask)(uint64_t *out, size_t out_len, const uint64_t *key, si
   return atomic_load(&job.status);
 }
 
+/* Noise that several holders know the seed of, times their weights at this holder's point: every
+ * number is drawn once and reduced modulo each prime. */
+static void noise_task(void *context, size_t m) {
+  job_t *job = context;
+  const size_t n = job->n, count = job->count;
+  const uint64_t half = (uint64_t)1 << job->bits;
+  uint64_t *out = job->out + m * count * n, shoups[MAX_COUNT];
+  prime_t primes[MAX_COUNT];
+  for (size_t l = 0; l < count; l++) {
+    primes[l] = prime_at(job->tables, n, l);
+    if (above(out + l * n, n, primes[l].q)) {
+      atomic_store(&job->status, ZK_ERR_RANGE);
+      return;
+    }
+  }
+  for (size_t k = 0; k < job->b_rows; k++) {
+    const uint64_t *weights = job->b + k * count;
+    chacha_t stream;
+    chacha_init(&stream, job->seed + k * CHACHA_SEED_BYTES, job->kind, job->first + m);
+    for (size_t l = 0; l < count; l++) shoups[l] = shoup(weights[l], primes[l].q);
+    for (size_t i = 0; i < n; i++) {
+      const uint64_t number = (chacha_next(&stream) & (2 * half - 1)) - half;
+      for (size_t l = 0; l < count; l++) {
+        const uint64_t x = number + primes[l].offset, q = primes[l].q;
+        out[l * n + i] = reduce_once(out[l * n + i] + mul_shoup(x, weights[l], shoups[l], q), q);
+      }
+    }
+    chacha_wipe(&stream, sizeof stream);
+  }
+}
+
+/* out[m] += sum over k of weights[k] v_k, where v_k is row `first` + m of seed k's numbers in
+ * [-2^bits, 2^bits) as in zk_rlwe_sample. Weights are one number for each prime. */
+int ZK_NAME(zk_rlwe_noise)(uint64_t *out, size_t out_len, const uint8_t *seeds, size_t seeds_len,
+                           const uint64_t *weights, size_t weights_len, uint32_t kind,
+                           uint64_t first, uint32_t bits, const uint64_t *tables, size_t tables_len,
+                           size_t n, size_t count) {
+  size_t polynomials;
+  if (!valid_ring(tables_len, n, count) || !whole(out_len, n, count, &polynomials) ||
+      seeds_len % CHACHA_SEED_BYTES || weights_len != seeds_len / CHACHA_SEED_BYTES * count ||
+      bits >= MESSAGE_BITS)
+    return ZK_ERR_ARGUMENT;
+  for (size_t k = 0; k < weights_len; k++) {
+    if (weights[k] >= prime_at(tables, n, k % count).q) return ZK_ERR_RANGE;
+  }
+  job_t job = {.tables = tables,
+               .n = n,
+               .count = count,
+               .out = out,
+               .b = weights,
+               .b_rows = seeds_len / CHACHA_SEED_BYTES,
+               .seed = seeds,
+               .kind = kind,
+               .first = first,
+               .bits = bits};
+  zk_parallel_tasks(polynomials, noise_task, &job);
+  return atomic_load(&job.status);
+}
+
 /* ---- Back to integers: one prime or two ---- */
 
 typedef struct {

@@ -62,10 +62,10 @@ def shares_of(clients: Sequence[Client], holder: int, round_: Round = ROUND) -> 
 
 
 def partials(
-    clients: Sequence[Client], active: Sequence[int], round_: Round = ROUND
+    clients: Sequence[Client], holders: Sequence[int] = HOLDERS, round_: Round = ROUND
 ) -> dict[int, bytes]:
     total = summed(clients, round_)
-    return {j: partial(total, shares_of(clients, j, round_), active, 1) for j in active}
+    return {j: partial(total, shares_of(clients, j, round_), 1) for j in holders}
 
 
 def answers(

@@ -176,6 +176,45 @@ def test_samples_are_the_references(n: int) -> None:
             assert found.tolist() == reference.smudge(SEED, 3, 9 + i, n, bits)
 
 
+@pytest.mark.parametrize("bits", [0, 1, 44, 61])
+def test_noise_of_several_seeds_is_the_references(bits: int) -> None:
+    seeds = [SEED, SEED[::-1], bytes(32)]
+    ones = [1] * len(PRIMES)
+    weights = np.array([[q - 1 for q in PRIMES], ones, [q // 3 for q in PRIMES]], np.uint64)
+    out = edges(TABLES)
+    before = out.astype(object)
+    rlwe.add_noise(TABLES, out, seeds, weights, 22, bits)
+    for m, polynomial in enumerate(out):
+        drawn = [np.array(reference.smudge(s, 22, m, N, bits), dtype=object) for s in seeds]
+        for l, q in enumerate(PRIMES):  # noqa: E741 - the prime's number
+            added = sum(int(w[l]) * v for w, v in zip(weights, drawn, strict=True))
+            assert list(polynomial[l]) == list((before[m, l] + added) % q)
+
+
+def test_noise_that_does_not_fit_is_refused() -> None:
+    out, weights = edges(TABLES), np.ones((1, len(PRIMES)), np.uint64)
+    rlwe.add_noise(TABLES, out, [], weights[:0], 1, 5)
+    assert np.array_equal(out, edges(TABLES))
+    for seeds, numbers, bits in (
+        ([SEED], weights[:, :2], 5),
+        ([SEED, SEED], weights, 5),
+        ([SEED[1:]], weights, 5),
+        ([SEED], weights, 62),
+        ([SEED], weights, -1),
+        ([SEED], weights.astype(np.int64), 5),
+    ):
+        with pytest.raises(InvalidInput, match="noise"):
+            rlwe.add_noise(TABLES, out, seeds, numbers, 1, bits)
+    with pytest.raises(InvalidInput, match="noise"):
+        rlwe.add_noise(TABLES, out[:, :, ::2], [SEED], weights, 1, 5)
+    for array, numbers in (
+        (out + np.array(PRIMES, np.uint64)[:, None], weights),
+        (out, np.array([PRIMES], np.uint64)),
+    ):
+        with pytest.raises(InvalidInput, match="canonical"):
+            rlwe.add_noise(TABLES, array, [SEED], numbers, 1, 5)
+
+
 def test_samples_have_their_distributions() -> None:
     """From a fixed seed: thirds; mean 0 and variance 21 / 2; a uniform range."""
     n = 1 << 16

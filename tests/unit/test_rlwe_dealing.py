@@ -29,7 +29,7 @@ from zkai.he.rlwe import (
 from zkai.he.shamir import modular_weights
 from zkai.he.wire import Kind, frame
 
-PAIRS = slice(-128, None)  # four seeds of 32 bytes at the end of a share
+SEEDS = slice(-192, None)  # six seeds of 32 bytes at the end of a share
 
 
 @pytest.fixture
@@ -130,9 +130,9 @@ def test_one_bit_of_a_mask(clients: list[Client]) -> None:
         check(clients[:1])
 
 
-@pytest.mark.parametrize("at", range(-128, 0, 32))
-def test_a_pair_of_holders_with_two_seeds(clients: list[Client], at: int) -> None:
-    """Holder 2 has another seed than its partner: their shares of zero would not cancel."""
+@pytest.mark.parametrize("at", range(-192, 0, 32))
+def test_a_set_of_holders_with_two_seeds(clients: list[Client], at: int) -> None:
+    """Holder 2 has another seed than the others of a set: its part would not fit theirs."""
     client = clients[0]
     data = client.shares[1]
     client.shares[1] = flipped(data, len(data) + at)
@@ -144,8 +144,12 @@ def test_a_pair_of_holders_with_two_seeds(clients: list[Client], at: int) -> Non
 
 def test_hashes_of_seeds_that_no_holder_has(clients: list[Client]) -> None:
     client = clients[0]
-    client.check = flipped(client.check, len(client.check) - 1)  # of holders 4 and 5
-    with pytest.raises(VerificationError, match=r"holders \[4, 5\] do not fit"):
+    client.check = flipped(client.check, len(client.check) - 1)  # of holders 3, 4 and 5
+    with pytest.raises(VerificationError, match=r"not of the key that encrypts"):
+        check([client])
+    client = clients[1]
+    client.check = flipped(client.check, len(client.check) - 1 - 32 * 9)  # of 1, 2 and 3
+    with pytest.raises(VerificationError, match="not of the key that encrypts"):
         check([client])
     for at in range(1, 10):
         client.check = flipped(client.check, len(client.check) - 32 * at)
@@ -339,6 +343,6 @@ def test_fewer_than_t_holders_learn_the_value_at_zero_only(
 
 def test_masks_are_of_one_key_only(clients: list[Client]) -> None:
     assert not np.array_equal(clients[0].key._mask(), clients[1].key._mask())
-    pairs = [clients[0].shares[j][PAIRS] for j in range(5)]
-    seeds = {pairs[j][i : i + 32] for j in range(5) for i in range(0, 128, 32)}
-    assert len(seeds) == 10  # one for each pair
+    parts = [clients[0].shares[j][SEEDS] for j in range(5)]
+    seeds = {parts[j][i : i + 32] for j in range(5) for i in range(0, 192, 32)}
+    assert len(seeds) == 10  # one for each set of three

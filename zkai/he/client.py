@@ -5,7 +5,7 @@ With A_m uniform, expanded from the round's seed, s ternary, e_m small and m the
     c_m = Delta m + e_m - A_m s            the ciphertext, in coefficient form
     b   = e - A_check s                    the check polynomial, an encryption of zero
     share_j = f(j), f(0) = s               one for each holder, to be sealed to it, with its part
-                                           in the dealing check and a seed for each other holder
+                                           in the dealing check and a seed for each set of holders
 
 A_check comes from the round, the key's identifier and the digest of the sealed shares, so the
 shares are fixed before anybody can know it: docs/decisions/0015.
@@ -30,6 +30,8 @@ from zkai.he.shamir import deal
 from zkai.he.wire import Kind, Stream, derive, frame
 from zkai.native import Int64s
 from zkai.native_rlwe import Distribution
+
+HolderSet = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -112,14 +114,14 @@ class ClientKey:
         bodies = [(Kind.SHARE_SEED, seed) for seed in seeds]
         bodies += [(Kind.SHARE, RING.pack(f) + native.pack(MASKS, y)) for f, y in rest]
         return tuple(
-            frame(kind, self.round, self.identifier, body + self._pairs(holder), holder)
+            frame(kind, self.round, self.identifier, body + self._seeds(holder), holder)
             for holder, (kind, body) in enumerate(bodies, start=1)
         )
 
     def check(self, dealing: bytes) -> bytes:
         """Return the check polynomial for the digest (32 bytes) of all sealed shares.
 
-        Behind it stand the hashes of the seeds that pairs of holders have.
+        Behind it stand the hashes of the seeds that sets of holders have.
 
         Raises InvalidInput when the key has made one for another digest.
         """
@@ -131,8 +133,8 @@ class ClientKey:
         product = RING.coefficients(RING.multiply(mask, self._negated()))
         body = RING.add(product, first(RING.small(self._check_error())))
         tags = [
-            pair_tag(self.round, self.identifier, self._pair(pair))
-            for pair in holder_pairs(self.round)
+            seed_tag(self.round, self.identifier, self._set_seed(members))
+            for members in holder_sets(self.round)
         ]
         data = RING.pack(body) + b"".join(tags)
         return frame(Kind.CHECK, self.round, self.identifier, data)
@@ -158,12 +160,12 @@ class ClientKey:
     def _derived(self, label: str, number: int) -> bytes:
         return derive(label, bytes(self._seed), number.to_bytes(32, "big"))
 
-    def _pairs(self, holder: int) -> bytes:
-        """Return the seeds that a holder shares with each other one, in order."""
-        return b"".join(self._pair(pair) for pair in holder_pairs(self.round) if holder in pair)
+    def _seeds(self, holder: int) -> bytes:
+        """Return the seeds of the sets that a holder is in, in order."""
+        return b"".join(map(self._set_seed, holder_sets(self.round, holder)))
 
-    def _pair(self, pair: tuple[int, int]) -> bytes:
-        return self._derived("pair", pair[0] << 32 | pair[1])
+    def _set_seed(self, members: HolderSet) -> bytes:
+        return self._derived("set", sum(1 << j for j in members))
 
     def _mask(self) -> Limbs:
         """Return y(0) (L, 128): what hides the projection in the dealing check."""
@@ -203,14 +205,19 @@ def masks(round_: Round, start: int, count: int) -> Limbs:
     return RING.uniform(round_.seed, Stream.MASK, start, count)
 
 
-def holder_pairs(round_: Round) -> list[tuple[int, int]]:
-    """Return all pairs of holders, in order."""
-    return list(combinations(range(1, round_.parameters.holders + 1), 2))
+def holder_sets(round_: Round, holder: int | None = None) -> list[HolderSet]:
+    """Return all sets of n - t + 1 holders, in order, or those that a holder is in.
+
+    Whatever t - 1 holders are left out, one set is all of the others: they do not know its seed.
+    """
+    count, threshold = round_.parameters.holders, round_.parameters.threshold
+    sets = combinations(range(1, count + 1), count - threshold + 1)
+    return [members for members in sets if holder is None or holder in members]
 
 
-def pair_tag(round_: Round, key: bytes, seed: bytes) -> bytes:
-    """Return the hash by which everybody knows the seed of a pair of holders."""
-    return derive("pair-tag", round_.seed, key, seed)
+def seed_tag(round_: Round, key: bytes, seed: bytes) -> bytes:
+    """Return the hash by which everybody knows the seed of a set of holders."""
+    return derive("seed-tag", round_.seed, key, seed)
 
 
 def masks_from_seed(seed: bytes) -> Limbs:

@@ -11,8 +11,9 @@ P coef(A_check s) + y(0), it must come close to -P coef(b): then A_check s + b i
 key of b, and any t of the holders that answered open alike. Each answer is a share of the value at
 0, so that value is all that fewer than t holders learn: P e hidden by y(0).
 
-Each pair of holders has a seed from each client as well, of which shares of zero are made when a
-sum is opened. Their hashes stand beside b, and a holder's answer names those of its own seeds.
+Each set of n - t + 1 holders has a seed from each client as well, of which the noise is made that
+hides a sum's errors when it is opened. Their hashes stand beside b, and a holder's answer names
+those of its own seeds.
 docs/decisions/0015 has the argument.
 """
 
@@ -28,10 +29,11 @@ from zkai import native_rlwe as native
 from zkai.encoding import Limbs, sha256
 from zkai.errors import InvalidInput, VerificationError
 from zkai.he.client import (
+    HolderSet,
     check_mask,
-    holder_pairs,
+    holder_sets,
     masks_from_seed,
-    pair_tag,
+    seed_tag,
     share_from_seed,
 )
 from zkai.he.parameters import CHECK_BITS, ID_BYTES, MASKS, RING, Round
@@ -56,12 +58,12 @@ class Dealing:
 class Share:
     """What a client dealt to one holder: secret.
 
-    polynomial (L, n) in NTT form, mask (L, 128), and a seed for each other holder.
+    polynomial (L, n) in NTT form, mask (L, 128), and a seed for each set that the holder is in.
     """
 
     polynomial: Limbs = field(repr=False)
     mask: Limbs = field(repr=False)
-    pairs: Mapping[int, bytes] = field(repr=False)
+    seeds: Mapping[HolderSet, bytes] = field(repr=False)
 
 
 def open_share(round_: Round, holder: int, key: bytes, data: bytes) -> Share:
@@ -76,27 +78,27 @@ def open_share(round_: Round, holder: int, key: bytes, data: bytes) -> Share:
     subject, body = open_frame(data, kind, round_, size - 80, "share", holder)
     if subject != key:
         raise InvalidInput(f"share: of key {subject.hex()[:16]}, not of {key.hex()[:16]}")
-    others = [k for k in range(1, parameters.holders + 1) if k != holder]
-    at = len(body) - ID_BYTES * len(others)
-    pairs = {k: bytes(body[at + ID_BYTES * i :][:ID_BYTES]) for i, k in enumerate(others)}
+    sets = holder_sets(round_, holder)
+    at = len(body) - ID_BYTES * len(sets)
+    seeds = {each: bytes(body[at + ID_BYTES * i :][:ID_BYTES]) for i, each in enumerate(sets)}
     if seeded:
         seed = bytes(body[:at])
-        return Share(share_from_seed(seed), masks_from_seed(seed), pairs)
+        return Share(share_from_seed(seed), masks_from_seed(seed), seeds)
     middle = RING.polynomial_bytes
     polynomial = first(RING.unpack(body[:middle], 1, "share"))
-    return Share(polynomial, first(native.unpack(MASKS, body[middle:at], 1, "share")), pairs)
+    return Share(polynomial, first(native.unpack(MASKS, body[middle:at], 1, "share")), seeds)
 
 
 def open_check(
     round_: Round, data: bytes, what: str
-) -> tuple[bytes, Limbs, dict[tuple[int, int], bytes]]:
-    """Return (key, polynomial (1, L, n), hashes of seeds by pair) of a check polynomial's bytes.
+) -> tuple[bytes, Limbs, dict[HolderSet, bytes]]:
+    """Return (key, polynomial (1, L, n), hashes of seeds by set) of a check polynomial's bytes.
 
     Raises InvalidInput, naming `what`, for bytes that are none.
     """
     subject, body = open_frame(data, Kind.CHECK, round_, round_.parameters.check_bytes - 80, what)
-    middle, pairs = RING.polynomial_bytes, holder_pairs(round_)
-    tags = {pair: bytes(body[middle + ID_BYTES * i :][:ID_BYTES]) for i, pair in enumerate(pairs)}
+    middle, sets = RING.polynomial_bytes, holder_sets(round_)
+    tags = {each: bytes(body[middle + ID_BYTES * i :][:ID_BYTES]) for i, each in enumerate(sets)}
     return subject, RING.unpack(body[:middle], 1, what), tags
 
 
@@ -119,7 +121,7 @@ def check_partial(
         product = RING.multiply(check_mask(round_, dealing.key, dealing.digest), share.polynomial)
         words = _projection(round_, dealing).apply(RING, product)
         answer = native.operate(MASKS, "add", words, share.mask)
-        tags = [pair_tag(round_, dealing.key, seed) for _, seed in sorted(share.pairs.items())]
+        tags = [seed_tag(round_, dealing.key, seed) for _, seed in sorted(share.seeds.items())]
         parts.append(native.pack(MASKS, answer) + b"".join(tags))
     return frame(Kind.CHECK_PARTIAL, round_, group, b"".join(parts), holder)
 
@@ -210,7 +212,7 @@ class _Answers:
             found = first(
                 native.unpack(MASKS, part[:_WORDS_BYTES], 1, f"dealing check of holder {j}")
             )
-            if part[_WORDS_BYTES:] == b"".join(tag for pair, tag in tags.items() if j in pair):
+            if part[_WORDS_BYTES:] == b"".join(tag for each, tag in tags.items() if j in each):
                 words[j] = found
         projected = _projection(round_, dealing).apply(RING, first(RING.ntt(check)))
         return cls(round_.parameters.threshold, projected, words)

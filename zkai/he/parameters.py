@@ -3,15 +3,16 @@
 A sum of m = sum over i of 2^(value_bits i) u_i comes out of a ciphertext as
 
     Delta m + noise,   Delta = floor(Q / 2^(value_bits values_per_coefficient)),
-    |noise| <= threshold 2^smudge_bits + clients 21 < Delta / 2,
+    |noise| <= sets 2^smudge_bits + clients 21 < Delta / 2,   sets = holders over threshold - 1,
 
-so it is exact. `smudge_bits` is the largest that keeps this.
+so it is exact: each set of holders - threshold + 1 holders adds noise. `smudge_bits` is the largest
+that keeps this.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log2
+from math import comb, log2
 from typing import Any
 
 from zkai.encoding import canonical_json, sha256
@@ -37,7 +38,7 @@ MASK_BITS = 44
 CHECK_BITS = MASK_BITS + 1
 """A dealing check holds if its numbers are at most 2^45 in size: 2^44 + 21 n and some room."""
 
-_MIN_SMUDGE_BITS = 40
+_MIN_SMUDGE_BITS = 39
 _FIELDS = ("format", "clients", "threshold", "holders", "value_bits", "values_per_coefficient")
 
 
@@ -99,15 +100,33 @@ class RlweParameters:
         return ((1 << (self.value_bits - 1)) - 1) // self.clients
 
     @property
+    def sets(self) -> int:
+        """How many sets of holders - threshold + 1 holders there are: each has a seed."""
+        return comb(self.holders, self.threshold - 1)
+
+    @property
+    def sets_of_holder(self) -> int:
+        """How many of these sets a holder is in."""
+        return comb(self.holders - 1, self.threshold - 1)
+
+    @property
     def smudge_bits(self) -> int:
-        """b: each holder of the active set adds noise uniform in [-2^b, 2^b)."""
-        room = ((self.delta + 1) // 2 - 1 - self.clients * ERROR_BOUND) // self.threshold
+        """b: the noise of each set of holders is uniform in [-2^b, 2^b)."""
+        room = ((self.delta + 1) // 2 - 1 - self.clients * ERROR_BOUND) // self.sets
         return min(room.bit_length() - 1, 61)
 
     @property
     def noise_bound(self) -> int:
         """The largest size of the noise in an honest sum of all clients; below Delta / 2."""
-        return (self.threshold << self.smudge_bits) + self.clients * ERROR_BOUND
+        return (self.sets << self.smudge_bits) + self.clients * ERROR_BOUND
+
+    @property
+    def checking(self) -> int:
+        """2t - 1: so many holders whose parts agree opened rightly, if at most t - 1 are corrupt.
+
+        More than there are holders where 2 threshold - 1 > holders: nothing can be checked then.
+        """
+        return 2 * self.threshold - 1
 
     @property
     def identifier(self) -> bytes:
@@ -126,19 +145,18 @@ class RlweParameters:
 
     @property
     def check_bytes(self) -> int:
-        """The length of a check polynomial, with a hash for each pair of holders."""
-        pairs = self.holders * (self.holders - 1) // 2
-        return HEADER_BYTES + RING.polynomial_bytes + ID_BYTES * pairs
+        """The length of a check polynomial, with a hash for each set of holders."""
+        return HEADER_BYTES + RING.polynomial_bytes + ID_BYTES * self.sets
 
     def share_bytes(self, holder: int) -> int:
         """Return the length of a holder's share: seeds only for the first t - 1 holders."""
         full = RING.polynomial_bytes + polynomial_bytes(MASKS)
-        pairs = ID_BYTES * (self.holders - 1)
-        return HEADER_BYTES + (ID_BYTES if holder < self.threshold else full) + pairs
+        seeds = ID_BYTES * self.sets_of_holder
+        return HEADER_BYTES + (ID_BYTES if holder < self.threshold else full) + seeds
 
     def answer_bytes(self, dealings: int = 1) -> int:
         """Return the length of a holder's answer to the check of so many dealings."""
-        each = polynomial_bytes(MASKS) + ID_BYTES * (self.holders - 1)
+        each = polynomial_bytes(MASKS) + ID_BYTES * self.sets_of_holder
         return HEADER_BYTES + dealings * each
 
     def client_bytes(self, values: int) -> int:

@@ -4,12 +4,16 @@
     client:     key = ClientKey(round); key.encrypt(values); key.deal(); key.check(digest)
     holders:    check_partial(...); verify_dealings(...)         every client dealt soundly
     aggregator: total = CiphertextSum(round); total.add(...)     and every holder again
-    holders:    shares = ShareSum(round, j); shares.add(...); partial(total, shares, active, k)
-    anybody:    fuse(total, partials, active)                    the exact sums, int64
+    holders:    shares = ShareSum(round, j); shares.add(...); partial(total, shares, minimum)
+    anybody:    fuse(total, partials).values                     the exact sums, int64
 
-The sum over the recorded set S and the active holders T satisfies
+For the recorded set S, with F = sum over S of f_i, the holders' parts are shares themselves:
 
-    sum over S of c_m + sum over T of (lambda_j share_j A_m + smudge_j + zero_j) = Delta m + noise.
+    D_m(j) = A_m F(j) + sum over sets H of holders of L_H(j) r_H,m,    L_H(0) = 1, degree t - 1,
+
+r_H being noise that the n - t + 1 holders in H draw from the seeds that the clients dealt them, and
+L_H = 0 at all others. So D_m has degree below t, any t parts give all others, and parts that do not
+fit are seen (`zkai.he.agreement`). sum over S of c_m + D_m(0) = Delta m + noise.
 
 Who signs what, and when a holder may answer, is zkai.federated's part. docs/aggregation.md and
 docs/decisions/0015 describe the scheme.
@@ -17,14 +21,17 @@ docs/decisions/0015 describe the scheme.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NoReturn
+
+import numpy as np
 
 from zkai import native_rlwe as native
 from zkai.encoding import Limbs
 from zkai.errors import InvalidInput, VerificationError
-from zkai.he.client import ClientKey, Opening, check_mask, check_seed, masks
+from zkai.he.agreement import agreeing_holders
+from zkai.he.client import ClientKey, HolderSet, Opening, check_mask, check_seed, holder_sets, masks
 from zkai.he.dealing import (
     Dealing,
     Share,
@@ -47,6 +54,7 @@ __all__ = [
     "CiphertextSum",
     "ClientKey",
     "Dealing",
+    "Fused",
     "Opening",
     "RlweParameters",
     "Round",
@@ -58,11 +66,13 @@ __all__ = [
     "consistent_holders",
     "fingerprint",
     "fuse",
+    "holder_sets",
     "masks",
     "open_check",
     "open_share",
     "opening_identifier",
     "partial",
+    "set_weight",
     "subject_of",
     "verify_dealings",
     "verify_fingerprints",
@@ -80,7 +90,7 @@ class ShareSum:
         self.round, self.holder = round_, holder
         self._keys: set[bytes] = set()
         self._total: Limbs | None = RING.zeros(1)
-        self._pairs: dict[int, dict[bytes, bytes]] = {}
+        self._seeds: dict[HolderSet, dict[bytes, bytes]] = {}
 
     def __repr__(self) -> str:
         return f"ShareSum(holder {self.holder}, {len(self._keys)} keys)"
@@ -103,105 +113,129 @@ class ShareSum:
         RING.add(self._total, opened.polynomial[None], out=self._total)
         opened.polynomial.fill(0)
         self._keys.add(key)
-        for holder, seed in opened.pairs.items():
-            self._pairs.setdefault(holder, {})[key] = seed
+        for members, seed in opened.seeds.items():
+            self._seeds.setdefault(members, {})[key] = seed
 
-    def take(self) -> tuple[Limbs, dict[int, bytes]]:
-        """Return the sum (L, n) and the keys with each other holder, and forget them.
+    def take(self) -> tuple[Limbs, dict[HolderSet, bytes]]:
+        """Return the sum (L, n) and the seed of each set of holders, and forget them.
 
-        The key of a pair is SHA-256 of what all clients dealt to it. Raises InvalidInput when the
-        sum was taken before.
+        A set's seed is SHA-256 of what all clients dealt to it. Raises InvalidInput when the sum
+        was taken before.
         """
         if self._total is None:
             raise InvalidInput("sum of shares: it has been used; a holder answers once a round")
-        pairs = {
-            holder: derive("pair-key", *(part for item in sorted(seeds.items()) for part in item))
-            for holder, seeds in self._pairs.items()
+        seeds = {
+            members: derive("noise", *(part for item in sorted(dealt.items()) for part in item))
+            for members, dealt in self._seeds.items()
         }
         total = first(self._total)
-        self._total, self._pairs = None, {}
-        return total, pairs
+        self._total, self._seeds = None, {}
+        return total, seeds
 
     def wipe(self) -> None:
         """Forget the sum."""
         if self._total is not None:
             self._total.fill(0)
-        self._total, self._pairs = None, {}
+        self._total, self._seeds = None, {}
 
 
-def partial(total: CiphertextSum, shares: ShareSum, active: Sequence[int], minimum: int) -> bytes:
-    """Return a holder's partial decryption of a sum that the holder added up itself.
+def partial(total: CiphertextSum, shares: ShareSum, minimum: int) -> bytes:
+    """Return a holder's part of the decryption of a sum that the holder added up itself: D_m(j).
 
-    d_m = lambda_j share_j A_m + smudge + zero, lambda_j for the active holders (t of them, this one
-    among them), smudge uniform in [-2^b, 2^b) from the system's randomness, and a share of zero: a
-    uniform polynomial for each other active holder, added by one and subtracted by the other. So
-    the partials say nothing but their sum. The share sum is used up.
+    It follows from the shares alone, so it is the same bytes whenever it is made, whoever else
+    opens the sum, and every t parts give the same. The share sum is used up.
 
-    Raises InvalidInput if the sum and the shares are not of the same keys, for fewer than `minimum`
-    keys, and for an active set that is none.
+    Raises InvalidInput if the sum and the shares are not of the same keys, and for fewer than
+    `minimum` keys.
     """
-    round_ = total.round
-    points = _active(round_, active)
-    if shares.round != round_ or shares.holder not in points:
-        raise InvalidInput("partial: the shares are of another round, or of no active holder")
+    round_, holder = total.round, shares.holder
+    if shares.round != round_:
+        raise InvalidInput("partial: the shares are of another round")
     if total.keys != shares.keys:
         raise InvalidInput("partial: the sum and the shares are not of the same client keys")
     if len(total.keys) < max(minimum, 1):
         raise InvalidInput(f"partial: the sum is of {len(total.keys)} clients, not of {minimum}")
-    secret, pairs = shares.take()
-    position = points.index(shares.holder)
-    weights = modular_weights(RING, points, 0)[position : position + 1]
-    key = RING.combine(secret[None], weights)
+    secret, seeds = shares.take()
+    nothing = np.zeros((round_.polynomials, RING.n), dtype=np.int64)
+    body = native.mask(RING.tables, secret, (round_.seed, int(Stream.MASK), 0), nothing)
     secret.fill(0)
-    seed = os.urandom(native.SEED_BYTES)
-    noise = RING.smudge(seed, Stream.SMUDGE, round_.polynomials, round_.parameters.smudge_bits)
-    body = native.mask(RING.tables, key, (round_.seed, int(Stream.MASK), 0), noise)
-    key.fill(0)
-    noise.fill(0)
-    subject = opening_identifier(total, points)
-    for other in points:
-        if other != shares.holder:
-            seed = derive("zero", pairs[other], subject)
-            zero = RING.uniform(seed, Stream.ZERO, 0, round_.polynomials)
-            (RING.add if shares.holder < other else RING.subtract)(body, zero, out=body)
-    return frame(Kind.PARTIAL, round_, subject, RING.pack(body), shares.holder)
+    weights = np.concatenate([set_weight(round_, members, holder) for members in seeds])
+    bits = round_.parameters.smudge_bits
+    native.add_noise(RING.tables, body, list(seeds.values()), weights, int(Stream.SMUDGE), bits)
+    return frame(Kind.PARTIAL, round_, opening_identifier(total), RING.pack(body), holder)
 
 
-def fuse(total: CiphertextSum, partials: Mapping[int, bytes], active: Sequence[int]) -> Int64s:
-    """Return the sums (values,) of the clients' integers, from the active holders' partials.
+def set_weight(round_: Round, members: HolderSet, holder: int) -> Limbs:
+    """Return L_H(j) modulo each prime, (1, L): 1 at 0, and 0 at every holder outside the set."""
+    outside = (j for j in range(1, round_.parameters.holders + 1) if j not in members)
+    return modular_weights(RING, (0, *outside), holder)[:1]
 
-    Raises InvalidInput for partials of another sum or active set, or unusable bytes;
-    VerificationError if the noise is larger than honest shares give, or the sums overflow.
+
+@dataclass(frozen=True)
+class Fused:
+    """An opened sum: its values (values,), whose parts agree on it, and whose do not.
+
+    `checked` says that 2t - 1 parts agree: then at most t - 1 corrupt holders did not shift it.
+    """
+
+    values: Int64s = field(repr=False)
+    agreed: tuple[int, ...]
+    apart: tuple[int, ...]
+    checked: bool
+
+
+def fuse(total: CiphertextSum, partials: Mapping[int, bytes]) -> Fused:
+    """Return the sums of the clients' integers, from t or more holders' parts.
+
+    A part that is no part of this sum, or does not fit the others, is set apart and its holder
+    named.
+
+    Raises InvalidInput if fewer than t holders have a part of this sum; VerificationError if the
+    parts contradict each other, if the noise is larger than honest shares give, or if the sums
+    overflow.
     """
     round_, parameters = total.round, total.round.parameters
-    points = _active(round_, active)
-    if set(partials) != set(points):
-        raise InvalidInput(f"fuse: expected the partials of holders {points}")
-    subject = opening_identifier(total, points)
-    opened = total.residues
-    for holder, data in partials.items():
-        what = f"partial of holder {holder}"
-        found, body = open_polynomials(data, Kind.PARTIAL, round_, round_.polynomials, what, holder)
-        if found != subject:
-            raise InvalidInput(f"{what}: of another sum, or for other active holders")
-        RING.add(opened, body, out=opened)
+    check_points(sorted(partials), parameters.holders, "partials")
+    parts = _read_parts(total, partials)
+    agreed = agreeing_holders(parts, parameters.threshold)
+    apart = tuple(sorted(set(partials) - set(agreed)))
+    base = agreed[: parameters.threshold]
+    opened = RING.combine(np.stack([parts[j] for j in base], 1), modular_weights(RING, base, 0))
+    RING.add(opened, total.residues, out=opened)
     messages, noise = native.round_off(RING.tables, opened, parameters.delta)
+    checked = len(agreed) >= parameters.checking
     if max(noise) > parameters.noise_bound:
-        raise VerificationError("fuse: the partials do not open this sum: the noise is too large")
+        why = (
+            "the parts are right, so a client encrypted under another key than it dealt"
+            if checked
+            else "a part is wrong, or a client encrypted under another key than it dealt"
+        )
+        raise VerificationError(f"fuse: the noise is too large: {why}")
     bits, count = parameters.value_bits, parameters.values_per_coefficient
-    return unpack_values(messages, round_.values, bits, count)
+    return Fused(unpack_values(messages, round_.values, bits, count), agreed, apart, checked)
 
 
-def opening_identifier(total: CiphertextSum, active: Sequence[int]) -> bytes:
-    """Return the name of the opening of a sum by these holders: the subject of its partials."""
-    points = _active(total.round, active)
-    numbers = (j.to_bytes(32, "big") for j in points)
-    return derive("opening", total.identifier, total.digest, *numbers)
+def _read_parts(total: CiphertextSum, partials: Mapping[int, bytes]) -> dict[int, Limbs]:
+    """Return the parts (m, L, n) that are of this sum. Raises InvalidInput for fewer than t."""
+    round_, subject = total.round, opening_identifier(total)
+    parts, wrong = dict[int, Limbs](), list[str]()
+    for holder, data in sorted(partials.items()):
+        what = f"partial of holder {holder}"
+        try:
+            found, body = open_polynomials(
+                data, Kind.PARTIAL, round_, round_.polynomials, what, holder
+            )
+            if found != subject:
+                raise InvalidInput(f"{what}: of another sum")
+            parts[holder] = body
+        except InvalidInput as error:
+            wrong.append(str(error))
+    if len(parts) < round_.parameters.threshold:
+        needed = f"{round_.parameters.threshold} holders' parts are needed, {len(parts)} are there"
+        raise InvalidInput("; ".join([f"fuse: {needed}", *wrong]))
+    return parts
 
 
-def _active(round_: Round, active: Sequence[int]) -> tuple[int, ...]:
-    parameters = round_.parameters
-    points = check_points(sorted(active), parameters.holders, "active holders")
-    if len(points) != parameters.threshold:
-        raise InvalidInput(f"active holders: expected {parameters.threshold}, got {len(points)}")
-    return points
+def opening_identifier(total: CiphertextSum) -> bytes:
+    """Return the name of the opening of a sum: the subject of its parts."""
+    return derive("opening", total.identifier, total.digest)

@@ -43,7 +43,6 @@ class Stream(IntEnum):
     PROJECTION = 23
     CHALLENGE = 24
     SHARE_MASK = 25
-    ZERO = 26
 
 
 def derive(label: str, *parts: bytes) -> bytes:

@@ -1,0 +1,68 @@
+"""Which holders' parts of a decryption agree: the exact test that a part is right.
+
+Parts are shares: holder j's is D(j) for polynomials D of degree below t, exactly, so t of them
+decide all others. A set of w parts that lie on such polynomials is right if t of its holders are
+honest, that is, unless more than w - t are corrupt. With w >= 2t - 1 that is beyond the t - 1 that
+a committee withstands.
+
+Each part is first reduced to two random combinations of its polynomials, with weights that the
+checker draws itself: parts that differ agree in them with probability 2^-108.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from zkai.encoding import Limbs
+from zkai.errors import VerificationError
+from zkai.he.parameters import RING
+from zkai.he.shamir import modular_weights
+from zkai.he.wire import Stream
+
+_DRAWS = 2
+
+
+def agreeing_holders(parts: Mapping[int, Limbs], threshold: int) -> tuple[int, ...]:
+    """Return the largest set of holders whose parts (m, L, n) are of one polynomial, at least t.
+
+    Raises VerificationError if there are two such sets that contradict each other, t of more than
+    t holders among them: then nothing tells who is right.
+    """
+    short = _combined(parts)
+    best: list[tuple[int, ...]] = []
+    for points in combinations(sorted(parts), threshold):
+        if any(set(points) <= set(known) for known in best):
+            continue
+        agreed = tuple(j for j in sorted(parts) if j in points or _fits(short, points, j))
+        if len(agreed) == len(parts):
+            return agreed
+        best = [*(known for known in best if len(known) >= len(agreed)), agreed]
+        best = [known for known in best if len(known) == len(best[0])]
+    if len(best) > 1:
+        raise VerificationError(
+            f"the parts of holders {sorted(parts)} contradict each other: several sets of"
+            f" {len(best[0])} agree among themselves, and no more do"
+        )
+    return best[0]
+
+
+def _combined(parts: Mapping[int, Limbs]) -> dict[int, Limbs]:
+    """Return random combinations (2, L, n) of each part's polynomials, the same ones for all."""
+    count = next(iter(parts.values())).shape[0]
+    rows = -(-count // RING.n)
+    drawn = RING.uniform(os.urandom(32), Stream.CHALLENGE, 0, _DRAWS * rows)
+    weights = np.moveaxis(drawn.reshape(_DRAWS, rows, *RING.shape), 2, 3)
+    weights = weights.reshape(_DRAWS, -1, len(RING.primes))[:, :count]
+    return {
+        j: np.stack([RING.combine(part, each) for each in weights]) for j, part in parts.items()
+    }
+
+
+def _fits(short: Mapping[int, Limbs], points: Sequence[int], at: int) -> bool:
+    base = tuple(points)
+    rows = np.stack([short[j] for j in base], axis=1)
+    return np.array_equal(RING.combine(rows, modular_weights(RING, base, at)), short[at])
