@@ -12,7 +12,7 @@ from federated_support import World, fast_folder
 
 import zkai.federated.client as client_module
 from zkai.encoding import hex32, sha256
-from zkai.errors import InvalidInput, VerificationError
+from zkai.errors import VerificationError
 from zkai.federated.messages import (
     COMMITMENT,
     DEALING,
@@ -276,12 +276,13 @@ def test_a_holder_that_complains_about_everyone_is_left_out(world: World) -> Non
 
 
 @pytest.mark.parametrize("bend", ["truncated", "noise", "of another decision", "by a client"])
-def test_a_wrong_part_opens_nothing(world: World, bend: str) -> None:
+def test_a_wrong_part_opens_nothing_and_keeps_nothing_shut(world: World, bend: str) -> None:
+    """2 of 4: of two parts one is wrong; then the others are there too."""
     world.commit([1, 2, 3])
     world.until(PARTIAL)
     active = world.round().require("active").body["holders"]
     order = world.session.holder_keyids
-    first, second = (order.index(keyid) for keyid in active)
+    first, second, *others = (order.index(keyid) for keyid in active)
     world.holders[second].partial(world.board, 1)
     said = world.holders[first].partial(world.board, 1)
     data = world.board.body(1, said.digest("body"), world.scheme.partial_bytes, "part")
@@ -297,13 +298,21 @@ def test_a_wrong_part_opens_nothing(world: World, bend: str) -> None:
     forged = sign_message(PARTIAL, changed, key).to_bytes()
     world.board.put(1, f"partials/{active[0]}", forged)
     if bend == "noise":
-        world.until("opened")
-        with pytest.raises(VerificationError, match="noise is too large"):
-            open_sum(world.round(), world.scheme)
-        return
-    assert world.advance().phase == PARTIAL
-    with pytest.raises((VerificationError, InvalidInput)):
+        assert world.advance().phase == "opened"
+        reason = "noise is too large"
+    else:
+        assert world.advance().phase == PARTIAL
+        assert f"h{first}" in world.aggregator.refused
+        reason = "1 parts of the decryption are logged, 2 are needed"
+    with pytest.raises(VerificationError, match=reason):
         open_sum(world.round(), world.scheme)
+    world.serve(others)
+    assert world.advance().phase == "opened"
+    opened = open_sum(world.round(), world.scheme)
+    assert opened.values.tolist() == world.expected(range(4))
+    assert opened.statement["apart"] == ([active[0]] if bend == "noise" else [])
+    assert sorted(opened.statement["agreed"]) == sorted(active[1:])
+    assert opened.statement["checked"]
 
 
 def test_a_decision_signed_by_a_client_counts_nothing(world: World) -> None:

@@ -28,6 +28,7 @@ from zkai.federated.rules import Base, InputRule
 from zkai.federated.schemes import RlweScheme
 from zkai.federated.session import Tensor
 from zkai.he.rlwe import RING, RlweParameters
+from zkai.he.shamir import modular_weights
 from zkai.model.heads import SoftmaxHead
 
 HEAD = SoftmaxHead(3, 3, input_width=5, rate_shift=6, rate_bits=4)
@@ -181,7 +182,7 @@ def only_c2_is_out(world: World, reason: str) -> None:
 
 
 def forged_part(world: World, first: int, second: int, place: int, step: int) -> None:
-    """Let holder `first` add Delta v to its honest part, and the round go on to its end."""
+    """Let holder `first` add to its honest part what shifts the sum that it and `second` open."""
     world.holders[second].partial(world.board, 1)
     said = world.holders[first].partial(world.board, 1)
     data = world.board.body(1, said.digest("body"), world.scheme.partial_bytes, "part")
@@ -190,12 +191,14 @@ def forged_part(world: World, first: int, second: int, place: int, step: int) ->
     each, bits = parameters.values_per_coefficient, parameters.value_bits
     shift = (step << (bits * (place % each))) * parameters.delta
     part = RING.unpack(data[80:], (len(data) - 80) // RING.polynomial_bytes, "part")
+    weight = modular_weights(RING, (first + 1, second + 1), 0)[0]
     for row, q in enumerate(RING.primes):
-        part[0, row, place // each] = (int(part[0, row, place // each]) + shift) % q
+        by = shift * pow(int(weight[row]), -1, q)
+        part[0, row, place // each] = (int(part[0, row, place // each]) + by) % q
     body = hex32(world.board.put_body(1, data[:80] + RING.pack(part)))
     forged = sign_message(PARTIAL, {**said.predicate, "body": body}, world.holder_keys[first])
     world.board.put(1, f"partials/{said.predicate['holder']}", forged.to_bytes())
-    world.until("opened")
+    assert world.advance().phase == "opened"
 
 
 def active(world: World) -> list[int]:
@@ -221,7 +224,7 @@ def test_a_corrupt_holder_cannot_shift_a_bound_sum_past_the_proven_norms(
     """Delta v on top of an honest part: the noise is as it should be, only the sum is not."""
     commit(world, 2, training.update(2), training.prove(2))
     world.until(PARTIAL)
-    first, second = active(world)
+    first, second, third = active(world)
     step = 3 * training.bound + 1
     forged_part(world, first, second, 1, step)
     with pytest.raises(VerificationError, match="longer than 3 updates of the proven norm"):
@@ -230,6 +233,11 @@ def test_a_corrupt_holder_cannot_shift_a_bound_sum_past_the_proven_norms(
     expected = sum(training.update(i) for i in range(3))
     expected[1] += step
     assert open_sum(blind, world.scheme).values.tolist() == expected.tolist()
+    # With the third part too, all contradict each other: of three, one wrong one is not known.
+    world.serve([third])
+    assert world.advance().phase == "opened"
+    with pytest.raises(VerificationError, match="contradict each other"):
+        open_sum(world.round(), world.scheme)
 
 
 def test_another_update_than_the_proven_one_is_left_out_by_name(
@@ -515,7 +523,7 @@ def test_a_corrupt_holder_cannot_shift_the_sum_of_proven_weights(
 ) -> None:
     commit(weighted, 2, training.update(2), training.prove(2, weight=4), 4)
     weighted.until(PARTIAL)
-    forged_part(weighted, *active(weighted), VALUES, 6)
+    forged_part(weighted, *active(weighted)[:2], VALUES, 6)
     with pytest.raises(VerificationError, match="sum of weights is 13, of 3 proven ones"):
         open_sum(weighted.round(), weighted.scheme)
 

@@ -156,14 +156,17 @@ def test_whoever_dies_the_sum_is_exact_or_nothing_is_opened(
     if who == "client":
         clients = clients[: 4 - count]
     else:
-        # The holders that would open it are the first that signed: of them the first dies.
         holders = holders[count:]
     end = go_on(world, clients, holders)
     gone_before_their_bodies = who == "client" and phase in ("commitment", "closed", "reveal")
     enough = not gone_before_their_bodies or len(clients) >= world.session.least
-    if enough and (who == "client" or (count == 1 and phase not in ("active", "partial"))):
+    if enough and (who == "client" or count == 1 or phase == "partial"):
         assert end == OPENED
-        world.opens_to(clients if gone_before_their_bodies else range(4))
+        opened = world.open()
+        assert opened.values.tolist() == world.expected(
+            clients if gone_before_their_bodies else range(4)
+        )
+        assert opened.statement["checked"] == (len(holders) >= 3)
         return
     assert end != OPENED
     with pytest.raises((VerificationError, InvalidInput)):

@@ -139,8 +139,8 @@ class Aggregator:
         return Round(self.session, number, View.read(self.board, self.session), self.inputs)
 
     def _opened(self, number: int) -> bool:
-        """Whether every holder that opens a round has handed in its part."""
-        return len(self._find(number, PARTIAL)) == self.session.threshold
+        """Whether so many holders have handed in their parts that the sum is open."""
+        return len(self._find(number, PARTIAL)) >= self.session.threshold
 
     def _handed_in(
         self, number: int, folder: str, kind: str, keys: dict[str, Any]
@@ -328,7 +328,7 @@ class Aggregator:
         return self._certify(number, SET)
 
     def _activate(self, number: int, wait: bool) -> Status | None:
-        """Propose who opens the sum: the first t that signed the set and can read all shares."""
+        """Propose who opens the sum: holders that can read all shares, all or the first t."""
         if not self._proposed(number, ACTIVE):
             rnd = self._round(number)
             chosen = rnd.require(SET)
@@ -348,12 +348,12 @@ class Aggregator:
                     f"round {number}: {len(able)} key holders can read every share,"
                     f" {self.session.threshold} must; abort"
                 )
-            holders = able[: self.session.threshold]
+            holders = able if self.scheme.spare_parts else able[: self.session.threshold]
             self._propose(rnd, ACTIVE, chosen, {"holders": holders})
         return self._certify(number, ACTIVE)
 
     def _collect(self, number: int, wait: bool) -> Status | None:
-        """Wait for the parts of the decryption of everyone who is to open it."""
+        """Log the parts of the decryption; wait for everyone who is to open it, or for t."""
         rnd = self._round(number)
         active = rnd.require(ACTIVE)
         holders = {k: self.session.holders_by_keyid[k] for k in active.body["holders"]}
@@ -368,8 +368,8 @@ class Aggregator:
                 parts[keyid] = message
             except (InvalidInput, VerificationError) as error:
                 self.refused[holders[keyid].name] = str(error)
-        if missing := sorted(set(holders) - set(parts)):
-            return self._waiting(PARTIAL, missing)
         self.record.append([parts[keyid] for keyid in sorted(parts)])
+        if len(parts) < (len(holders) if wait else self.session.threshold):
+            return self._waiting(PARTIAL, sorted(set(holders) - set(parts)))
         self.record.publish(self.board)
         return None

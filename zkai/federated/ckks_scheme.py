@@ -18,7 +18,7 @@ import numpy as np
 
 from zkai.encoding import sha256
 from zkai.errors import InvalidInput, VerificationError
-from zkai.federated.scheme import Int64
+from zkai.federated.scheme import Fused, Int64
 from zkai.federated.session import Session
 from zkai.he.ckks import CHAIN, Ckks, CkksSum, CkksTotal
 from zkai.he.joint_key import HolderKey, JointKey
@@ -112,6 +112,11 @@ class CkksScheme:
         """Nothing is dealt."""
         return 0
 
+    @property
+    def spare_parts(self) -> bool:
+        """Exactly t holders open a sum: nothing shows a part that is off by a little."""
+        return False
+
     def share_bytes(self, holder: int) -> int:
         """Nothing is dealt."""
         return 0
@@ -179,8 +184,8 @@ class CkksScheme:
 
     def fuse(
         self, number: int, total: bytes, keys: Sequence[bytes], parts: Mapping[int, bytes]
-    ) -> Int64:
-        """Return the sum of the values. Raises VerificationError if a part is wrong."""
+    ) -> Fused:
+        """Return the sum of the values. Raises VerificationError if a part is far off."""
         seed = self.seed(number)
         opened = {j + 1: part for j, part in parts.items()}
         try:
@@ -192,7 +197,7 @@ class CkksScheme:
         nearest = np.rint(found)
         if np.abs(found - nearest).max() > _ROUNDING:
             raise VerificationError("ckks: what was opened is no sum of integers")
-        return nearest.astype(np.int64)
+        return Fused(nearest.astype(np.int64), tuple(sorted(parts)), (), False)
 
     def check_linear(self, number: int, ciphertexts: Iterable[bytes], total: bytes) -> None:
         """Return None if a sum is that of its ciphertexts, added up again.

@@ -1,7 +1,7 @@
 """Decisions: what a quorum of key holders signs, and the rules that each of them checks first.
 
 A round has three. `closed` fixes who has committed, before any body is revealed. `set` fixes whose
-ciphertexts are summed, and the sum. `active` fixes which t holders open it. A decision's payload
+ciphertexts are summed, and the sum. `active` fixes which holders open it. A decision's payload
 names the one before it, the log that it was taken on (size and root), and the digest of its body.
 """
 
@@ -233,17 +233,20 @@ class Round:
         return message
 
     def check_active(
-        self, decision: Decision, chosen: Decision, dealers: Sequence[Message]
+        self, decision: Decision, chosen: Decision, dealers: Sequence[Message], spare: bool
     ) -> None:
         """Return None if t holders, who all could check every client in the set, are to open it.
+
+        With `spare`, where more parts than t show which are wrong, all such holders are.
 
         Raises VerificationError otherwise.
         """
         self.check_common(decision)
         holders = decision.body["holders"]
-        if len(set(holders)) != len(holders) or len(holders) != self.session.threshold:
-            raise VerificationError(f"active: expected {self.session.threshold} distinct holders")
         able = {m.predicate["holder"]: set(m.predicate["complaints"]) for m in dealers}
+        expected = len(able) if spare else self.session.threshold
+        if len(set(holders)) != len(holders) or len(holders) != expected:
+            raise VerificationError(f"active: expected {expected} distinct holders")
         for keyid in holders:
             if keyid not in able:
                 raise VerificationError(f"active: {keyid} took no part in the dealing check")

@@ -134,7 +134,8 @@ class KeyHolder:
 
     def _check_active(self, rnd: Round, decision: Decision) -> None:
         chosen = self._recorded_set(rnd)
-        rnd.check_active(decision, chosen.decision, chosen.dealings)
+        spare = self.scheme.spare_parts
+        rnd.check_active(decision, chosen.decision, chosen.dealings, spare)
 
     def _recorded_set(self, rnd: Round) -> Chosen:
         """Return the set that the record holds, checked here, and not another than signed here."""

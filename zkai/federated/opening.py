@@ -1,18 +1,21 @@
 """The opened sum, and the statement of what was aggregated: for anyone to check.
 
     {"format": "zkai.he-aggregate/1", "session", "round", "scheme", "seed", "clients",
-     "clients_root", "sum", "closed", "set", "active", "size", "root", "result", "bound",
-     "privacy"}
+     "clients_root", "sum", "closed", "set", "active", "size", "root", "result", "checked",
+     "agreed", "apart", "bound", "privacy"}
 
 `clients_root` is the RFC 9162 root over the canonical JSON of [key id, ciphertext's digest, bound
 on its weight, proof's digest or null] of each client in the set, in order of key ids. `size` and
 `root` are of the log that holds everything. `bound` says whether every ciphertext came with a proof
 that it is of a proven update; without, a client may have encrypted anything.
+
+`agreed` lists the holders whose parts of the decryption fit each other, `apart` those whose parts
+do not fit them. `checked` says that 2t - 1 agree: then t - 1 corrupt holders did not shift the sum.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +26,7 @@ from zkai.errors import VerificationError
 from zkai.federated.chosen import check_set
 from zkai.federated.decisions import Decision, Round
 from zkai.federated.messages import ACTIVE, CLOSED, PARTIAL, SET, Message, open_message
-from zkai.federated.scheme import Int64, Scheme
+from zkai.federated.scheme import Fused, Int64, Scheme
 from zkai.ledger.admission import plain_root
 from zkai.ledger.merkle import leaf_hash
 from zkai.receipt.jcs import decode, encode
@@ -57,35 +60,42 @@ def result_digest(values: Int64) -> bytes:
     return sha256(np.ascontiguousarray(values, dtype="<i8").tobytes())
 
 
-def open_sum(rnd: Round, scheme: Scheme) -> Opened:
-    """Return the sum from the logged parts of t holders, with its statement. Needs no key.
+def open_sum(rnd: Round, scheme: Scheme, only: Collection[str] | None = None) -> Opened:
+    """Return the sum from the logged parts of t holders or more, with its statement; with `only`,
+    from the parts of these holders. Needs no key.
 
-    Raises VerificationError if a decision or part is missing or wrong.
+    Raises VerificationError if a decision is missing or wrong, or the parts do not open the sum.
     """
     active, chosen = rnd.require(ACTIVE), rnd.require(SET)
     order, parts = rnd.session.holder_keyids, {}
     for keyid in active.body["holders"]:
-        message = _part(rnd, keyid, active)
-        data = rnd.board.body(
+        message = _part(rnd, keyid, active) if only is None or keyid in only else None
+        if message is None:
+            continue
+        parts[order.index(keyid)] = rnd.board.body(
             rnd.number, message.digest("body"), scheme.partial_bytes, "partial decryption"
         )
-        parts[order.index(keyid)] = data
+    if len(parts) < rnd.session.threshold:
+        raise VerificationError(
+            f"round {rnd.number}: {len(parts)} parts of the decryption are logged,"
+            f" {rnd.session.threshold} are needed"
+        )
     digest = parse_hex32(chosen.body["sum"], "sum")
     total = rnd.board.body(rnd.number, digest, scheme.ciphertext_bytes, "sum")
     keys = [parse_hex32(entry["key"], "key") for entry in chosen.entries]
-    values = scheme.fuse(rnd.number, total, keys, parts)
-    _check_length(rnd, values, len(keys))
-    return Opened(values, _statement(rnd, scheme, values))
+    fused = scheme.fuse(rnd.number, total, keys, parts)
+    _check_length(rnd, fused, len(keys))
+    return Opened(fused.values, _statement(rnd, scheme, fused))
 
 
-def _check_length(rnd: Round, values: Int64, clients: int) -> None:
+def _check_length(rnd: Round, fused: Fused, clients: int) -> None:
     """Return None unless a sum of proven updates is longer than they can be together.
 
     Raises VerificationError: then a holder's part is wrong, which nothing else might show.
     """
     if rnd.session.inputs is None or rnd.inputs is None:
         return
-    weight = clients
+    weight, values = clients, fused.values
     if rnd.session.weighted:
         weight, values = int(values[-1]), values[:-1]
         if not clients <= weight <= clients * rnd.session.max_weight:
@@ -101,19 +111,22 @@ def _check_length(rnd: Round, values: Int64, clients: int) -> None:
         )
 
 
-def _part(rnd: Round, keyid: str, active: Decision) -> Message:
-    """Return a holder's logged part of the decryption."""
+def _part(rnd: Round, keyid: str, active: Decision) -> Message | None:
+    """Return a holder's part of the decryption, or None if none is logged."""
     holder = rnd.session.holders_by_keyid[keyid]
+    if not rnd.board.has(rnd.number, f"{PARTIAL}s/{keyid}"):
+        return None
     data = rnd.board.read(rnd.number, f"{PARTIAL}s/{keyid}")
-    rnd.view.index_of(data, f"{holder.name}'s partial decryption")
+    if leaf_hash(data) not in rnd.view.leaves:
+        return None
     message = open_message(data, PARTIAL, holder.key, rnd.session.id, rnd.number, PARTIAL)
     if message.digest("active") != active.id or message.predicate["holder"] != keyid:
         raise VerificationError(f"{holder.name}'s partial decryption is of another decision")
     return message
 
 
-def _statement(rnd: Round, scheme: Scheme, values: Int64) -> dict[str, Any]:
-    session, chosen = rnd.session, rnd.require(SET)
+def _statement(rnd: Round, scheme: Scheme, fused: Fused) -> dict[str, Any]:
+    session, chosen, order = rnd.session, rnd.require(SET), rnd.session.holder_keyids
     return {
         "format": FORMAT,
         "session": hex32(session.id),
@@ -128,7 +141,10 @@ def _statement(rnd: Round, scheme: Scheme, values: Int64) -> dict[str, Any]:
         "active": hex32(rnd.require(ACTIVE).id),
         "size": rnd.view.checkpoint.size,
         "root": hex32(rnd.view.checkpoint.root),
-        "result": hex32(result_digest(values)),
+        "result": hex32(result_digest(fused.values)),
+        "checked": fused.checked,
+        "agreed": [order[j] for j in fused.agreed],
+        "apart": [order[j] for j in fused.apart],
         "bound": chosen.body["bound"],
         "privacy": chosen.body["privacy"],
     }
@@ -138,7 +154,8 @@ def verify_aggregate(rnd: Round, scheme: Scheme, statement: bytes, values: Int64
     """Return None if a statement and a sum are what the board's record shows.
 
     By recomputation: all decisions and their rules, every ciphertext, the sum, the opening; and
-    the sum once more by a random linear check of the logged ciphertexts.
+    the sum once more by a random linear check of the logged ciphertexts. Parts that were logged
+    after the statement was made must not contradict it.
 
     Raises VerificationError naming what does not hold.
     """
@@ -148,7 +165,7 @@ def verify_aggregate(rnd: Round, scheme: Scheme, statement: bytes, values: Int64
     closed, chosen, active = (rnd.require(phase) for phase in (CLOSED, SET, ACTIVE))
     rnd.check_closed(closed)
     checked = check_set(rnd, scheme, chosen)
-    rnd.check_active(active, chosen, checked.dealings)
+    rnd.check_active(active, chosen, checked.dealings, scheme.spare_parts)
     total = rnd.board.body(
         rnd.number, parse_hex32(chosen.body["sum"], "sum"), scheme.ciphertext_bytes, "sum"
     )
@@ -158,22 +175,35 @@ def verify_aggregate(rnd: Round, scheme: Scheme, statement: bytes, values: Int64
         for e in chosen.entries
     )
     scheme.check_linear(rnd.number, bodies, total)
-    opened = open_sum(rnd, scheme)
-    _check_seen(rnd, said, active)
-    wanted = {**opened.statement, "size": said.get("size"), "root": said.get("root")}
+    named = _named(said, active)
+    opened = open_sum(rnd, scheme, named)
+    _check_seen(rnd, said, named)
+    wanted = {**opened.statement, "size": said["size"], "root": said["root"]}
     if said != wanted:
         wrong = sorted(k for k in set(said) | set(wanted) if said.get(k) != wanted.get(k))
         raise VerificationError(f"aggregate: {wrong[0]} is not what the record shows")
     if not np.array_equal(opened.values, values):
         raise VerificationError("aggregate: the values are not the opened sum")
+    logged = [keyid for keyid in active.body["holders"] if _part(rnd, keyid, active)]
+    if set(logged) != set(named) and not np.array_equal(open_sum(rnd, scheme).values, values):
+        raise VerificationError("aggregate: with all parts that are logged, another sum is opened")
 
 
-def _check_seen(rnd: Round, said: Mapping[str, Any], active: Decision) -> None:
+def _named(said: Mapping[str, Any], active: Decision) -> Sequence[str]:
+    """Return the holders whose parts a statement names. Raises VerificationError."""
+    found = [said.get("agreed"), said.get("apart")]
+    named = [keyid for part in found if isinstance(part, list) for keyid in part]
+    if len(set(map(str, named))) != len(named) or not set(named) <= set(active.body["holders"]):
+        raise VerificationError("aggregate: agreed and apart do not name holders that open the sum")
+    return named
+
+
+def _check_seen(rnd: Round, said: Mapping[str, Any], named: Sequence[str]) -> None:
     """Check that `size` and `root` are of a log that holds everything up to the last part."""
     if type(said.get("size")) is not int:
         raise VerificationError("aggregate: size is no number")
     rnd.view.check_extends(said["size"], parse_hex32(said.get("root"), "root"))
-    for keyid in active.body["holders"]:
+    for keyid in named:
         data = rnd.board.read(rnd.number, f"{PARTIAL}s/{keyid}")
         if rnd.view.index_of(data, "partial decryption") >= said["size"]:
             raise VerificationError("aggregate: size is of a log without the parts of the sum")

@@ -18,7 +18,7 @@ from zkai.receipt.signer import PrivateKey
 from zkai.receipt.statement import Facts, Receipt, issue
 
 KIND, SUBJECT, RESULT = "aggregation", "aggregate", "sum"
-_FIELDS = ("session", "round", "scheme", "clients", "clients_root", "set", "bound")
+_FIELDS = ("session", "round", "scheme", "clients", "clients_root", "set", "checked", "bound")
 
 
 def aggregate_receipt(

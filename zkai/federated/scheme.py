@@ -8,12 +8,27 @@ which the check polynomial depends on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
 Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Fused:
+    """An opened sum (values,), the holders whose parts agree on it, and those whose do not.
+
+    `checked` says that so many agree that the corrupt holders which a committee withstands did not
+    shift it.
+    """
+
+    values: Int64 = field(repr=False)
+    agreed: tuple[int, ...]
+    apart: tuple[int, ...]
+    checked: bool
 
 
 class Contribution(Protocol):
@@ -94,6 +109,10 @@ class Scheme(Protocol):
     def dealing_bytes(self) -> int:
         """The length of a holder's part of the dealing check of one client."""
 
+    @property
+    def spare_parts(self) -> bool:
+        """Whether more than t holders may open a sum, so that wrong parts are seen."""
+
     def share_bytes(self, holder: int) -> int:
         """Return the length of a holder's share."""
 
@@ -137,8 +156,8 @@ class Scheme(Protocol):
 
     def fuse(
         self, number: int, total: bytes, keys: Sequence[bytes], parts: Mapping[int, bytes]
-    ) -> Int64:
-        """Return the sum of the values. Raises VerificationError if a part is wrong."""
+    ) -> Fused:
+        """Return the sum of the values. Raises VerificationError if the parts do not open it."""
 
     def check_linear(self, number: int, ciphertexts: Iterable[bytes], total: bytes) -> None:
         """Return None if a sum has the random linear combinations of its ciphertexts' sum.

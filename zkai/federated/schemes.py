@@ -10,7 +10,7 @@ from typing import Any
 from zkai.encrypted import Sent
 from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.ckks_scheme import CKKS, load_ckks
-from zkai.federated.scheme import Int64, Scheme, Total
+from zkai.federated.scheme import Fused, Int64, Scheme, Total
 from zkai.federated.session import RLWE, Session
 from zkai.he.joint_key import HolderKey
 from zkai.he.rlwe import (
@@ -127,6 +127,11 @@ class RlweScheme:
         """The length of a holder's part of the dealing check of one client."""
         return self.parameters.answer_bytes()
 
+    @property
+    def spare_parts(self) -> bool:
+        """Parts are shares: every holder may hand one in, and those that are wrong are seen."""
+        return True
+
     def share_bytes(self, holder: int) -> int:
         """Return the length of a holder's share."""
         return self.parameters.share_bytes(holder + 1)
@@ -170,14 +175,17 @@ class RlweScheme:
         inputs: Iterable[tuple[bytes, bytes, bytes]],
         minimum: int,
     ) -> bytes:
-        """Return a holder's part of the decryption of a sum of (key, ciphertext, share)."""
+        """Return a holder's part of the decryption of a sum of (key, ciphertext, share).
+
+        It is the same whoever else is active.
+        """
         round_ = self._round(number)
         total, shares = CiphertextSum(round_), ShareSum(round_, holder + 1)
         try:
             for key, ciphertext, share in inputs:
                 total.add(ciphertext, key)
                 shares.add(key, share)
-            return partial(total, shares, [j + 1 for j in active], minimum)
+            return partial(total, shares, minimum)
         finally:
             shares.wipe()
 
@@ -187,14 +195,15 @@ class RlweScheme:
 
     def fuse(
         self, number: int, total: bytes, keys: Sequence[bytes], parts: Mapping[int, bytes]
-    ) -> Int64:
-        """Return the sum of the values. Raises VerificationError if a part is wrong."""
+    ) -> Fused:
+        """Return the sum of the values. Raises VerificationError if the parts do not open it."""
         read = CiphertextSum.from_bytes(self._round(number), total, keys)
-        opened = {j + 1: part for j, part in parts.items()}
         try:
-            return fuse(read, opened, sorted(opened))
+            found = fuse(read, {j + 1: part for j, part in parts.items()})
         except InvalidInput as error:
             raise VerificationError(str(error)) from error
+        agreed, apart = (tuple(j - 1 for j in some) for some in (found.agreed, found.apart))
+        return Fused(found.values, agreed, apart, found.checked)
 
     def check_linear(self, number: int, ciphertexts: Iterable[bytes], total: bytes) -> None:
         """Return None if a sum has the random linear combinations of its ciphertexts' sum."""
