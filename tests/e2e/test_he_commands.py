@@ -85,15 +85,22 @@ def test_a_round_of_four_clients_and_five_holders(run: Any) -> None:
             process.kill()
             process.wait()
     assert all(answer["over"] for answer in done)
-    assert sum("partials" in answer["done"] for answer in done) == THRESHOLD
+    assert all("partials" in answer["done"] for answer in done)
     statement = run("he decrypt --board board -o sum.npz")
-    assert statement["clients"] == 4
+    assert (statement["clients"], statement["checked"], statement["apart"]) == (4, True, [])
     found, updates = np.load("sum.npz"), [np.load(f"{name}.npz") for name in CLIENTS]
     for name in ("w", "b"):
         expected = sum(weight * update[name] for weight, update in enumerate(updates, start=1))
         assert np.array_equal(found[name], expected)
     assert found["samples"] == 10
-    run(f"he verify sum.npz --board board --session {opened['session']}")
+    trusted = f"--board board --session {opened['session']}"
+    assert run(f"he verify sum.npz {trusted} --checked")["checked"]
+    Path(f"board/round-1/partials/{statement['agreed'][0]}").rename("part")
+    assert len(run("he decrypt --board board -o less.npz")["agreed"]) == HOLDERS - 1
+    assert not run(f"he verify less.npz {trusted}")["checked"]
+    refused = run(f"he verify less.npz {trusted} --checked", status=1)
+    assert "the parts of 4 key holders agree, 5 must" in refused["message"]
+    Path("part").rename(f"board/round-1/partials/{statement['agreed'][0]}")
     wrong = run(f"he verify sum.npz --board board --session {'00' * 32}", status=1)
     assert "another session" in wrong["message"]
     values = dict(found)

@@ -136,7 +136,7 @@ def test_a_single_client_is_opened_only_where_the_minimum_allows(clients: list[C
 def test_the_documentations_example_runs(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (repo / "docs" / "aggregation.md").read_text(encoding="utf-8")
     exec(text.split("```python\n")[1].split("```")[0], {})
-    assert capsys.readouterr().out == "[6 6 6]\n"
+    assert capsys.readouterr().out == "[6 6 6] (1, 2, 3, 4, 5) True\n"
 
 
 # --- parts of the decryption ---------------------------------------------------------------------

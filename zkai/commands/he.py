@@ -140,6 +140,9 @@ def add_commands(commands: Commands) -> None:
     add_rule(decrypt)
     verify = _add_board(actions, "verify", run_verify, "check a sum", _VERIFY_HELP)
     verify.add_argument("sum", metavar="SUM.npz", type=Path)
+    verify.add_argument(
+        "--checked", action="store_true", help="refuse a sum that too few holders' parts agree on"
+    )
     add_rule(verify)
     he_training.add_actions(actions)
     he_queries.add_actions(actions)
@@ -332,6 +335,7 @@ def run_decrypt(options: argparse.Namespace, console: Console) -> Mapping[str, A
     statement = options.out.with_suffix(".json")
     write_atomic(statement, opened.to_bytes())
     console.say(f"{options.out}: the sum of {opened.statement['clients']} clients")
+    _say_parts(rnd.session, opened.statement, console)
     console.say(f"{statement}: the statement about it; `zkai he verify` checks both")
     return {"sum": str(options.out), "statement": str(statement), **opened.statement}
 
@@ -350,8 +354,31 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
     values = np.concatenate(parts).astype(np.int64)
     statement = read_capped(options.sum.with_suffix(".json"), _MAX_STATEMENT)
     verify_aggregate(rnd, load_scheme(rnd.session), statement, values)
+    said = load_json(statement, "aggregate")
+    if options.checked and not said["checked"]:
+        raise VerificationError(
+            f"{options.sum}: not checked: the parts of {len(said['agreed'])} key holders agree,"
+            f" {2 * rnd.session.threshold - 1} must"
+        )
     console.say(f"{options.sum}: the sum of the logged ciphertexts, opened as the session says")
-    return {"statement": hex32(sha256(statement)), "session": hex32(rnd.session.id)}
+    _say_parts(rnd.session, said, console)
+    return {"statement": hex32(sha256(statement)), "session": hex32(rnd.session.id),
+            "checked": said["checked"]}  # fmt: skip
+
+
+def _say_parts(session: Session, said: Mapping[str, Any], console: Console) -> None:
+    """Say whose parts of the decryption agree, and what follows."""
+    names = {keyid: holder.name for keyid, holder in session.holders_by_keyid.items()}
+    agreed, least = len(said["agreed"]), 2 * session.threshold - 1
+    for keyid in said["apart"]:
+        console.note(f"{names[keyid]}: its part of the decryption does not fit the others'")
+    if said["checked"]:
+        console.say(f"checked: the parts of {agreed} key holders agree; {least} must")
+    else:
+        console.note(
+            f"not checked: the parts of {agreed} key holders agree, {least} must: corrupt ones"
+            " among them could have shifted the sum"
+        )
 
 
 def _names(session: Session, arrays: Mapping[str, Any]) -> list[str]:

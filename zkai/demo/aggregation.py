@@ -115,8 +115,8 @@ def aggregate(stage: Stage, histories: Sequence[History]) -> Aggregated:
     verify_aggregate(rnd, scheme, opened.to_bytes(), opened.values)
     total = unflatten(session, opened.values)[TENSOR]
     error = int(np.abs(total - np.sum(list(updates.values()), axis=0)).max())
-    if error:
-        raise VerificationError("the opened sum is not that of the users' updates")
+    if error or not opened.statement["checked"]:
+        raise VerificationError("the opened sum is not that of the users' updates, or not checked")
     _write(folder, opened, total, key)
     seconds = stage.seconds["aggregate"] = time.perf_counter() - started
     summary = {
@@ -130,6 +130,7 @@ def aggregate(stage: Stage, histories: Sequence[History]) -> Aggregated:
         "session": hex32(session.id),
         "clients_root": opened.statement["clients_root"],
         "bound": opened.statement["bound"],
+        "checked": opened.statement["checked"],
         "seconds": round(seconds, 3),
     }
     stage.report(label, 1.0)
@@ -244,8 +245,8 @@ def sentence(found: Mapping[str, Any]) -> str:
         f" under encryption: {found['bytes_per_client'] / 1e3:.0f} kB a user, whose keys any"
         f" {found['threshold']} of {found['holders']} key holders (processes of their own) can"
         " open in a sum only. Each holder added up the logged ciphertexts itself, signed one set"
-        f" and opened it once, in {found['seconds']:.1f} s in all; the sum is exact. Each user"
-        " proved that the ciphertext holds exactly what the proven steps trained (<code>"
+        f" and opened it once, in {found['seconds']:.1f} s in all; the sum is exact, and all holders'"
+        " parts of the decryption agree, so no one of them shifted it. Each user proved that the ciphertext holds exactly what the proven steps trained (<code>"
         "encrypted_update</code>), and every holder checked it. Check it again: <code>zkai he"
         " verify aggregation/sum.npz --board aggregation/board --inputs aggregation/rule</code>."
     )

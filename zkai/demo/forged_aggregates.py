@@ -7,8 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from zkai.demo.aggregation import Aggregated
 from zkai.demo.forgeries import Forgery
+from zkai.encoding import parse_hex32
 from zkai.federated.board import Board
 from zkai.federated.decisions import Round, propose
 from zkai.federated.holder import KeyHolder
@@ -17,14 +20,17 @@ from zkai.federated.messages import (
     ACTIVE,
     CLOSED,
     DECISION,
+    PARTIAL,
     SET,
     dealing_digest,
+    parse_message,
     sign_message,
 )
 from zkai.federated.opening import verify_aggregate
 from zkai.federated.parties import read_party_key
 from zkai.federated.record import View
 from zkai.federated.sealing import RoundKeys
+from zkai.he.rlwe import RING, RlweParameters
 
 HOLDER = "holder-1"
 
@@ -49,6 +55,12 @@ def on_aggregates(found: Aggregated) -> list[Forgery]:
             lambda: _check_input(found, 0, 1),
             "the proof is about another ciphertext",
             lambda: _check_input(found, 0, 0),
+        ),
+        Forgery(
+            "shift the sum by one with a wrong part of the decryption",
+            lambda: _fuse(found, shift=1),
+            "contradict each other",
+            lambda: _fuse(found, shift=0),
         ),
         Forgery(
             "swap a logged ciphertext",
@@ -150,6 +162,27 @@ def _check_input(found: Aggregated, proven: int, sent: int) -> None:
     what = scheme.sent(1, bodies[0], bodies[1], dealing_digest(other.predicate["shares"]))
     name = rnd.session.clients_by_keyid[entries[proven]["client"]].name
     found.rule.check(what, rnd.board.body(1, proof.digest("proof"), None, "proof"), name, "proof")
+
+
+def _fuse(found: Aggregated, shift: int) -> None:
+    """Open the sum from the logged parts, of which one is off by a multiple of Delta."""
+    rnd, scheme, order = found.round(), found.scheme, found.session.holder_keyids
+    parts = {}
+    for keyid in rnd.require(ACTIVE).body["holders"]:
+        said = parse_message(rnd.board.read(1, f"{PARTIAL}s/{keyid}"))
+        parts[order.index(keyid)] = rnd.board.body(
+            1, said.digest("body"), scheme.partial_bytes, "part"
+        )
+    delta = RlweParameters.from_json(dict(found.session.parameters)).delta
+    added = RING.residues([shift * delta])[0]
+    data = parts[0]
+    part = RING.unpack(data[80:], (len(data) - 80) // RING.polynomial_bytes, "part")
+    part[0, :, 0] = (part[0, :, 0] + added) % np.array(RING.primes, np.uint64)
+    parts[0] = data[:80] + RING.pack(part)
+    chosen = rnd.require(SET)
+    total = rnd.board.body(1, parse_hex32(chosen.body["sum"], "sum"), len(data), "sum")
+    keys = [parse_hex32(entry["key"], "key") for entry in chosen.entries]
+    scheme.fuse(1, total, keys, parts)
 
 
 def _open(found: Aggregated) -> None:
