@@ -245,8 +245,9 @@ def sentence(found: Mapping[str, Any]) -> str:
         f" under encryption: {found['bytes_per_client'] / 1e3:.0f} kB a user, whose keys any"
         f" {found['threshold']} of {found['holders']} key holders (processes of their own) can"
         " open in a sum only. Each holder added up the logged ciphertexts itself, signed one set"
-        f" and opened it once, in {found['seconds']:.1f} s in all; the sum is exact, and all holders'"
-        " parts of the decryption agree, so no one of them shifted it. Each user proved that the ciphertext holds exactly what the proven steps trained (<code>"
+        f" and opened it once, in {found['seconds']:.1f} s in all; the sum is exact, and the"
+        " holders' parts of the decryption agree, so no one of them shifted it. Each user proved"
+        " that the ciphertext holds exactly what the proven steps trained (<code>"
         "encrypted_update</code>), and every holder checked it. Check it again: <code>zkai he"
         " verify aggregation/sum.npz --board aggregation/board --inputs aggregation/rule</code>."
     )
