@@ -25,7 +25,7 @@ from zkai.commands.files import check_target
 from zkai.commands.he_inputs import add_rule, read_rule
 from zkai.commands.options import Commands, HelpFormatter, add_command
 from zkai.commands.passphrases import add_passphrase, passphrase
-from zkai.encoding import hex32, read_capped, sha256, write_atomic
+from zkai.encoding import hex32, load_json, read_capped, sha256, write_atomic
 from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.aggregator import OPENED, Aggregator, Status
 from zkai.federated.board import Board
