@@ -114,7 +114,8 @@ def flatten(verifier: Verifier, sources: dict[str, str]) -> str:
 
 def artifacts() -> dict[str, str]:
     """The shipped files' contents by name."""
-    return {**_verifier(PLAIN), **_verifier(COMMIT), **_verifier(LINK), **_recorder(), **_anchor()}
+    verifiers = {**_verifier(PLAIN), **_verifier(COMMIT), **_verifier(LINK)}
+    return {**verifiers, **_recorder(), **_anchor(), **_adapter()}
 
 
 def _verifier(verifier: Verifier) -> dict[str, str]:
@@ -141,6 +142,14 @@ def _anchor() -> dict[str, str]:
     name = "Anchor"
     unit = _compiled(read_sources(f"{name}.sol"))
     return {f"{name}.json": unit.shipped(unit.built[name]["abi"], name, name)}
+
+
+def _adapter() -> dict[str, str]:
+    name, deployment = "Halo2Adapter", "Halo2AdapterDeployment"
+    unit = _compiled(read_sources(f"{name}.sol", "IHalo2Verifier.sol"))
+    constructor = [e for e in unit.built[deployment]["abi"] if e["type"] == "constructor"]
+    abi = constructor + unit.built[name]["abi"]
+    return {f"{name}.json": unit.shipped(abi, deployment, name)}
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ NAMES = (
     "Groth16CommitVerifier",
     "Groth16LinkVerifier",
     "Groth16Verifier",
+    "Halo2Adapter",
 )
 
 
