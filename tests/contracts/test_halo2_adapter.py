@@ -387,10 +387,19 @@ def test_another_reusable_verifier_is_refused(writer: dict[str, str | None]) -> 
         evm.generate(key())
 
 
-def test_polynomial_commitments_have_no_contract() -> None:
-    committed = halo2.support.keys(input="private", output="polycommit").verifying
-    with pytest.raises(InvalidInput, match="no contract verifies polynomial commitments"):
-        evm.generate(committed)
+def test_polynomial_commitments_are_read_from_the_proof() -> None:
+    seen = {"input": "public", "output": "polycommit"}
+    committed, made = halo2.support.keys(**seen).verifying, halo2.support.proof(**seen)
+    chain = EmbeddedChain()
+    compiled = make_verifier(committed)
+    assert compiled.n_public == 4
+    address = deploy(compiled, chain).address
+    verify_on_chain(chain, address, made, committed)
+    assert made.proof[:64] == words(made.public["output"])
+    other = bytes(64) + made.proof[64:]
+    data = halo2_calldata(other, made.instances(committed))
+    outcome = chain.call(address, data)
+    assert decode_revert(outcome.output, ABI) == "Halo2Adapter__InvalidProof()"
 
 
 # The compiler -----------------------------------------------------------------------------------

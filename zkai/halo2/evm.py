@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from zkai.encoding import read_capped, sha256
-from zkai.errors import InvalidInput, ToolError
+from zkai.errors import ToolError
 from zkai.halo2.calibration import SETTINGS
 from zkai.halo2.keys import Halo2VerifyingKey
 from zkai.halo2.process import Fault, Limits, Worker
 from zkai.halo2.srs import verifier_string
+from zkai.halo2.statement import POINT
 from zkai.proof.scalars import Progress
 
 GENERATED, REUSABLE = "Halo2Verifier", "Halo2VerifierReusable"
@@ -56,14 +57,12 @@ def generate(
 ) -> EvmSources:
     """Return the contracts of a key.
 
-    Raises ToolError if EZKL is missing, writes nothing, or writes what is not of this key;
-    InvalidInput for a key with polynomial commitments, whose values no contract hands on.
+    Polynomial commitments are no public inputs of theirs: they stand at the start of the proof's
+    bytes, where a caller reads them.
+
+    Raises ToolError if EZKL is missing, writes nothing, or writes what is not of this key.
     """
-    if any(signal.kind == "point" for signal in key.signals):
-        raise InvalidInput(
-            "no contract verifies polynomial commitments: they stand in the proof's bytes, and"
-            " nothing on a chain compares them; commit by hash instead"
-        )
+    n_public = sum(signal.size for signal in key.signals if signal.kind != POINT)
     with tempfile.TemporaryDirectory(prefix="zkai-evm-") as name:
         folder = Path(name)
         (folder / SETTINGS).write_text(key.settings.text)
@@ -80,12 +79,12 @@ def generate(
         )
     if not vka or vka[0] != found["the key's digest"]:
         raise ToolError("EZKL's two verifiers are not of the same key: is a file stale?")
-    if found["the public inputs"] != key.n_public:
+    if found["the public inputs"] != n_public:
         raise ToolError(
             f"EZKL's verifier takes {found['the public inputs']} public inputs, the key has"
-            f" {key.n_public}: is a file stale?"
+            f" {n_public}: is a file stale?"
         )
-    return EvmSources(generated, reusable, vka, key.n_public, found["the proof's length"])
+    return EvmSources(generated, reusable, vka, n_public, found["the proof's length"])
 
 
 def _source(worker: Worker, contract: str) -> str:
