@@ -343,6 +343,7 @@ class Trace:
     initial: State
     tamper: Tamper | None = None
     states: list[State] = field(default_factory=list, repr=False)
+    _within: tuple[int, list[State]] = field(default=(-1, []), repr=False)
 
     def state(self, step: int) -> State:
         """Return the state before a step, or after all of them."""
@@ -354,10 +355,12 @@ class Trace:
 
     def within(self, step: int) -> list[State]:
         """Return the states between a step's layers, the first and the last included."""
-        states = [self.state(step)]
-        for number in range(len(self.program.layers(step))):
-            states.append(self._layer(states[-1], step, number)[-1])
-        return states
+        if self._within[0] != step:
+            states = [self.state(step)]
+            for number in range(len(self.program.layers(step))):
+                states.append(self._layer(states[-1], step, number)[-1])
+            self._within = step, states
+        return self._within[1]
 
     def between(self, step: int, layer: int) -> list[State]:
         """Return the states between a layer's operators, the first and the last included."""
