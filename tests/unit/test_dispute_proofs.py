@@ -74,7 +74,11 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     folder = tmp_path_factory.mktemp("keys")
     opening = zkai.setup(genesis, folder / "genesis")
     keys = zkai.setup(step, folder / "step")
-    weights = {"weights_integers": np.zeros(HEAD.shape, np.int64), "terms": fork, "secret": (1 << 200) + 2}
+    weights = {
+        "weights_integers": np.zeros(HEAD.shape, np.int64),
+        "terms": fork,
+        "secret": (1 << 200) + 2,
+    }
     proofs = [zkai.prove(genesis, opening.proving, weights)]
     for _ in range(STEPS):
         given = {"state": proofs[-1].opening.state, "terms": fork}
