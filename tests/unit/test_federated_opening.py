@@ -10,7 +10,7 @@ import pytest
 from federated_support import World, fast_folder
 
 from zkai.encoding import hex32
-from zkai.errors import VerificationError
+from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.messages import ACTIVE, PARTIAL, sign_message
 from zkai.federated.opening import Opened, open_sum, verify_aggregate
 from zkai.federated.receipts import aggregate_receipt, check_aggregate_receipt
@@ -188,6 +188,25 @@ def test_colluding_holders_below_the_threshold_get_no_check(world: World) -> Non
         found = opened(world)
         assert found.values.tolist() == expected
         assert (named(world, found, "apart"), found.statement["checked"]) == (liars, True)
+
+
+def test_a_round_whose_parts_are_out_is_not_aborted(world: World) -> None:
+    """They are on the board for everyone, though nobody has logged them yet."""
+    t = world.session.threshold
+    world.serve(range(t))
+    with pytest.raises(InvalidInput, match="opened already"):
+        world.aggregator.abort(1, "too late")
+    assert opened(world).values.tolist() == world.expected(range(3))
+
+
+def test_a_round_of_which_fewer_parts_are_out_is(world: World) -> None:
+    world.serve(range(world.session.threshold - 1))
+    said = world.aggregator.abort(1, "in time")
+    assert world.aggregator.abort(1, "again").id == said.id
+    with pytest.raises(VerificationError, match="aborted"):
+        world.holders[-1].partial(world.board, 1)
+    with pytest.raises(VerificationError, match="are needed"):
+        open_sum(world.round(), world.scheme)
 
 
 def test_parts_name_the_decision_of_who_opens(world: World) -> None:

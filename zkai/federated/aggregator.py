@@ -116,6 +116,9 @@ class Aggregator:
 
     def abort(self, number: int, reason: str) -> Message:
         """End a round for good. Raises InvalidInput if its sum is open already."""
+        if self._decided(number, ACTIVE) and not self._find(number, ABORT):
+            self._certify(number, ACTIVE)
+            self._collect(number, wait=True)  # parts that are out count, logged or not
         if self._opened(number):
             raise InvalidInput(f"round {number} is opened already")
         predicate = {**base(self.session.id, number), "reason": reason}

@@ -5,14 +5,14 @@ decide all others. A set of w parts that lie on such polynomials is right if t o
 honest, that is, unless more than w - t are corrupt. With w >= 2t - 1 that is beyond the t - 1 that
 a committee withstands.
 
-Each part is first reduced to two random combinations of its polynomials, with weights that the
+Each part is first shortened to two random combinations of its polynomials, with weights that the
 checker draws itself: parts that differ agree in them with probability 2^-108.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 
 import numpy as np
@@ -26,18 +26,31 @@ from zkai.he.wire import Stream
 _DRAWS = 2
 
 
+class Shortener:
+    """Random combinations of a part's polynomials (m, L, n), the same ones for all parts."""
+
+    def __init__(self, polynomials: int) -> None:
+        rows = -(-polynomials // RING.n)
+        drawn = RING.uniform(os.urandom(32), Stream.CHALLENGE, 0, _DRAWS * rows)
+        weights = np.moveaxis(drawn.reshape(_DRAWS, rows, *RING.shape), 2, 3)
+        self._weights = weights.reshape(_DRAWS, -1, len(RING.primes))[:, :polynomials]
+
+    def shorten(self, part: Limbs) -> Limbs:
+        """Return the combinations (2, L, n)."""
+        return np.stack([RING.combine(part, weights) for weights in self._weights])
+
+
 def agreeing_holders(parts: Mapping[int, Limbs], threshold: int) -> tuple[int, ...]:
-    """Return the largest set of holders whose parts (m, L, n) are of one polynomial, at least t.
+    """Return the largest set of holders whose (shortened) parts are of one polynomial, at least t.
 
     Raises VerificationError if there are two such sets that contradict each other, t of more than
     t holders among them: then nothing tells who is right.
     """
-    short = _combined(parts)
     best: list[tuple[int, ...]] = []
     for points in combinations(sorted(parts), threshold):
         if any(set(points) <= set(known) for known in best):
             continue
-        agreed = tuple(j for j in sorted(parts) if j in points or _fits(short, points, j))
+        agreed = tuple(j for j in sorted(parts) if j in points or _fits(parts, points, j))
         if len(agreed) == len(parts):
             return agreed
         best = [*(known for known in best if len(known) >= len(agreed)), agreed]
@@ -50,19 +63,6 @@ def agreeing_holders(parts: Mapping[int, Limbs], threshold: int) -> tuple[int, .
     return best[0]
 
 
-def _combined(parts: Mapping[int, Limbs]) -> dict[int, Limbs]:
-    """Return random combinations (2, L, n) of each part's polynomials, the same ones for all."""
-    count = next(iter(parts.values())).shape[0]
-    rows = -(-count // RING.n)
-    drawn = RING.uniform(os.urandom(32), Stream.CHALLENGE, 0, _DRAWS * rows)
-    weights = np.moveaxis(drawn.reshape(_DRAWS, rows, *RING.shape), 2, 3)
-    weights = weights.reshape(_DRAWS, -1, len(RING.primes))[:, :count]
-    return {
-        j: np.stack([RING.combine(part, each) for each in weights]) for j, part in parts.items()
-    }
-
-
-def _fits(short: Mapping[int, Limbs], points: Sequence[int], at: int) -> bool:
-    base = tuple(points)
-    rows = np.stack([short[j] for j in base], axis=1)
-    return np.array_equal(RING.combine(rows, modular_weights(RING, base, at)), short[at])
+def _fits(parts: Mapping[int, Limbs], points: tuple[int, ...], at: int) -> bool:
+    rows = np.stack([parts[j] for j in points], axis=1)
+    return np.array_equal(RING.combine(rows, modular_weights(RING, points, at)), parts[at])

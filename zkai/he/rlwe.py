@@ -30,7 +30,7 @@ import numpy as np
 from zkai import native_rlwe as native
 from zkai.encoding import Limbs
 from zkai.errors import InvalidInput, VerificationError
-from zkai.he.agreement import agreeing_holders
+from zkai.he.agreement import Shortener, agreeing_holders
 from zkai.he.client import ClientKey, HolderSet, Opening, check_mask, check_seed, holder_sets, masks
 from zkai.he.dealing import (
     Dealing,
@@ -196,12 +196,12 @@ def fuse(total: CiphertextSum, partials: Mapping[int, bytes]) -> Fused:
     """
     round_, parameters = total.round, total.round.parameters
     check_points(sorted(partials), parameters.holders, "partials")
-    parts = _read_parts(total, partials)
-    agreed = agreeing_holders(parts, parameters.threshold)
+    agreed = agreeing_holders(_shortened(total, partials), parameters.threshold)
     apart = tuple(sorted(set(partials) - set(agreed)))
-    base = agreed[: parameters.threshold]
-    opened = RING.combine(np.stack([parts[j] for j in base], 1), modular_weights(RING, base, 0))
-    RING.add(opened, total.residues, out=opened)
+    base, opened = agreed[: parameters.threshold], total.residues
+    for j, weight in zip(base, modular_weights(RING, base, 0), strict=True):
+        part = RING.combine(_read(total, j, partials[j])[:, None], weight[None])
+        RING.add(opened, part, out=opened)
     messages, noise = native.round_off(RING.tables, opened, parameters.delta)
     checked = len(agreed) >= parameters.checking
     if max(noise) > parameters.noise_bound:
@@ -215,25 +215,32 @@ def fuse(total: CiphertextSum, partials: Mapping[int, bytes]) -> Fused:
     return Fused(unpack_values(messages, round_.values, bits, count), agreed, apart, checked)
 
 
-def _read_parts(total: CiphertextSum, partials: Mapping[int, bytes]) -> dict[int, Limbs]:
-    """Return the parts (m, L, n) that are of this sum. Raises InvalidInput for fewer than t."""
-    round_, subject = total.round, opening_identifier(total)
+def _shortened(total: CiphertextSum, partials: Mapping[int, bytes]) -> dict[int, Limbs]:
+    """Return what parts that are of this sum are compared by. Raises InvalidInput for fewer than t.
+
+    One part at a time, so memory is one part's.
+    """
+    shortener = Shortener(total.round.polynomials)
     parts, wrong = dict[int, Limbs](), list[str]()
     for holder, data in sorted(partials.items()):
-        what = f"partial of holder {holder}"
         try:
-            found, body = open_polynomials(
-                data, Kind.PARTIAL, round_, round_.polynomials, what, holder
-            )
-            if found != subject:
-                raise InvalidInput(f"{what}: of another sum")
-            parts[holder] = body
+            parts[holder] = shortener.shorten(_read(total, holder, data))
         except InvalidInput as error:
             wrong.append(str(error))
-    if len(parts) < round_.parameters.threshold:
-        needed = f"{round_.parameters.threshold} holders' parts are needed, {len(parts)} are there"
+    threshold = total.round.parameters.threshold
+    if len(parts) < threshold:
+        needed = f"{threshold} holders' parts are needed, {len(parts)} are there"
         raise InvalidInput("; ".join([f"fuse: {needed}", *wrong]))
     return parts
+
+
+def _read(total: CiphertextSum, holder: int, data: bytes) -> Limbs:
+    """Return a holder's part (m, L, n). Raises InvalidInput for bytes that are none of this sum."""
+    what, count = f"partial of holder {holder}", total.round.polynomials
+    found, body = open_polynomials(data, Kind.PARTIAL, total.round, count, what, holder)
+    if found != opening_identifier(total):
+        raise InvalidInput(f"{what}: of another sum")
+    return body
 
 
 def opening_identifier(total: CiphertextSum) -> bytes:
