@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,19 +13,29 @@ import pytest
 from tests.unit.ckks_support import opened as begun
 from tests.unit.ckks_support import respond_all
 from tests.unit.federated_support import BOUND, World
-from zkai.encoding import sha256
+from zkai.encoding import hex32, sha256
 from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.aggregator import OPENED
-from zkai.federated.ckks_scheme import CKKS, CkksScheme, ckks_parameters, load_ckks
+from zkai.federated.ckks_scheme import (
+    CkksScheme,
+    choose_sum,
+    ckks_committee,
+    ckks_parameters,
+    integer_error,
+    load_ckks,
+)
 from zkai.federated.holder import KeyHolder
-from zkai.federated.noise import Privacy
-from zkai.federated.opening import open_sum
+from zkai.federated.messages import KEY_DECISION, Message, base, combine, sign_message
+from zkai.federated.noise import Privacy, decimal, plan
+from zkai.federated.opening import open_sum, verify_aggregate
 from zkai.federated.scheme import Int64
 from zkai.federated.schemes import load_scheme
-from zkai.he.ckks import CHAIN, CkksSum
+from zkai.federated.session import CKKS, Session
+from zkai.he.ckks import CHAIN, Ckks
 from zkai.he.committee import start
 from zkai.he.joint_key import HolderKey, JointKey
 from zkai.he.key_dealing import Terms
+from zkai.receipt.signer import PrivateKey, generate
 
 pytest.importorskip("tenseal.sealapi")
 
@@ -36,32 +48,74 @@ def committee() -> tuple[JointKey, dict[int, HolderKey]]:
     return ceremony.conclude(), {h: ceremony.holder_key(h, messages[h]) for h in terms.places}
 
 
+def certified(
+    session: Session,
+    signers: Sequence[PrivateKey],
+    held: HolderKey,
+    **changes: Any,
+) -> Message:
+    """Return the decision that concludes a ceremony of the session's holders."""
+    predicate = {
+        **base(bytes(32), 1), "phase": "respond", "previous": hex32(1), "size": 9,
+        "root": hex32(2), "committee": hex32(held.committee),
+        "holders": list(session.holder_keyids), "threshold": session.threshold, "once": False,
+        "renews": None, "disputed": None, "key": hex32(held.key_id),
+    }  # fmt: skip
+    said = [sign_message(KEY_DECISION, predicate | changes, signer) for signer in signers]
+    return combine(said)
+
+
+class CkksWorld(World):
+    """A world whose session sums with scheme `ckks`, under a key of a ceremony in memory."""
+
+    made: tuple[JointKey, dict[int, HolderKey]]
+    once = False
+    without: int | None = None
+    """A holder that the ceremony left out."""
+
+    def _open_all(self) -> None:
+        if self.session.scheme != CKKS:
+            joint, keys = self.made
+            given = self.session
+            numbers = choose_sum(
+                given.values, len(given.clients), given.largest, given.threshold,
+                len(given.holders),
+            )  # fmt: skip
+            said = certified(given, self.holder_keys, keys[1], once=self.once)
+            parameters = ckks_parameters(numbers, joint, said)
+            self.session = replace(given, scheme=CKKS, parameters=parameters)
+            self.scheme = load_scheme(self.session)
+        super()._open_all()
+
+    def open_holder(self, j: int) -> KeyHolder:
+        key = None if j == self.without else self.made[1][j + 1]
+        return replace(super().open_holder(j), scheme=load_scheme(self.session, key))
+
+    def recertified(self, signers: Sequence[PrivateKey], **changes: Any) -> Session:
+        said = certified(self.session, signers, self.made[1][1], **changes)
+        once = said.predicate["once"]
+        parameters = {
+            **self.session.parameters,
+            "certificate": said.to_bytes().decode(),
+            "once": once,
+        }
+        return replace(self.session, parameters=parameters)
+
+
 @pytest.fixture
-def world(tmp_path: Path, committee: tuple[JointKey, dict[int, HolderKey]]) -> World:
-    joint, keys = committee
+def world(tmp_path: Path, committee: tuple[JointKey, dict[int, HolderKey]]) -> CkksWorld:
+    class Made(CkksWorld):
+        made = committee
 
-    class CkksWorld(World):
-        def _open_all(self) -> None:
-            if self.session.scheme != CKKS:
-                numbers = CkksSum(self.session.values, 4, BOUND, 2, 3)
-                parameters = ckks_parameters(numbers, joint)
-                self.session = replace(self.session, scheme=CKKS, parameters=parameters)
-                self.scheme = load_scheme(self.session)
-            super()._open_all()
-
-        def open_holder(self, j: int) -> KeyHolder:
-            scheme = load_scheme(self.session, keys[j + 1])
-            return replace(super().open_holder(j), scheme=scheme)
-
-    return CkksWorld(tmp_path / "world")
+    return Made(tmp_path / "world")
 
 
-def test_a_round_opens_the_exact_sum(world: World) -> None:
+def test_a_round_opens_the_exact_sum(world: CkksWorld) -> None:
     world.commit()
     world.opens_to(range(4))
 
 
-def test_a_round_without_one_client_opens_the_sum_of_the_others(world: World) -> None:
+def test_a_round_without_one_client_opens_the_sum_of_the_others(world: CkksWorld) -> None:
     world.commit([0, 2, 3])
     world.until(OPENED)
     found = open_sum(world.round(), world.scheme)
@@ -69,7 +123,7 @@ def test_a_round_without_one_client_opens_the_sum_of_the_others(world: World) ->
 
 
 def test_holders_open_with_their_own_key_only(
-    world: World, committee: tuple[JointKey, dict[int, HolderKey]]
+    world: CkksWorld, committee: tuple[JointKey, dict[int, HolderKey]]
 ) -> None:
     _, keys = committee
     without = load_ckks(world.session)
@@ -82,7 +136,7 @@ def test_holders_open_with_their_own_key_only(
 
 
 def test_a_holder_opens_contributions_under_their_logged_names(
-    world: World, committee: tuple[JointKey, dict[int, HolderKey]]
+    world: CkksWorld, committee: tuple[JointKey, dict[int, HolderKey]]
 ) -> None:
     scheme = load_ckks(world.session, committee[1][1])
     made = [scheme.start(1, world_values(world, i)) for i in range(2)]
@@ -95,7 +149,7 @@ def test_a_holder_opens_contributions_under_their_logged_names(
         scheme.partial(1, 0, (0, 2), inputs, 3)
 
 
-def test_parameters_fit_the_session(world: World) -> None:
+def test_parameters_fit_the_session(world: CkksWorld) -> None:
     for changes in ({"values": 9}, {"clients": 5}, {"bound": BOUND - 1}, {"threshold": 3}):
         parameters = {**world.session.parameters, **changes}
         with pytest.raises(InvalidInput, match=r"session\.parameters|committee"):
@@ -105,18 +159,18 @@ def test_parameters_fit_the_session(world: World) -> None:
             load_ckks(replace(world.session, parameters={**world.session.parameters, **changed}))
 
 
-def test_a_session_that_wants_proofs_is_refused(world: World) -> None:
-    with pytest.raises(InvalidInput, match="no proof binds"):
+def test_a_session_that_wants_proofs_is_refused(world: CkksWorld) -> None:
+    with pytest.raises(InvalidInput, match="of rlwe only"):
         load_ckks(replace(world.session, inputs=bytes(32)))
     scheme = load_ckks(world.session)
-    with pytest.raises(InvalidInput, match="no proof binds"):
+    with pytest.raises(InvalidInput, match="of rlwe only"):
         scheme.sent(1, b"", b"", b"")
-    with pytest.raises(InvalidInput, match="no proof binds"):
+    with pytest.raises(InvalidInput, match="of rlwe only"):
         scheme.start(1, world_values(world, 0)).opening()
 
 
-def test_an_earlier_ciphertext_can_come_back_so_sessions_with_noise_are_refused(
-    world: World,
+def test_an_earlier_ciphertext_can_come_back_so_noise_takes_a_key_for_one_round(
+    world: CkksWorld,
 ) -> None:
     """Under a key that lasts, a ciphertext fits a later round with another head."""
     scheme = load_ckks(world.session)
@@ -128,11 +182,125 @@ def test_an_earlier_ciphertext_can_come_back_so_sessions_with_noise_are_refused(
     noise = Privacy(100, 4, 2, "1", "0.00001")
     with pytest.raises(InvalidInput, match="no budget would count"):
         load_ckks(replace(world.session, value_bound=1, privacy=noise.fields))
+    once = world.recertified(world.holder_keys, once=True)
+    load_ckks(replace(once, value_bound=1, privacy=noise.fields))
+    assert (world.session.rounds, once.rounds) == (2, 1)
+    with pytest.raises(InvalidInput, match="rounds 1 to 1"):
+        once.check_round(2)
+    lying = replace(once, parameters={**once.parameters, "once": False})
+    with pytest.raises(VerificationError, match="said otherwise"):
+        load_ckks(lying)
 
 
-def test_what_a_scheme_refuses(world: World) -> None:
+def test_a_key_that_the_sessions_holders_did_not_make_is_refused(world: CkksWorld) -> None:
+    """Whoever writes the session could put a key of its own there, and read every update."""
+    signers = world.holder_keys
+    for session, reason in (
+        (world.recertified(signers, key=hex32(7)), "of another key"),
+        (world.recertified(signers, threshold=3), "of other holders"),
+        (world.recertified(signers, holders=list(world.session.holder_keyids[::-1])), "of other"),
+        (world.recertified(signers[:2]), "not signed by 3 of 3"),
+        (world.recertified([*signers[:2], generate()]), "not signed by 3 of 3"),
+    ):
+        with pytest.raises(VerificationError, match=reason):
+            load_ckks(session)
+    given = dict(world.session.parameters)
+    text = given["certificate"]
+    for wrong in (None, "", "{}", text[:-1], text.replace("sig", "sag")):
+        with pytest.raises(InvalidInput):
+            load_ckks(replace(world.session, parameters={**given, "certificate": wrong}))
+    assert ckks_committee(world.session) == world.made[1][1].committee
+
+
+def test_shares_of_before_a_resharing_open_nothing_in_the_new_committees_session(
+    world: CkksWorld,
+) -> None:
+    keys = world.made[1]
+    later = world.recertified(world.holder_keys, committee=hex32(5))
+    with pytest.raises(InvalidInput, match="of another committee"):
+        load_ckks(later, keys[1])
+    load_ckks(later, replace(keys[1], committee=bytes(31) + b"\5"))
+
+
+def test_a_holder_that_the_ceremony_left_out_is_not_asked_to_open(
+    tmp_path: Path, committee: tuple[JointKey, dict[int, HolderKey]]
+) -> None:
+    class Lame(CkksWorld):
+        made, without = committee, 0
+
+    world = Lame(tmp_path / "world")
+    world.commit()
+    world.opens_to(range(4))
+    active = world.round().require("active").body["holders"]
+    assert world.holder_keys[0].keyid not in active
+    assert len(active) == 2
+
+
+def test_sums_of_integers_come_out_exact_up_to_the_largest_that_are_taken(
+    committee: tuple[JointKey, dict[int, HolderKey]],
+) -> None:
+    """The error stays under its bound, and a bound of a quarter or more is refused."""
+    joint, keys = committee
+    largest = 2**33
+    parameters = choose_sum(200, 2, largest, 2, 3)
+    scheme, seed = Ckks(parameters, joint), bytes(32)
+    source = np.random.default_rng(3)
+    rows = source.choice([-largest, largest, 1, 0], (2, 200)).astype(np.int64)
+    sent = [scheme.encrypt(seed, row, bytes([i + 1] * 32)) for i, row in enumerate(rows)]
+    logged = [(sha256(data), data) for data in sent]
+    parts = {j: scheme.partial(seed, keys[j], (1, 3), logged, 2) for j in (1, 3)}
+    found = scheme.fuse(seed, scheme.add(seed, sent), parts)
+    error = np.abs(found - rows.sum(axis=0)).max()
+    assert 0 < error < integer_error(parameters) < 0.25
+    assert np.array_equal(np.rint(found).astype(np.int64), rows.sum(axis=0))
+    for clients, bound in ((4, 2**36), (2, 2**52), (1000, 2**40)):
+        with pytest.raises(InvalidInput, match="do not come out exact"):
+            choose_sum(200, clients, bound, 2, 3)
+
+
+def test_a_session_whose_scale_is_too_small_for_integers_is_refused(world: CkksWorld) -> None:
+    for scale in (60, 76):
+        parameters = {**world.session.parameters, "scale_bits": scale}
+        with pytest.raises(InvalidInput, match="do not come out exact"):
+            load_ckks(replace(world.session, parameters=parameters))
+
+
+def test_a_private_sum_is_exact_and_its_record_says_what_is_spent(
+    tmp_path: Path, committee: tuple[JointKey, dict[int, HolderKey]]
+) -> None:
+    """Integers with every client's noise, under a key for one round; then the budget is spent."""
+    pytest.importorskip("dp_accounting")
+
+    class Private(CkksWorld):
+        made, once = committee, True
+
+    noise = plan(3, 2, 8, 1, 1.0, 1e-5, 8 * BOUND**2)[0]
+    world = Private(tmp_path / "world", 3, 3, 2, percent=100, noise=noise)
+    world.close()
+    opened = world.open()
+    added = opened.values - np.array(world.expected(range(3)))
+    assert 0 < np.abs(added).max() <= 3 * noise.noise_bound
+    spent = float(opened.statement["privacy"]["spent_epsilon"])
+    assert opened.statement["privacy"] == {**noise.fields, "spent_epsilon": decimal(spent)}
+    assert 0.99 < spent <= 1.0
+    assert opened.statement["scheme"] == CKKS
+    verify_aggregate(world.round(), world.scheme, opened.to_bytes(), opened.values)
+    with pytest.raises(VerificationError, match="not the opened sum"):
+        verify_aggregate(world.round(), world.scheme, opened.to_bytes(), opened.values + 1)
+    with pytest.raises(InvalidInput, match="rounds 1 to 1"):
+        world.commit(number=2)
+    again = replace(world.session, nonce=bytes(32))
+    with pytest.raises(VerificationError, match="privacy budget is spent"):
+        world.clients[0].encrypt(again, load_scheme(again), world.board, 1, world.update(0, 2))
+    with pytest.raises(VerificationError, match="of another session"):
+        replace(world.holders[0], session=again).step(world.board, 1)
+
+
+def test_what_a_scheme_refuses(world: CkksWorld) -> None:
     scheme = load_ckks(world.session)
     assert isinstance(scheme, CkksScheme)
+    with pytest.raises(InvalidInput, match="left this holder out"):
+        scheme.check_share(1, 0, bytes(32), b"")
     made = [scheme.start(1, world_values(world, i)) for i in range(2)]
     total = scheme.total(1)
     total.add(made[0].ciphertext, made[0].key)
@@ -161,5 +329,5 @@ def test_what_a_scheme_refuses(world: World) -> None:
         scheme.check_share(1, 0, made[0].key, b"x")
 
 
-def world_values(world: World, i: int) -> Int64:
+def world_values(world: CkksWorld, i: int) -> Int64:
     return np.array(world.expected([i]), np.int64)

@@ -264,7 +264,8 @@ def _holder(options: argparse.Namespace) -> tuple[KeyHolder, Board]:
     if Party.from_path(options.folder / "public.json").role != HOLDER:
         raise InvalidInput(f"{options.folder}: not a key holder's folder")
     keys, memory = RoundKeys(options.folder / "round-keys", key), Memory(options.folder / "memory")
-    return KeyHolder(session, load_scheme(session), key, keys, memory, read_rule(options)), board
+    scheme = load_scheme(session, he_ceremony.held_key(session, options.folder, key))
+    return KeyHolder(session, scheme, key, keys, memory, read_rule(options)), board
 
 
 def run_cosign(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:

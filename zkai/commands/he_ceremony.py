@@ -16,12 +16,16 @@ from zkai.commands.passphrases import add_passphrase, passphrase
 from zkai.encoding import hex32, parse_hex32, write_atomic
 from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.board import Board
+from zkai.federated.ckks_scheme import choose_sum, ckks_committee, ckks_parameters
 from zkai.federated.key_ceremony import FILE, KeyCeremony, Renewal, numbered, read_ceremony
+from zkai.federated.key_files import KeyShares
 from zkai.federated.key_member import KeyMember
 from zkai.federated.key_organiser import CONCLUDED, Organiser
 from zkai.federated.key_transcript import Transcript, verify_ceremony
 from zkai.federated.parties import AGGREGATOR, HOLDER, Party, read_party_key
-from zkai.he.joint_key import JointKey
+from zkai.federated.session import CKKS, Session
+from zkai.he.joint_key import HolderKey, JointKey
+from zkai.receipt.signer import PrivateKey
 
 _PAUSE_S = 0.05
 
@@ -267,6 +271,35 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
     return {"key": hex32(found.joint.id), "ceremony": hex32(terms.id), "holders": names,
             "excluded": found.ceremony.excluded, "threshold": terms.threshold,
             "once": terms.once, "committee": hex32(terms.terms.digest)}  # fmt: skip
+
+
+def session_parameters(
+    options: argparse.Namespace, clients: int, values: int, largest: int, holders: int
+) -> Mapping[str, Any]:
+    """Return the parameters of a session of scheme `ckks` under the key of `--key`.
+
+    Raises InvalidInput without one, or for a key that does not fit.
+    """
+    if options.key is None:
+        raise InvalidInput("--scheme ckks: name the board of a key's ceremony with --key")
+    board = Board(options.key)
+    found = verify_ceremony(read_ceremony(board), board)
+    if (found.terms.threshold, len(found.terms.holders)) != (options.threshold, holders):
+        raise InvalidInput(
+            f"--key: {found.terms.threshold} of {len(found.terms.holders)} hold this key, and the"
+            f" session would have {options.threshold} of {holders}"
+        )
+    assert found.joint is not None
+    assert found.certificate is not None
+    chosen = choose_sum(values, clients, largest, options.threshold, holders)
+    return ckks_parameters(chosen, found.joint, found.certificate)
+
+
+def held_key(session: Session, folder: Path, key: PrivateKey) -> HolderKey | None:
+    """Return a holder's share for a session: None with scheme `rlwe`, or if it was left out."""
+    if session.scheme != CKKS:
+        return None
+    return KeyShares(folder / "joint-keys", key).read(ckks_committee(session))
 
 
 def _holding(found: Transcript) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zkai.commands import he_inputs, he_privacy
+from zkai.commands import he_ceremony, he_inputs, he_privacy
 from zkai.commands.console import Console
 from zkai.commands.options import Commands, add_command
 from zkai.commands.passphrases import add_passphrase, passphrase
@@ -19,7 +19,7 @@ from zkai.federated.board import Board
 from zkai.federated.parties import Party, members, read_party_key
 from zkai.federated.rules import InputRule
 from zkai.federated.schemes import SCHEMES, choose_parameters, load_scheme
-from zkai.federated.session import RLWE, Client, Holder, Session, Tensor, parse_tensors
+from zkai.federated.session import CKKS, RLWE, Client, Holder, Session, Tensor, parse_tensors
 from zkai.federated.update import read_update
 from zkai.he.rlwe import RlweParameters
 
@@ -31,6 +31,8 @@ JSON list of {"name", "shape"} in --tensors. Values are integers of at most
 the weights comes with the result. With --inputs RULE/ all of this follows from
 the statement that clients prove, unless it is given.
 """
+
+_LARGE = ("key", "certificate")
 
 
 def add_action(actions: Commands) -> None:
@@ -48,6 +50,7 @@ def add_action(actions: Commands) -> None:
     start.add_argument("--minimum", type=int, default=2, help="clients at least (2)")
     start.add_argument("--percent", type=int, default=80, help="of the clients, at least (80)")
     start.add_argument("--scheme", choices=SCHEMES, default=RLWE, help=f"({RLWE})")
+    start.add_argument("--key", metavar="BOARD", type=Path, help="of ckks: a ceremony's board")
     start.add_argument("--origin", default="zkai.example/he", help="the log's name")
     he_inputs.add_rule(start)
     he_privacy.add_options(start)
@@ -66,13 +69,13 @@ def run_open(options: argparse.Namespace, console: Console) -> Mapping[str, Any]
     tensors, bound, weight = _summed(options, rule)
     values = sum(tensor.size for tensor in tensors) + (weight > 1)
     least = max(options.minimum, -(-options.percent * len(clients) // 100))
-    rounds = min(len(holder.recipients) for holder in holders)
+    rounds = 1 if options.scheme == CKKS else min(len(holder.recipients) for holder in holders)
     noise = he_privacy.chosen_privacy(options, least, values, rounds, console)
     largest = bound * weight + (noise.noise_bound if noise else 0)
     session = Session(
         os.urandom(32), options.origin, aggregator, options.scheme,
-        _parameters(options, rule, clients, holders, largest), tensors, bound, weight, clients,
-        holders, options.threshold, options.minimum, options.percent,
+        _parameters(options, rule, clients, holders, values, largest), tensors, bound, weight,
+        clients, holders, options.threshold, options.minimum, options.percent,
         None if rule is None else rule.digest, None if noise is None else noise.fields,
     )  # fmt: skip
     scheme, key = load_scheme(session), read_party_key(options.folder, passphrase(options))
@@ -86,9 +89,10 @@ def run_open(options: argparse.Namespace, console: Console) -> Mapping[str, Any]
     )
     if not scheme.spare_parts or len(holders) < 2 * session.threshold - 1:
         console.note("no sum of this session can be checked: take rlwe, and 2t - 1 holders or more")
+    shown = {name: value for name, value in session.parameters.items() if name not in _LARGE}
     return {"session": hex32(session.id), "board": str(options.board), "clients": len(clients),
             "holders": len(holders), "quorum": session.quorum, "least": session.least,
-            "values": session.values, "parameters": dict(session.parameters)}  # fmt: skip
+            "values": session.values, "parameters": shown}  # fmt: skip
 
 
 def _summed(
@@ -110,10 +114,13 @@ def _parameters(
     rule: InputRule | None,
     clients: Sequence[Client],
     holders: Sequence[Holder],
+    values: int,
     largest: int,
 ) -> Mapping[str, Any]:
     """Return the scheme's parameters: those of the rule's statement, or such that sums fit."""
     count, threshold = len(clients), options.threshold
+    if options.scheme == CKKS:
+        return he_ceremony.session_parameters(options, count, values, largest, len(holders))
     if rule is None:
         return choose_parameters(options.scheme, count, largest, threshold, len(holders))
     given = rule.statement.encryption

@@ -187,9 +187,9 @@ class Dealings:
             return found
         for keyid in keyids:
             for j in self.parts:
-                parts = {i: p.get(keyid, b"") for i, p in self.parts.items() if i != j}
+                parts = {i: p[keyid] for i, p in self.parts.items() if i != j and keyid in p}
                 try:
-                    if all(parts.values()):
+                    if len(parts) == len(self.parts) - 1:
                         self._check(rnd, scheme, keyid, commitments[keyid], parts)
                         found[j].append(keyid)
                 except (VerificationError, InvalidInput):

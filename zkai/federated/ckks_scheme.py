@@ -1,10 +1,15 @@
 """Scheme `ckks` in a session: SEAL's ciphertexts under a joint key that its parameters hold.
 
     {"format": "zkai.ckks-parameters/1", "clients", "bound", "threshold", "holders", "values",
-     "key": base64url of SEAL's PublicKey file}
+     "scale_bits", "once", "key": base64url of SEAL's PublicKey file, "certificate"}
 
-Nobody deals anything in a round: check polynomials, shares and the parts of dealing checks are
-empty. A holder's scheme has its `HolderKey`, which the ceremony of `zkai.he.committee` made.
+`certificate` is the decision with which a quorum of the session's own holders concluded the key's
+ceremony: nobody can put another key in its place. Nobody deals anything in a round: check
+polynomials, shares and the parts of dealing checks are empty. A holder's scheme has its
+`HolderKey`; a holder that a ceremony left out has none, and says so where shares are checked.
+
+Values are integers, so what is opened is rounded to integers: `integer_error` bounds how far it can
+be from them, and parameters for which that is a quarter or more are refused.
 """
 
 from __future__ import annotations
@@ -16,8 +21,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from zkai.encoding import sha256
+from zkai.encoding import hex32, parse_hex32, sha256
 from zkai.errors import InvalidInput, VerificationError
+from zkai.federated.key_transcript import check_signatures
+from zkai.federated.messages import KEY_DECISION, Message, parse_message
 from zkai.federated.scheme import Fused, Int64
 from zkai.federated.session import Session
 from zkai.he.ckks import CHAIN, Ckks, CkksSum, CkksTotal
@@ -25,31 +32,76 @@ from zkai.he.joint_key import HolderKey, JointKey
 from zkai.proof.jsonform import expect_fields
 from zkai.receipt.jcs import from_base64url, to_base64url
 
-CKKS = "ckks"
 FORMAT = "zkai.ckks-parameters/1"
-_NUMBERS = ("values", "clients", "bound", "threshold", "holders")
-NO_PROOFS = "ckks: no proof binds these ciphertexts to an update; take scheme rlwe for that"
-NO_NOISE = (
-    "ckks: one key for all rounds: whoever saw an update's ciphertext can put it into a later sum"
-    " once more, which no budget would count; take scheme rlwe for privacy"
+_NUMBERS = ("values", "clients", "bound", "threshold", "holders", "scale_bits")
+_FIELDS = ("format", *_NUMBERS, "once", "key", "certificate")
+NO_PROOFS = (
+    "ckks: `encrypted_update` speaks of ciphertexts of rlwe only: SEAL encrypts under a joint key"
+    " with errors and an encoding of real numbers that no statement of ours computes; take scheme"
+    " rlwe for proven inputs"
 )
+ONE_ROUND = (
+    "ckks: a key that lasts lets whoever saw an update's ciphertext put it into a later sum once"
+    " more, which no budget would count: noise takes a key for one round (`zkai he ceremony open"
+    " --once`), or scheme rlwe"
+)
+MOST_SCALE, _SPARE_BITS = 96, 2
 _ROUNDING = 0.25
 """Sums of integers come out this near to integers, or something is wrong."""
+_FLOAT_BITS = 40
+"""What SEAL's transforms of doubles lose of the largest sum, in bits, at n <= 8192: each of
+encoding and decoding loses less than 5 log2(n) 2**-53 of the Euclidean norm, that is 2**-41 of the
+largest value times sqrt(n / 2)."""
 
 
-def ckks_parameters(parameters: CkksSum, joint: JointKey) -> Mapping[str, Any]:
-    """Return a session's parameters for a joint key."""
-    numbers = {name: getattr(parameters, name) for name in _NUMBERS}
-    return {"format": FORMAT, **numbers, "key": to_base64url(joint.to_seal())}
+def integer_error(parameters: CkksSum) -> float:
+    """Return what every value of an opened sum of integers is off by at most:
+
+    n (t 2**smudge_bits + clients (noise + 2)) / 2**scale_bits + clients bound 2**-40
+    """
+    p = parameters
+    coefficient = (p.threshold << p.smudge_bits) + p.clients * (int(p.noise) + 2)
+    return float(p.chain.n * coefficient / 2**p.scale_bits + p.clients * p.bound / 2**_FLOAT_BITS)
+
+
+def choose_sum(values: int, clients: int, largest: int, threshold: int, holders: int) -> CkksSum:
+    """Return parameters under which sums of integers of at most `largest` come out exact.
+
+    Raises InvalidInput if there are none.
+    """
+    bits = (max(clients, 1) * max(largest, 1)).bit_length()
+    scale = min(MOST_SCALE, CHAIN.data_ring.modulus.bit_length() - _SPARE_BITS - bits)
+    if scale >= 20:
+        found = CkksSum(values, clients, largest, threshold, holders, scale_bits=scale)
+        if integer_error(found) < _ROUNDING:
+            return found
+    raise InvalidInput(
+        f"ckks: sums of {clients} values of up to {largest} do not come out exact: take a smaller"
+        " bound, weight or noise, or fewer clients"
+    )
+
+
+def ckks_parameters(
+    parameters: CkksSum, joint: JointKey, certificate: Message
+) -> Mapping[str, Any]:
+    """Return a session's parameters for the joint key of a concluded ceremony."""
+    return {
+        "format": FORMAT,
+        **{name: getattr(parameters, name) for name in _NUMBERS},
+        "once": certificate.predicate["once"],
+        "key": to_base64url(joint.to_seal()),
+        "certificate": certificate.to_bytes().decode(),
+    }
 
 
 def load_ckks(session: Session, key: HolderKey | None = None) -> CkksScheme:
     """Return a session's scheme, for a holder with its key.
 
-    Raises InvalidInput if the parameters are malformed, fit not the session, or not the key.
+    Raises InvalidInput if the parameters are malformed, fit not the session, or not the key;
+    VerificationError if the session's holders did not make the joint key.
     """
     where, given = "session.parameters", dict(session.parameters)
-    expect_fields(given, ("format", *_NUMBERS, "key"), where)
+    expect_fields(given, _FIELDS, where)
     if given["format"] != FORMAT or any(type(given[name]) is not int for name in _NUMBERS):
         raise InvalidInput(f"{where}: expected integers, and the format {FORMAT}")
     parameters = CkksSum(**{name: given[name] for name in _NUMBERS})
@@ -57,15 +109,53 @@ def load_ckks(session: Session, key: HolderKey | None = None) -> CkksScheme:
     found = (parameters.values, parameters.clients, parameters.threshold, parameters.holders)
     if found != wanted or session.largest > parameters.bound:
         raise InvalidInput(f"{where}: for other numbers of values, clients or holders, or a bound")
+    if integer_error(parameters) >= _ROUNDING:
+        raise InvalidInput(f"{where}: sums of integers do not come out exact with this scale")
     if session.inputs is not None:
         raise InvalidInput(f"{where}: {NO_PROOFS}")
-    if session.privacy is not None:
-        raise InvalidInput(f"{where}: {NO_NOISE}")
     data = from_base64url(given["key"], f"{where}.key", CHAIN.public_key_bytes)
     joint = JointKey.from_seal(CHAIN, data, f"{where}.key")
+    made = _certificate(session, joint)
+    if session.privacy is not None and not made["once"]:
+        raise InvalidInput(f"{where}: {ONE_ROUND}")
     if key is not None and (key.key_id, key.threshold) != (joint.id, parameters.threshold):
         raise InvalidInput("holder's key: not of this session's joint key")
+    if key is not None and key.committee != parse_hex32(made["committee"], "committee"):
+        raise InvalidInput("holder's key: of another committee than this session's")
     return CkksScheme(Ckks(parameters, joint), session.id, key)
+
+
+def ckks_committee(session: Session) -> bytes:
+    """Return the committee whose shares a session of scheme `ckks` needs. Raises InvalidInput."""
+    return parse_hex32(_parse_certificate(session).predicate["committee"], "committee")
+
+
+def _parse_certificate(session: Session) -> Message:
+    where, text = "session.parameters.certificate", session.parameters.get("certificate")
+    if not isinstance(text, str) or not text.isascii():
+        raise InvalidInput(f"{where}: expected the decision that concluded the key's ceremony")
+    message = parse_message(text.encode(), where)
+    if message.kind != KEY_DECISION:
+        raise InvalidInput(f"{where}: expected the decision that concluded the key's ceremony")
+    return message
+
+
+def _certificate(session: Session, joint: JointKey) -> Mapping[str, Any]:
+    """Return what a quorum of the session's holders signed of the joint key.
+
+    Raises VerificationError if they signed another key, for others, or did not sign.
+    """
+    where, message = "session.parameters.certificate", _parse_certificate(session)
+    said = message.predicate
+    if said["key"] != hex32(joint.id):
+        raise VerificationError(f"{where}: of another key")
+    if (said["holders"], said["threshold"]) != (list(session.holder_keyids), session.threshold):
+        raise VerificationError(f"{where}: of other holders than the session's")
+    if said["once"] is not session.parameters["once"]:
+        raise VerificationError(f"{where}: whether the key is for one round is said otherwise")
+    keys = {keyid: holder.key for keyid, holder in session.holders_by_keyid.items()}
+    check_signatures(message, keys, session.quorum, where)
+    return said
 
 
 @dataclass(frozen=True)
@@ -136,9 +226,14 @@ class CkksScheme:
         return CkksTotal(self.scheme, self.seed(number))
 
     def check_share(self, number: int, holder: int, key: bytes, share: bytes) -> None:
-        """Return None for an empty share. Raises InvalidInput."""
+        """Return None for an empty share, where a holder has a share of the key.
+
+        Raises InvalidInput; a holder without one complains about every client, and opens nothing.
+        """
         if share:
             raise InvalidInput("ckks: no shares are dealt in a round")
+        if self.key is None:
+            raise InvalidInput("ckks: the key's ceremony left this holder out")
 
     def deal(
         self, number: int, holder: int, key: bytes, dealing: bytes, check: bytes, share: bytes

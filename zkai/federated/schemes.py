@@ -9,9 +9,9 @@ from typing import Any
 
 from zkai.encrypted import Sent
 from zkai.errors import InvalidInput, VerificationError
-from zkai.federated.ckks_scheme import CKKS, load_ckks
+from zkai.federated.ckks_scheme import load_ckks
 from zkai.federated.scheme import Fused, Int64, Scheme, Total
-from zkai.federated.session import RLWE, Session
+from zkai.federated.session import CKKS, RLWE, Session
 from zkai.he.joint_key import HolderKey
 from zkai.he.rlwe import (
     CiphertextSum,
@@ -30,7 +30,7 @@ from zkai.he.rlwe import (
     verify_fingerprints,
 )
 
-SCHEMES = (RLWE,)
+SCHEMES = (RLWE, CKKS)
 COEFFICIENT_BITS = 60
 """How many bits of values a coefficient holds: what is left over is for smudging."""
 
@@ -66,7 +66,7 @@ def choose_parameters(
     Raises InvalidInput if there are none.
     """
     if scheme != RLWE:
-        raise InvalidInput(f"session: scheme {scheme!r}: expected {' or '.join(SCHEMES)}")
+        raise InvalidInput(f"session: scheme {scheme!r}: its parameters come with a joint key")
     if largest < 1 or clients < 1:
         raise InvalidInput("session: bound and weight: expected positive integers")
     bits = max((clients * (largest + 1)).bit_length() + 1, 2)

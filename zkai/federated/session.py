@@ -36,7 +36,7 @@ FORMAT = "zkai.he-session/1"
 MAX_BYTES = 32 << 20
 MAX_CLIENTS, MAX_HOLDERS, MAX_ROUNDS = 1 << 12, 10, 1 << 10
 MAX_TENSORS, MAX_DIMENSIONS, MAX_VALUES = 1 << 12, 8, 1 << 27
-RLWE = "rlwe"
+RLWE, CKKS = "rlwe", "ckks"
 COUNT = "samples"
 """The name of the value that a weighted session adds: each client's weight."""
 _RECIPIENTS = "zkai/he-round-keys/1"
@@ -177,7 +177,9 @@ class Session:
 
     @property
     def rounds(self) -> int:
-        """How many rounds the session has at most."""
+        """How many rounds the session has at most: one with a `ckks` key that is for one round."""
+        if self.scheme == CKKS and self.parameters.get("once") is True:
+            return min([1, *(len(holder.recipients) for holder in self.holders)])
         return min((len(holder.recipients) for holder in self.holders), default=0)
 
     @property
