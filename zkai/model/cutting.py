@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import prod
 
+import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from zkai.errors import InvalidInput
 from zkai.model.graph import Shape
@@ -184,3 +185,38 @@ def _slice(
     return helper.make_model(
         graph, opset_imports=list(model.opset_import), ir_version=model.ir_version
     )
+
+
+BLINDERS = "blinders"
+"""The input that `blinded` adds."""
+
+
+def blinded(model: onnx.ModelProto, count: int, where: str) -> onnx.ModelProto:
+    """Return a model whose one output is flattened, (1, n + count): `count` blinders end it.
+
+    They come from a further input, (1, count), and touch nothing else: who hides the output behind
+    a hash hides it from guesses too.
+
+    Raises InvalidInput for a model with several outputs, an output of unknown shape, or a tensor
+    that has the new input's name.
+    """
+    found = onnx.ModelProto()
+    found.CopyFrom(model)
+    graph, values = found.graph, _values(model)
+    if len(graph.output) != 1 or graph.output[0].name not in values:
+        raise InvalidInput(f"{where}: to be blinded it must have one output of a known shape")
+    last = values[graph.output[0].name]
+    names = {name for node in graph.node for name in (*node.input, *node.output)}
+    flat, joined = f"{last.name}.flat", f"{last.name}.blinded"
+    if names & {BLINDERS, flat, joined, f"{flat}.shape"}:
+        raise InvalidInput(f"{where}: it has a tensor called {BLINDERS!r} or {flat!r} already")
+    size, kind = prod(_shape(last)), last.type.tensor_type.elem_type
+    shape = numpy_helper.from_array(np.array([1, size], np.int64), f"{flat}.shape")
+    graph.initializer.append(shape)
+    graph.input.append(helper.make_tensor_value_info(BLINDERS, kind, [1, count]))
+    graph.node.append(helper.make_node("Reshape", [last.name, shape.name], [flat], name=flat))
+    node = helper.make_node("Concat", [flat, BLINDERS], [joined], name=joined, axis=1)
+    graph.node.append(node)
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info(joined, kind, [1, size + count]))
+    return found
