@@ -187,3 +187,39 @@ def test_privacy_is_priced_before_and_budgeted_after(run: Any) -> None:
     np.savez("loud.npz", w=np.full((10, 7), 50), b=np.full(10, 50))
     refused = run("he encrypt bob loud.npz --board board", status=2)
     assert "squared norm is 200000" in refused["message"]
+
+
+def test_real_updates_are_rounded_and_what_is_not_sent_waits(run: Any) -> None:
+    refused = "he open agg --board board --parties parties --threshold 2 --like ada.npz --bound 9"
+    begin(run, 3, 2, "--compress 0.5 --keep 20 --max-weight 3")
+    assert (
+        "--keep goes with"
+        in run(refused.replace("--board board", "--board none") + " --keep 2", 2)["message"]
+    )
+    session = json.loads(Path("board/session.json").read_text())
+    assert session["compression"] == {"bound": "0.5", "keep": 20}
+    updates = []
+    for i, name in enumerate(CLIENTS):
+        source = np.random.default_rng(i)
+        updates.append({"w": source.uniform(-0.4, 0.4, (10, 7)), "b": source.uniform(-1, 1, 10)})
+        np.savez(f"{name}.npz", **updates[-1])
+        run(f"he encrypt {name} {name}.npz --board board --weight {1 + i % 3}")
+    run("he aggregate agg --board board")
+    for command in ("cosign", "reveal", "cosign", "cosign", "cosign", "partial"):
+        for who in CLIENTS if command == "reveal" else ("h0", "h1", "h2"):
+            if command != "partial" or who != "h2":
+                run(f"he {command} {who} --board board")
+        status = run("he aggregate agg --board board")
+    assert status["phase"] == "opened"
+    run("he decrypt --board board -o sum.npz --mean mean.npz")
+    found, means = np.load("sum.npz"), np.load("mean.npz")
+    assert found["coordinates"].tolist() == list(range(20))
+    weights = [1, 2, 3, 1]
+    expected = sum(w * u["w"].ravel() for w, u in zip(weights, updates, strict=True)) / 7
+    assert np.abs(means["w"].ravel()[:20] - expected[:20]).max() < 0.5 / 50
+    assert not means["b"].any()
+    run("he verify sum.npz --board board")
+    np.savez("wrong.npz", **{**found, "coordinates": found["coordinates"] + 1})
+    Path("wrong.json").write_bytes(Path("sum.json").read_bytes())
+    wrong = run("he verify wrong.npz --board board", status=1)
+    assert "the coordinates are not those" in wrong["message"]

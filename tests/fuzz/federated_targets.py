@@ -63,6 +63,7 @@ def message(folder: Path) -> Target:
     said = {
         **place, "client": key.keyid, "key": digest, "ciphertext": digest, "check": digest,
         "shares": [digest, digest], "weight_bound": 1, "proof": None,
+        "coordinates": None,
     }  # fmt: skip
     decided = {
         **place, "phase": "closed", "previous": None, "size": 3, "root": digest, "body": digest,

@@ -17,6 +17,7 @@ from tests.services import MEMORY, fits
 from zkai.federated.aggregator import OPENED, Aggregator, Status
 from zkai.federated.board import Board
 from zkai.federated.client import ClientParty
+from zkai.federated.compression import Compression
 from zkai.federated.decisions import Round
 from zkai.federated.holder import KeyHolder
 from zkai.federated.memory import Memory
@@ -52,6 +53,7 @@ class World:
         bound: int = BOUND,
         rule: Callable[[Mapping[str, Any]], Inputs] | None = None,
         noise: Privacy | None = None,
+        compression: Compression | None = None,
     ) -> None:
         """`rule` makes the rule of the inputs from the scheme's parameters."""
         self.root = root
@@ -90,6 +92,7 @@ class World:
             percent,
             None if self.rule is None else self.rule.digest,
             privacy=noise.fields if noise else None,
+            compress=compression.fields if compression else None,
         )
         self.scheme = load_scheme(self.session)
         for name in self.names:

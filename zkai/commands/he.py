@@ -30,6 +30,7 @@ from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.aggregator import OPENED, Aggregator, Status
 from zkai.federated.board import Board
 from zkai.federated.client import ClientParty
+from zkai.federated.coordinates import coordinates_of
 from zkai.federated.decisions import Round
 from zkai.federated.holder import KeyHolder
 from zkai.federated.inputs import check_rule
@@ -42,7 +43,7 @@ from zkai.federated.rules import InputRule
 from zkai.federated.schemes import load_scheme
 from zkai.federated.sealing import RoundKeys
 from zkai.federated.session import Session
-from zkai.federated.update import Update, mean, read_update, unflatten
+from zkai.federated.update import COORDINATES, Update, mean, read_update, unflatten
 
 _MAX_STATEMENT = 1 << 16
 _PAUSE_S = 0.05
@@ -69,7 +70,10 @@ serves one session, and must never be restored from a backup.
 _ENCRYPT_HELP = """
 UPDATE is a .npz of integer arrays with the session's names and shapes, or a
 .npy. An update is encrypted once: never again after an abort, or in another
-session. Give --session: whoever writes BOARD could name key holders of its own.
+session. A session that compresses takes real numbers; what rounding loses, or
+is not sent this round, waits in FOLDER and is added to the next update.
+
+Give --session: whoever writes BOARD could name key holders of its own.
 
 A session of proven updates takes no UPDATE: with --inputs, --keys, --old-state,
 --state and --history the difference of the two states is encrypted, and proven
@@ -330,6 +334,8 @@ def run_decrypt(options: argparse.Namespace, console: Console) -> Mapping[str, A
     rnd = _read_round(options, read_rule(options))
     opened = open_sum(rnd, load_scheme(rnd.session))
     total = unflatten(rnd.session, opened.values)
+    if rnd.session.keeps:
+        total[COORDINATES] = coordinates_of(rnd)
     _save(options.out, total)
     if options.mean is not None:
         _save(options.mean, mean(rnd.session, total, opened.statement["clients"]))
@@ -351,6 +357,10 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
     """Check a sum and its statement by recomputation."""
     rnd = _read_round(options, read_rule(options))
     arrays = read_update(options.sum)
+    if rnd.session.keeps and not np.array_equal(
+        arrays.pop(COORDINATES, np.empty(0)), coordinates_of(rnd)
+    ):
+        raise VerificationError("aggregate: the coordinates are not those of its clients")
     parts = [np.asarray(arrays[name]).ravel() for name in _names(rnd.session, arrays)]
     values = np.concatenate(parts).astype(np.int64)
     statement = read_capped(options.sum.with_suffix(".json"), _MAX_STATEMENT)

@@ -16,6 +16,7 @@ from zkai.encoding import hex32, load_json, read_capped
 from zkai.errors import InvalidInput
 from zkai.federated.aggregator import Aggregator
 from zkai.federated.board import Board
+from zkai.federated.compression import Compression
 from zkai.federated.parties import Party, members, read_party_key
 from zkai.federated.rules import InputRule
 from zkai.federated.schemes import SCHEMES, choose_parameters, load_scheme
@@ -30,6 +31,12 @@ JSON list of {"name", "shape"} in --tensors. Values are integers of at most
 --bound; with --max-weight each client multiplies by its weight, and a sum of
 the weights comes with the result. With --inputs RULE/ all of this follows from
 the statement that clients prove, unless it is given.
+
+With --compress X updates are real numbers of at most X, rounded to --bound
+steps either side of 0 (127: eight bits); each client adds what that loses to
+its next update. --keep N sends N values a round only: those where the last sum
+was largest, and others in turn. Everybody sees which, and they tell of that
+sum; a client's own largest would tell of its data, and cannot be asked for.
 """
 
 _LARGE = ("key", "certificate")
@@ -47,6 +54,8 @@ def add_action(actions: Commands) -> None:
     start.add_argument("--threshold", type=int, required=True, help="holders that open a sum")
     start.add_argument("--bound", type=int, help="largest absolute value")
     start.add_argument("--max-weight", type=int, help="largest weight (1: none)")
+    start.add_argument("--compress", metavar="X", type=float, help="largest real value")
+    start.add_argument("--keep", metavar="N", type=int, help="values sent a round, with --compress")
     start.add_argument("--minimum", type=int, default=2, help="clients at least (2)")
     start.add_argument("--percent", type=int, default=80, help="of the clients, at least (80)")
     start.add_argument("--scheme", choices=SCHEMES, default=RLWE, help=f"({RLWE})")
@@ -67,7 +76,9 @@ def run_open(options: argparse.Namespace, console: Console) -> Mapping[str, Any]
     aggregator, clients, holders = members(parties)
     rule = he_inputs.read_rule(options)
     tensors, bound, weight = _summed(options, rule)
-    values = sum(tensor.size for tensor in tensors) + (weight > 1)
+    compression = _compression(options)
+    sent = options.keep or sum(tensor.size for tensor in tensors)
+    values = sent + (weight > 1)
     least = max(options.minimum, -(-options.percent * len(clients) // 100))
     rounds = 1 if options.scheme == CKKS else min(len(holder.recipients) for holder in holders)
     noise = he_privacy.chosen_privacy(options, least, values, rounds, console)
@@ -77,6 +88,7 @@ def run_open(options: argparse.Namespace, console: Console) -> Mapping[str, Any]
         _parameters(options, rule, clients, holders, values, largest), tensors, bound, weight,
         clients, holders, options.threshold, options.minimum, options.percent,
         None if rule is None else rule.digest, None if noise is None else noise.fields,
+        None if compression is None else compression.fields,
     )  # fmt: skip
     scheme, key = load_scheme(session), read_party_key(options.folder, passphrase(options))
     begun = Aggregator.open(session, scheme, key, options.folder, Board(options.board), rule)
@@ -93,6 +105,14 @@ def run_open(options: argparse.Namespace, console: Console) -> Mapping[str, Any]
     return {"session": hex32(session.id), "board": str(options.board), "clients": len(clients),
             "holders": len(holders), "quorum": session.quorum, "least": session.least,
             "values": session.values, "parameters": shown}  # fmt: skip
+
+
+def _compression(options: argparse.Namespace) -> Compression | None:
+    if options.compress is None:
+        if options.keep is not None:
+            raise InvalidInput("open: --keep goes with --compress: what is not sent has to wait")
+        return None
+    return Compression(repr(options.compress), options.keep)
 
 
 def _summed(

@@ -12,6 +12,7 @@ from typing import Any
 
 from zkai.encoding import parse_hex32, sha256
 from zkai.errors import InvalidInput, VerificationError
+from zkai.federated.coordinates import read_coordinates
 from zkai.federated.decisions import Decision, Round
 from zkai.federated.inputs import Bound
 from zkai.federated.messages import CLOSED, Message, dealing_digest
@@ -47,6 +48,8 @@ def check_set(rnd: Round, scheme: Scheme, decision: Decision) -> Chosen:
     for keyid in decision.clients:
         dealings.check(rnd, scheme, keyid, commitments[keyid])
     _check_flags(rnd, decision)
+    if rnd.session.keeps:
+        read_coordinates(rnd, {m.predicate["coordinates"] for m in commitments.values()})
     for keyid in decision.clients:
         bound.add(keyid, commitments[keyid])
     clusters, total = sums(rnd, scheme, decision.clients, commitments)

@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,6 +23,7 @@ import numpy.typing as npt
 from zkai.encoding import hex32, load_json, read_capped, sha256, write_atomic
 from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.board import Board
+from zkai.federated.coordinates import coordinates_bytes
 from zkai.federated.decisions import Round
 from zkai.federated.messages import (
     CLOSED,
@@ -36,13 +37,15 @@ from zkai.federated.messages import (
 )
 from zkai.federated.noise import Privacy, decimal
 from zkai.federated.record import View
+from zkai.federated.residual import Rounded, manifest, round_off, unsent, update_digest
 from zkai.federated.scheme import Scheme
 from zkai.federated.sealing import seal_share
 from zkai.federated.session import Session
-from zkai.federated.update import Update, flatten
+from zkai.federated.turn import round_coordinates
+from zkai.federated.update import Update, check_weight, flatten, flatten_real, weighted
 from zkai.he.noise import DiscreteGaussian
 from zkai.he.privacy import MIN_VARIANCE, Budget, Release
-from zkai.he.quantise import squared_norm
+from zkai.he.quantise import Float64, squared_norm
 from zkai.proof.jsonform import expect_fields
 from zkai.receipt.signer import PrivateKey
 
@@ -52,6 +55,7 @@ Prove: TypeAlias = Callable[[Any, Any], bytes]
 Keep: TypeAlias = Callable[[Any, Any], None]
 """Takes what was sent and the secrets behind it, to keep them for a later proof."""
 MAX_NOTES = 16 << 20
+_FIELDS = ("format", "secret", "updates", "residuals", "seen", "budget")
 
 
 @dataclass(frozen=True)
@@ -89,15 +93,23 @@ class ClientParty:
             raise InvalidInput("client: this key is none of the session's clients")
         if (prove is None) != (session.inputs is None):
             raise InvalidInput("client: a proof is needed exactly if the session asks for one")
-        values = flatten(session, update, weight)
-        check_norm(session, values)
         with self._locked() as notes:
-            plain = flatten(session, update)[: session.values - session.weighted]
+            if session.compression is None:
+                values, body = flatten(session, update, weight), None
+                plain = flatten(session, update)[: session.plain].astype("<i8").tobytes()
+            else:
+                made = self._rounded(notes, session, scheme, board, number, update, weight)
+                plain, values = made.update, weighted(session, made.integers, weight)
+                body = coordinates_bytes(made.coordinates) if session.keeps else None
+            check_norm(session, values)
             self._note(notes, session, number, plain, weight)
+            self._tidy(notes, session)
+            if body is not None:
+                board.put_body(number, body)
             folder = self._round(session, number)
             if not (folder / COMMITMENT).exists():
                 noisy = with_noise(session, values)
-                self._make(session, scheme, number, noisy, folder, prove, keep)
+                self._make(session, scheme, number, noisy, folder, body, prove, keep)
             elif keep is not None:
                 raise InvalidInput("client: this was encrypted before; its secrets are gone")
             data = read_capped(folder / COMMITMENT, MAX_MESSAGE)
@@ -117,6 +129,7 @@ class ClientParty:
         number: int,
         values: Any,
         folder: Path,
+        coordinates: bytes | None,
         prove: Prove | None,
         keep: Keep | None,
     ) -> None:
@@ -147,6 +160,7 @@ class ClientParty:
             "shares": digests[2 : 2 + len(sealed)],
             "weight_bound": session.max_weight,
             "proof": None if prove is None else digests[-1],
+            "coordinates": None if coordinates is None else hex32(sha256(coordinates)),
         }
         data = sign_message(COMMITMENT, predicate, self.key).to_bytes()
         write_atomic(folder / COMMITMENT, data, mode=0o600)
@@ -188,14 +202,59 @@ class ClientParty:
             total += len(body)
         return total
 
+    def _rounded(
+        self,
+        notes: dict[str, Any],
+        session: Session,
+        scheme: Scheme,
+        board: Board,
+        number: int,
+        update: Update,
+        weight: int,
+    ) -> Rounded:
+        """Return the rounding of a real update and of the residual, on disk before it is noted."""
+        check_weight(session, weight)
+        vector = flatten_real(session, update)
+        path = self._rounding(session.id.hex(), number)
+        noted = {(note["session"], note["round"]) for note in notes["updates"]}
+        if (session.id.hex(), number) in noted:
+            # What was noted is sent as it was rounded then; another update is refused by its note.
+            if not path.exists():
+                raise InvalidInput(f"client: round {number} is over for it; send the next update")
+            kept = Rounded.read(path)
+            return replace(kept, update=update_digest(vector))
+        coordinates = round_coordinates(session, scheme, View.read(board, session), number)
+        residual = self._residual(notes, session, board)
+        made = round_off(session, vector, residual, coordinates, weight)
+        made.write(path)
+        return made
+
+    def _rounding(self, session: str, number: int) -> Path:
+        return self.folder / "compressed" / f"{session[:32]}-{number}.npz"
+
+    def _residual(self, notes: dict[str, Any], session: Session, board: Board) -> Float64:
+        """Return what waits of earlier updates of these tensors, an aborted round's included."""
+        last = notes["residuals"].get(manifest(session))
+        if last is None:
+            return np.zeros(session.plain)
+        found = Rounded.read(self._rounding(*last))
+        same = last[0] == session.id.hex()
+        return unsent(session, found) if same and board.has(last[1], "abort") else found.residual
+
+    def _tidy(self, notes: dict[str, Any], session: Session) -> None:
+        """Delete the roundings that nothing needs any more."""
+        needed = {self._rounding(*last) for last in notes["residuals"].values()}
+        for path in (self.folder / "compressed").glob("*.npz"):
+            if path not in needed:
+                path.unlink()
+
     def _note(
-        self, notes: dict[str, Any], session: Session, number: int, values: Any, weight: int
+        self, notes: dict[str, Any], session: Session, number: int, data: bytes, weight: int
     ) -> None:
-        """Note which update goes into a round, its values before they are weighted.
+        """Note which update goes into a round, by its values before they are weighted.
 
         Raises InvalidInput if that must not be: another weight makes no other update of it.
         """
-        data = np.ascontiguousarray(values, dtype="<i8").tobytes()
         digest = hashlib.blake2b(
             data, key=bytes.fromhex(notes["secret"]), digest_size=32
         ).hexdigest()
@@ -222,6 +281,8 @@ class ClientParty:
             self._budget(notes, session.noise).spend(release)
             entry["release"] = vars(release).copy()
         notes["updates"].append(entry)
+        if session.compression is not None:
+            notes["residuals"][manifest(session)] = [session.id.hex(), number]
         self._write(notes)
 
     @staticmethod
@@ -276,11 +337,12 @@ class ClientParty:
                 "format": FORMAT,
                 "secret": os.urandom(32).hex(),
                 "updates": [],
+                "residuals": {},
                 "seen": {},
                 "budget": None,
             }
         value = load_json(read_capped(path, MAX_NOTES), str(path))
-        expect_fields(value, ("format", "secret", "updates", "seen", "budget"), str(path))
+        expect_fields(value, _FIELDS, str(path))
         if value["format"] != FORMAT:
             raise InvalidInput(f"{path}: expected {FORMAT}")
         found: dict[str, Any] = value

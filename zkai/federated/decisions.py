@@ -117,6 +117,8 @@ class Round:
             raise VerificationError(f"entry {entry['index']}: another bound on weights")
         if (message.predicate["proof"] is None) != (self.session.inputs is None):
             raise VerificationError(f"entry {entry['index']}: a proof is not as the session asks")
+        if (message.predicate["coordinates"] is None) == self.session.keeps:
+            raise VerificationError(f"entry {entry['index']}: coordinates are not as agreed")
         return message
 
     def decision(self, phase: str) -> Decision | None:

@@ -5,6 +5,7 @@ It only proposes: key holders check the rules of `zkai.federated.chosen` themsel
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -98,12 +99,16 @@ def _judge_clients(
     copied.
     """
     reasons, bound = {}, Bound(rnd, scheme)
+    lists = Counter(commitments[keyid].predicate["coordinates"] for keyid in order)
+    agreed = lists.most_common(1)[0][0] if order else None
     copied = _copies([commitments[keyid] for keyid in order if keyid in members])
     for keyid in order:
         if keyid in copied:
             reasons[keyid] = "committed to another client's key or ciphertext"
         elif keyid not in members:
             reasons[keyid] = "handed in no bodies, or others than it committed to"
+        elif commitments[keyid].predicate["coordinates"] != agreed:
+            reasons[keyid] = "was compressed to other coordinates than most"
         elif keyid not in faults:
             try:
                 bound.add(keyid, commitments[keyid])

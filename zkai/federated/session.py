@@ -3,7 +3,7 @@
     {"format": "zkai.he-session/1", "nonce", "origin", "aggregator": JWK, "scheme", "parameters",
      "tensors": [{"name", "shape"}], "value_bound", "max_weight", "clients": [{"name", "key",
      "cluster"}], "holders": [{"name", "key", "recipients": [JWK], "signature"}],
-     "threshold", "minimum", "percent", "inputs", "privacy"}
+     "threshold", "minimum", "percent", "inputs", "privacy", "compression"}
 
 `threshold` (t) key holders open a sum; of n, q = floor((n + t - 1) / 2) + 1 must sign each
 decision, so that two quorums share a holder that is honest while at most t - 1 are not. A sum has
@@ -11,7 +11,8 @@ at least `minimum` clients and `percent` of all. `recipients` are one-time encry
 each round, and `signature` is their holder's of them: nobody else's keys can stand in for them. A
 session has as many rounds as each holder has keys. `value_bound` limits each value before it is
 multiplied by the client's weight, which is at most `max_weight`; `inputs` is null, or the digest
-of the rule of the proofs that every client's ciphertext must come with.
+of the rule of the proofs that every client's ciphertext must come with; `compression` is null, or
+says how real updates are rounded and which of their values are sent.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 
 from zkai.encoding import hex32, parse_hex32, read_capped, sha256, write_atomic
 from zkai.errors import InvalidInput, VerificationError
+from zkai.federated.compression import Compression
 from zkai.federated.noise import Privacy
 from zkai.ledger.note import check_name
 from zkai.proof.jsonform import expect_fields
@@ -44,6 +46,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}")
 _FIELDS = (
     "format", "nonce", "origin", "aggregator", "scheme", "parameters", "tensors", "value_bound",
     "max_weight", "clients", "holders", "threshold", "minimum", "percent", "inputs", "privacy",
+    "compression",
 )  # fmt: skip
 
 
@@ -126,6 +129,7 @@ class Session:
     percent: int
     inputs: bytes | None = None
     privacy: Mapping[str, Any] | None = None
+    compress: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         check_name(self.origin)
@@ -157,6 +161,18 @@ class Session:
             raise InvalidInput(
                 "session: a proven update is encrypted without noise: ask for proofs or for privacy"
             )
+        self._check_compression()
+
+    def _check_compression(self) -> None:
+        if self.compression is None:
+            return
+        if self.inputs is not None:
+            raise InvalidInput(
+                "session: a proven update is the whole difference of two states, exactly: ask for"
+                " proofs or for compression"
+            )
+        if self.sent > self.plain:
+            raise InvalidInput(f"session: compression: keep: an update has {self.plain} values")
 
     def _check_parties(self) -> None:
         keys = [self.aggregator, *(c.key for c in self.clients), *(h.key for h in self.holders)]
@@ -200,10 +216,34 @@ class Session:
         noise = 0 if self.noise is None else self.noise.noise_bound
         return self.value_bound * self.max_weight + noise
 
+    @cached_property
+    def compression(self) -> Compression | None:
+        """How real updates are made integers, or None. Raises InvalidInput if it is unusable."""
+        if self.compress is None:
+            return None
+        return Compression.from_fields(dict(self.compress), "session.compression")
+
+    @property
+    def plain(self) -> int:
+        """How many values an update has."""
+        return sum(tensor.size for tensor in self.tensors)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether only the values at some coordinates are sent."""
+        return self.compression is not None and self.compression.keep is not None
+
+    @property
+    def sent(self) -> int:
+        """How many of an update's values are sent."""
+        if self.compression is None or self.compression.keep is None:
+            return self.plain
+        return self.compression.keep
+
     @property
     def values(self) -> int:
         """How many values a client encrypts."""
-        return sum(tensor.size for tensor in self.tensors) + self.weighted
+        return self.sent + self.weighted
 
     @property
     def quorum(self) -> int:
@@ -275,6 +315,7 @@ class Session:
                 "percent": self.percent,
                 "inputs": None if self.inputs is None else hex32(self.inputs),
                 "privacy": None if self.privacy is None else dict(self.privacy),
+                "compression": None if self.compress is None else dict(self.compress),
             }
         )
 
@@ -296,9 +337,9 @@ class Session:
         expect_fields(value, _FIELDS, where)
         if not isinstance(value["parameters"], dict):
             raise InvalidInput(f"{where}.parameters: expected an object")
-        privacy = value["privacy"]
-        if privacy is not None and not isinstance(privacy, dict):
-            raise InvalidInput(f"{where}.privacy: expected null or an object")
+        for name in ("privacy", "compression"):
+            if value[name] is not None and not isinstance(value[name], dict):
+                raise InvalidInput(f"{where}.{name}: expected null or an object")
         inputs = value["inputs"]
         return Session(
             parse_hex32(value["nonce"], f"{where}.nonce"),
@@ -315,7 +356,8 @@ class Session:
             _count(value, "minimum", where),
             _count(value, "percent", where),
             None if inputs is None else parse_hex32(inputs, f"{where}.inputs"),
-            privacy,
+            value["privacy"],
+            value["compression"],
         )
 
 

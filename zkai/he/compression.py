@@ -66,6 +66,7 @@ def compress(
     quantiser: Quantiser,
     *,
     norm: float | None = None,
+    within: int | None = None,
     random: Random = os.urandom,
 ) -> Compressed:
     """Return the integers of (update + residual) at `coordinates`, and what they leave.
@@ -73,6 +74,8 @@ def compress(
     With `norm` the corrected update is clipped: after the feedback, since a residual that is
     added to a clipped update would exceed what the noise was made for. Values beyond the
     quantiser's bound are cut to it, and wait in the residual.
+
+    With `within` the integers' squared norm is at most that: `Quantiser.quantise_within`.
 
     Raises InvalidInput for shapes that differ or values that are not finite.
     """
@@ -88,7 +91,10 @@ def compress(
         raise InvalidInput(f"coordinates lie outside the update's {flat.size} values")
     check_values(flat, math.inf)
     chosen = np.clip(flat[coordinates], -quantiser.bound, quantiser.bound)
-    integers = quantiser.quantise(chosen, random)
+    if within is None:
+        integers = quantiser.quantise(chosen, random)
+    else:
+        integers = quantiser.quantise_within(chosen, within, random)
     left = flat.copy()
     left[coordinates] -= quantiser.dequantise(integers)
     return Compressed(integers, left.reshape(np.shape(update)))

@@ -135,6 +135,24 @@ def rounded_norm(norm: float, count: int, beta: float = math.exp(-0.5)) -> int:
     return math.ceil(min((norm + root) ** 2, likely))
 
 
+def clip_norm(within: int, count: int) -> float:
+    """Return the longest norm whose `rounded_norm` for `count` values is at most `within`.
+
+    In integers' units, from below. Raises InvalidInput if there is none above 0.
+    """
+    low, high = 0.0, math.sqrt(max(within, 0))
+    for _ in range(60):
+        middle = (low + high) / 2
+        fits = rounded_norm(middle, count) <= within
+        low, high = (middle, high) if fits else (low, middle)
+    if low == 0:
+        raise InvalidInput(
+            f"rounding {count} values takes a squared norm of {rounded_norm(0.0, count)} alone; the"
+            f" noise hides {within}: send fewer values, or agree on a larger norm"
+        )
+    return low
+
+
 def squared_norm(integers: Int64) -> int:
     """Return the exact squared L2 norm of int64 values below 2^52."""
     flat = integers.ravel()
