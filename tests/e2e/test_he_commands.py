@@ -204,12 +204,14 @@ def test_real_updates_are_rounded_and_what_is_not_sent_waits(run: Any) -> None:
         updates.append({"w": source.uniform(-0.4, 0.4, (10, 7)), "b": source.uniform(-1, 1, 10)})
         np.savez(f"{name}.npz", **updates[-1])
         run(f"he encrypt {name} {name}.npz --board board --weight {1 + i % 3}")
-    run("he aggregate agg --board board")
-    for command in ("cosign", "reveal", "cosign", "cosign", "cosign", "partial"):
-        for who in CLIENTS if command == "reveal" else ("h0", "h1", "h2"):
-            if command != "partial" or who != "h2":
-                run(f"he {command} {who} --board board")
+    for _ in range(9):
         status = run("he aggregate agg --board board")
+        if status["phase"] == "opened":
+            break
+        for name in CLIENTS if status["phase"] == "reveal" else ():
+            run(f"he reveal {name} --board board")
+        for j in range(3):
+            run(f"he serve h{j} --board board")
     assert status["phase"] == "opened"
     run("he decrypt --board board -o sum.npz --mean mean.npz")
     found, means = np.load("sum.npz"), np.load("mean.npz")
