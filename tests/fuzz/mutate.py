@@ -53,7 +53,7 @@ def mutate_json(rng: random.Random, data: bytes, corpus: list[bytes]) -> bytes:
         with contextlib.suppress(KeyError, IndexError):
             container[key] = other[other_key]
     elif action == 3 and isinstance(container[key], str):
-        text = mutate_bytes(rng, container[key].encode(), corpus)
+        text = mutate_bytes(rng, container[key].encode("utf-8", "replace"), corpus)
         container[key] = text.decode("utf-8", "replace")
     else:
         container[key] = rng.choice(ODD_VALUES)
