@@ -180,7 +180,11 @@ def test_a_transformer_is_replayed_both_ways(tmp_path: Path) -> None:
 
     program = Language()
     task = dataclasses.replace(toy_task(), initial=initial_root(program.model(), 64))
-    train(program, task, tmp_path / "run", trainer(), 4)
+    modules = (
+        "embed", "layer.dropout1", "layer.norm1", "layer.linear1", "layer.linear2", "layer.norm2",
+        "score",
+    )  # fmt: skip
+    train(program, task, tmp_path / "run", trainer(), 4, activations=modules)
     run = Run(tmp_path / "run")
     assert replay_step(program, task, run.signed(3).record, run.groups(3)).mode == "bitwise"
     shares = replay(run, 3, program).shares

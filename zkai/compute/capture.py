@@ -95,6 +95,8 @@ class Capture:
                 if not isinstance(output, torch.Tensor):
                     raise InvalidInput(f"activations: the output of {name!r} is no tensor")
                 taken = self._found.setdefault(names.ACTIVATIONS, {})
+                if name in taken:
+                    raise InvalidInput(f"activations: {name!r} is called twice in a step")
                 taken.update(snapshot.copies({name: output}))
 
         return keep
