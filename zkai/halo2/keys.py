@@ -64,7 +64,7 @@ class Halo2VerifyingKey(Document):
     key_status: str
     srs_digest: bytes
     points: tuple[G1, ...] = field(default=(), repr=False)
-    """The setup string's first Lagrange points, where verifiers compute commitments."""
+    """What a commitment to the tag is a combination of, where that is a polynomial's."""
 
     @property
     def statement(self) -> str:

@@ -56,14 +56,14 @@ def tag_limbs(public: Public) -> IntArray:
 def check_tag(public: Public, points: Sequence[G1]) -> None:
     """Return None if the commitment `tag` among a proof's public values is that of its labels.
 
-    `points` are the Lagrange points of a verifying key, for a tag that is a point.
+    `points` are those of a verifying key, for a tag that is a point.
 
     Raises VerificationError otherwise.
     """
     limbs, tag = tag_limbs(public), public.get("tag", ())
     if len(tag) == 1:
         wanted = hash_commitment(limbs)
-    elif len(points) >= len(limbs):
+    elif len(points) > len(limbs):
         rows = np.concatenate([g1_words(point) for point in points])
         wanted = point_commitment(limbs, points_load("g1", rows))
     else:
@@ -80,13 +80,12 @@ def hash_commitment(vector: IntArray) -> tuple[int, ...]:
 
 
 def point_commitment(vector: IntArray, points: Limbs) -> tuple[int, ...]:
-    """Return the coordinates of sum_j v_j L_j: what `polycommit` makes public of a vector.
+    """Return the coordinates of what `polycommit` makes public of a vector.
 
-    `points` are the setup string's Lagrange points (n, 8), in Montgomery form, at least as many as
-    the vector has numbers.
+    `points` are those of `srs.commitment_points` for at least as many numbers.
     """
-    scalars = to_limbs([int(value) % FIELD_MODULUS for value in vector])
-    row = points_msm("g1", points[: len(vector)], scalars.reshape(-1, 4))
+    scalars = to_limbs([1, *(int(value) % FIELD_MODULUS for value in vector)])
+    row = points_msm("g1", points[: len(vector) + 1], scalars.reshape(-1, 4))
     return g1_from_words(points_store("g1", row)) or (0, 0)
 
 

@@ -91,7 +91,7 @@ def setup(
             string.tau_g2,
             string.status,
             string.sha256,
-            srs.first_points(target, statement.pinned_points),
+            srs.pinned_points(target, statement.pinned_points),
         )
         verifying.check()
         for source, file in (

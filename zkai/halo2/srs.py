@@ -42,6 +42,8 @@ from zkai.proof.ratio import check_g2, g1_from_words
 from zkai.proof.scalars import Progress, no_progress, random_scalar
 
 MIN_K, MAX_K = 1, 26
+UNUSABLE_ROWS = 6
+"""The rows at a column's end that EZKL's circuits keep for blinding, filled or not."""
 _HEAD = struct.Struct("<I")
 _TAIL_BYTES = 256
 _GENERATOR_ORDER = 28
@@ -181,22 +183,30 @@ def open_srs(path: Path | str, status: str) -> Srs:
     return Srs(path, k, tau_g2, sha256_of(path), status)
 
 
-def lagrange_points(path: Path, n: int) -> Words:
-    """Return the first n Lagrange points [L_i(tau)]_1 of a string's file, in Montgomery form.
+def commitment_points(path: Path, n: int) -> Words:
+    """Return what a committed column of n numbers is a combination of, in Montgomery form.
 
-    Raises InvalidInput for a file that is none, or has fewer rows.
+    EZKL commits to v_0 ... v_(n-1) in the first rows of a column that it does not blind, with 1 in
+    each of the last UNUSABLE_ROWS rows: C = sum_i v_i [L_i(tau)]_1 + sum_j [L_j(tau)]_1. The first
+    of the n + 1 points is that second sum.
+
+    Raises InvalidInput for a file that is no string, or has too few rows.
     """
     string = open_srs(path, DEVELOPMENT)
-    if n > 1 << string.k:
+    rows = 1 << string.k
+    if n > rows - UNUSABLE_ROWS:
         raise InvalidInput(f"{path}: has 2**{string.k} rows, {n} numbers are committed to")
-    return _words(path, _HEAD.size + (64 << string.k), n)
+    points = _words(path, _HEAD.size + 64 * rows, rows)
+    ones = to_limbs([1] * UNUSABLE_ROWS).reshape(-1, 4)
+    rest = native_keys.points_msm("g1", np.ascontiguousarray(points[-UNUSABLE_ROWS:]), ones)
+    return np.concatenate([rest, points[:n]])
 
 
-def first_points(path: Path, n: int) -> tuple[G1, ...]:
-    """Return the first n Lagrange points as coordinates; none for n = 0."""
+def pinned_points(path: Path, n: int) -> tuple[G1, ...]:
+    """Return `commitment_points` of n numbers as coordinates; none for n = 0."""
     if not n:
         return ()
-    rows = native_keys.points_store("g1", lagrange_points(path, n))
+    rows = native_keys.points_store("g1", commitment_points(path, n))
     return tuple(g1_from_words(row[None]) for row in rows)
 
 

@@ -80,7 +80,7 @@ class Halo2Statement(ABC):
 
     @property
     def pinned_points(self) -> int:
-        """How many of the setup string's Lagrange points a verifying key holds."""
+        """For how many numbers a verifying key holds the points that commit to them."""
         return 0
 
     def describe(self) -> dict[str, Any]:

@@ -132,14 +132,20 @@ class OnnxDraft:
 
         A prover looks exponentials up in a table with a row for each value of their argument. So
         exp(z) = exp(h / c) exp(z - h / c) with h = c z, which a fixed-point prover rounds, and the
-        second factor is near 1: 1 + z - h / c. In real numbers it is 1, and the whole is exact.
+        second factor is near 1: 1 + z - h / c. In real numbers it is 1, and the whole is exact. One
+        row more than the logits have is at the cut, so that any samples show the table's range.
         """
         shape, last = self.shapes[a], len(self.shapes[a]) - 1
         top = self._add("ReduceMax", (a,), (*shape[:-1], 1), axes=[last], keepdims=1)
         deepest = self.constant(EXP_RANGE)
         z = self.subtract(self.relu(self.add(self.subtract(a, top), deepest)), deepest)
         coarse = self.multiply(z, self.constant(EXP_STEP))
-        power = self._add("Pow", (self.constant(math.exp(1 / EXP_STEP)), coarse), shape)
+        rows, classes = math.prod(shape[:-1]), shape[-1]
+        lowest = self.constant(np.full((1, classes), -EXP_RANGE * EXP_STEP))
+        all_rows = self.concatenate([self.reshape(coarse, (rows, classes)), lowest], 0)
+        base = self.constant(math.exp(1 / EXP_STEP))
+        powers = self._add("Pow", (base, all_rows), self.shapes[all_rows])
+        power = self.reshape(self.part(powers, 0, rows), shape)
         rest = self.subtract(z, self.multiply(coarse, self.constant(1 / EXP_STEP)))
         exps = self.multiply(power, self.add(rest, self.constant(1.0)))
         total = self.sum(exps, (last,), keep=True)
@@ -183,9 +189,9 @@ class OnnxDraft:
         return self._add("Concat", parts, tuple(shape), axis=axis)
 
     def part(self, a: str, start: int, stop: int) -> str:
-        """Return a[start:stop] of a vector."""
+        """Return a[start:stop]."""
         bounds = [self._keep(np.array([number], np.int64)) for number in (start, stop, 0)]
-        return self._add("Slice", (a, *bounds), (stop - start,))
+        return self._add("Slice", (a, *bounds), (stop - start, *self.shapes[a][1:]))
 
     def gather(self, a: str, table: IntArray) -> str:
         """Return a[:, table] of a matrix (n, elements), with zeros where an index is -1."""
