@@ -132,24 +132,30 @@ class OnnxDraft:
 
         A prover looks exponentials up in a table with a row for each value of their argument. So
         exp(z) = exp(h / c) exp(z - h / c) with h = c z, which a fixed-point prover rounds, and the
-        second factor is near 1: 1 + z - h / c. In real numbers it is 1, and the whole is exact. One
-        row more than the logits have is at the cut, so that any samples show the table's range.
+        second factor is near 1: 1 + z - h / c. In real numbers it is 1, and the whole is exact.
+
+        The table's length is read off the arguments that samples give. One argument is always at
+        the cut, so that the table is whole whatever the samples are; exp(-12) / 1024, which is
+        nothing in float32, goes into the sum for it.
         """
         shape, last = self.shapes[a], len(self.shapes[a]) - 1
         top = self._add("ReduceMax", (a,), (*shape[:-1], 1), axes=[last], keepdims=1)
-        deepest = self.constant(EXP_RANGE)
-        z = self.subtract(self.relu(self.add(self.subtract(a, top), deepest)), deepest)
-        coarse = self.multiply(z, self.constant(EXP_STEP))
-        rows, classes = math.prod(shape[:-1]), shape[-1]
-        lowest = self.constant(np.full((1, classes), -EXP_RANGE * EXP_STEP))
-        all_rows = self.concatenate([self.reshape(coarse, (rows, classes)), lowest], 0)
-        base = self.constant(math.exp(1 / EXP_STEP))
-        powers = self._add("Pow", (base, all_rows), self.shapes[all_rows])
-        power = self.reshape(self.part(powers, 0, rows), shape)
+        deepest, step = self.constant(EXP_RANGE), self.constant(EXP_STEP)
+        above = self.relu(self.add(self.subtract(a, top), deepest))
+        z = self.subtract(above, deepest)
+        coarse = self.multiply(z, step)
         rest = self.subtract(z, self.multiply(coarse, self.constant(1 / EXP_STEP)))
-        exps = self.multiply(power, self.add(rest, self.constant(1.0)))
-        total = self.sum(exps, (last,), keep=True)
+        exps = self.multiply(self._power(coarse), self.add(rest, self.constant(1.0)))
+        first = self.part(self.reshape(above, (math.prod(shape),)), 0, 1)
+        cut = self.multiply(self.subtract(self.subtract(first, first), deepest), step)
+        guard = self.multiply(self._power(cut), self.constant(2.0**-10))
+        total = self.add(self.sum(exps, (last,), keep=True), guard)
         return self.multiply(exps, self._add("Reciprocal", (total,), self.shapes[total]))
+
+    def _power(self, coarse: str) -> str:
+        """Return exp(coarse / EXP_STEP)."""
+        base = self.constant(math.exp(1 / EXP_STEP))
+        return self._add("Pow", (base, coarse), self.shapes[coarse])
 
     def one_hot(self, labels: str, classes: int) -> str:
         """Return (rows, classes) with a 1 in each row of labels (rows, 1), whatever number it is.
