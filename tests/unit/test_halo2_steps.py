@@ -198,7 +198,7 @@ def test_an_edited_commitment_is_refused(kind: str, name: str) -> None:
         data = bytearray(first.proof)
         data[256:320] = second.proof[256:320]
         edited = replace(edited, proof=bytes(data))
-    with pytest.raises(VerificationError, match="does not hold|not the commitment in the proof"):
+    with pytest.raises(VerificationError, match=r"does not hold|not the commitment in the proof"):
         verify(edited, keys(kind).verifying)
 
 
@@ -254,7 +254,7 @@ def test_a_proof_for_another_destination_is_refused() -> None:
     check_context(proof, nowhere)
     with pytest.raises(VerificationError, match="another chain, ledger or recipient"):
         check_context(proof, lambda statement, fork, step, digest: 1)
-    with pytest.raises(VerificationError, match="proof 0 .*: the proof's context"):
+    with pytest.raises(VerificationError, match=r"proof 0 .*: the proof's context"):
         verify_steps([proof], keys().verifying, context_of=lambda *_: 1)
 
 
@@ -287,7 +287,7 @@ def test_a_forged_middle_state_is_refused() -> None:
         {"x": X, "labels": LABELS, "state": replace(state, vector=forged)},
     )
     verify(middle, keys().verifying)
-    with pytest.raises(VerificationError, match="proof 1 .*: old_state is not the new_state"):
+    with pytest.raises(VerificationError, match=r"proof 1 .*: old_state is not the new_state"):
         verify_steps([first, middle], keys().verifying)
 
 
@@ -325,7 +325,7 @@ def test_a_step_of_another_model_is_refused() -> None:
         "circuit_digest": mine.verifying.circuit_digest,
         "vk_digest": mine.verifying.digest,
     }
-    with pytest.raises(VerificationError, match="other labels|does not hold"):
+    with pytest.raises(VerificationError, match=r"other labels|does not hold"):
         verify(replace(stranger, **digests), mine.verifying)
     with pytest.raises(InvalidInput, match="another model or other choices"):
         prove(softmax(rate=2 * RATE), mine.proving, {})
