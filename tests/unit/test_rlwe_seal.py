@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from zkai.he.client import masks
 from zkai.he.packing import pack_values
 from zkai.he.ring import Ring, first
 from zkai.he.rlwe import RING, ClientKey, RlweParameters, Round
-from zkai.he.seal_context import file_body
+from zkai.he.seal_context import saved
 from zkai.he.wire import Kind, open_polynomials
 
 sealapi = pytest.importorskip("tenseal.sealapi")
@@ -40,17 +39,12 @@ class Seal:
 
     def words(self, thing: Any, count: int) -> Limbs:
         """The last `count` words of what SEAL saves: residues in NTT form."""
-        return np.frombuffer(file_body(thing)[-8 * count :], dtype="<u8").copy()
+        return np.frombuffer(saved(thing)[-8 * count :], dtype="<u8").copy()
 
     def put(self, target: Any, like: Any, residues: Limbs) -> Any:
         """Load `target` from the file of `like`, with other residues at its end."""
-        like.save(self.path)
-        header = bytearray(Path(self.path).read_bytes()[:16])
         data = residues.astype("<u8").tobytes()
-        body = file_body(like)[: -len(data)] + data
-        header[5] = 0  # not compressed
-        header[8:16] = struct.pack("<Q", 16 + len(body))
-        Path(self.path).write_bytes(bytes(header) + body)
+        Path(self.path).write_bytes(saved(like)[: -len(data)] + data)
         target.load(self.context, self.path)
         return target
 
@@ -110,7 +104,7 @@ def test_transforms_equal_seals(bits: list[int]) -> None:
     sealapi.Evaluator(context).transform_to_ntt_inplace(plain, context.first_parms_id())
     ring = Ring(n, primes)
     ours = ring.ntt(ring.small(np.where(values >= (t + 1) // 2, values - t, values)[None]))
-    data = np.frombuffer(file_body(plain)[-8 * ours.size :], dtype="<u8")
+    data = np.frombuffer(saved(plain)[-8 * ours.size :], dtype="<u8")
     assert np.array_equal(data.reshape(ours.shape[1:]), ours[0])
 
 

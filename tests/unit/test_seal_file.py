@@ -17,13 +17,19 @@ from zkai.he.ckks import CHAIN
 from zkai.he.seal_file import (
     HEADER_BYTES,
     Chain,
+    level_ciphertext,
     parms_id,
     read_ciphertext,
     read_plaintext,
     read_public_key,
+    split_seeded,
+    split_switch_keys,
+    uncompressed,
     write_ciphertext,
     write_plaintext,
     write_public_key,
+    write_secret_key,
+    write_switch_keys,
 )
 from zkai.he.seal_worker import SealWorker
 
@@ -303,3 +309,32 @@ def test_numbers_that_cannot_be_encoded_are_refused() -> None:
 def test_parameters_below_128_bits_are_refused() -> None:
     with pytest.raises(InvalidInput, match="128"):
         Chain(4096, CHAIN.primes[:2])
+
+
+def test_what_secret_keys_make_is_written_as_seal_writes_it() -> None:
+    """Seeded ciphertexts, secret keys and keys that switch: SEAL's own files, byte for byte."""
+    own, count = own_seal(), len(SMALL.primes)
+    generator = seal.KeyGenerator(own.context)
+    seeded = uncompressed(saved(own.encryptor.encrypt_symmetric(encoded(numbers()[0]))))
+    residues, seed = split_seeded(seeded, count - 1, SMALL.n)
+    assert level_ciphertext(SMALL.data_primes, residues[None], SCALE, seed) == seeded
+    secret = uncompressed(saved(generator.secret_key()))
+    words = np.frombuffer(secret[-8 * count * SMALL.n :], "<u8").reshape(count, SMALL.n)
+    assert write_secret_key(SMALL.primes, words.astype(np.uint64)) == secret
+    for keys, places in (
+        (generator.create_relin_keys(), 1),
+        (generator.create_galois_keys([3, 9]), SMALL.n),
+    ):
+        file = uncompressed(saved(keys))
+        found = split_switch_keys(file)
+        assert write_switch_keys(SMALL.n, SMALL.primes, found, places) == file
+        again = {
+            place: [
+                level_ciphertext(SMALL.primes, half[None], 1.0, seed)
+                for half, seed in (split_seeded(part, count, SMALL.n) for part in parts)
+            ]
+            for place, parts in found.items()
+        }
+        assert again == found
+    with pytest.raises(ToolError, match="writes files that zkai does not know"):
+        split_seeded(seeded[:-1], count - 1, SMALL.n)

@@ -13,7 +13,6 @@ Cheon, Kim, Kim, Song, "Homomorphic encryption for arithmetic of approximate num
 from __future__ import annotations
 
 import os
-import struct
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,14 +25,20 @@ import numpy as np
 import numpy.typing as npt
 
 from zkai.errors import InvalidInput, ToolError
+from zkai.he.seal_file import (
+    COEFFICIENTS_AT,
+    SEED_BYTES,
+    level_ciphertext,
+    split_seeded,
+    split_switch_keys,
+    uncompressed,
+    write_secret_key,
+    write_switch_keys,
+)
 
 Residues = npt.NDArray[np.uint64]
 Slots = npt.NDArray[np.float64]
 
-SEED_BYTES = 64
-_PREFIX, _HEADER = struct.Struct("<4QBQQQdQ"), 16
-_SEED_BLOCK = _HEADER + 1 + SEED_BYTES
-_BLAKE2XB = b"\x01"
 MAX_BITS = {1024: 27, 2048: 54, 4096: 109, 8192: 218, 16384: 438}
 """Most bits of all primes together at 128-bit security, ternary secrets (HomomorphicEncryption.org,
 2018, table 1)."""
@@ -101,16 +106,11 @@ def sealapi() -> Any:
     return module
 
 
-def file_body(thing: Any) -> bytes:
-    """Return what SEAL saves of an object of ours, decompressed and without its header."""
-    import zstandard
-
+def saved(thing: Any) -> bytes:
+    """Return what SEAL saves of an object of ours, uncompressed."""
     with _scratch() as path:
         thing.save(path)
-        data = Path(path).read_bytes()
-    if data[5] == 0:
-        return data[_HEADER:]
-    return bytes(zstandard.ZstdDecompressor().decompressobj().decompress(data[_HEADER:]))
+        return uncompressed(Path(path).read_bytes())
 
 
 @contextmanager
@@ -182,13 +182,6 @@ class SealContext:
             data = data.next_context_data()
         return found
 
-    @cached_property
-    def _file_header(self) -> bytes:
-        with _scratch() as path:
-            self.api.Plaintext().save(path)
-            data = Path(path).read_bytes()
-        return data[:5] + b"\0" + data[6:8]
-
     def encode(self, values: Slots | float, scale: float, primes: int | None = None) -> Any:
         """Return a plaintext of slots (fewer than all: the rest is zero) or of one constant."""
         plain = self.api.Plaintext()
@@ -210,8 +203,8 @@ class SealContext:
         moduli, ring = self.primes[:primes], self.parameters.ring
         residues = [unpack(half, moduli, ring, where) for half in halves]
         seed = data[size:] if seeded else None
-        body = self._ciphertext_body(np.stack(residues), self.parms_ids[primes], scale, seed)
-        return self._load(self.api.Ciphertext(), body)
+        file = level_ciphertext(moduli, np.stack(residues), scale, seed)
+        return self.load(self.api.Ciphertext(), file)
 
     def switch_keys(self, data: bytes, elements: Sequence[int] | None, where: str) -> Any:
         """Return Galois keys of `elements`, or for None the relinearisation key.
@@ -222,48 +215,29 @@ class SealContext:
         places = [0] if elements is None else [(element - 1) // 2 for element in elements]
         if len(data) != one * len(places):
             raise InvalidInput(f"{where}: expected {one * len(places)} bytes, got {len(data)}")
-        made: dict[int, bytes] = {}
+        made: dict[int, list[bytes]] = {}
         for number, place in enumerate(places):
-            parts = []
+            made[place] = []
             for digit in range(digits):
                 start = number * one + digit * (one // digits)
                 part, seed_at = data[start : start + one // digits], one // digits - SEED_BYTES
                 half = unpack(part[:seed_at], self.primes, self.parameters.ring, where)
-                key_level = self.parms_ids[len(self.primes)]
-                body = self._ciphertext_body(half[None], key_level, 1.0, part[seed_at:])
-                parts.append(self._header(len(body)) + body)
-            made[place] = struct.pack("<Q", digits) + b"".join(parts)
+                made[place].append(level_ciphertext(self.primes, half[None], 1.0, part[seed_at:]))
         count = 1 if elements is None else self.parameters.ring
-        body = struct.pack("<4QQ", *self.parms_ids[len(self.primes)], count)
-        body += b"".join(made.get(place, bytes(8)) for place in range(count))
         keys = self.api.RelinKeys() if elements is None else self.api.GaloisKeys()
-        return self._load(keys, body)
+        return self.load(keys, write_switch_keys(self.parameters.ring, self.primes, made, count))
 
     def computed(self, ciphertext: Any) -> bytes:
         """Return the bytes of a ciphertext that came out of a computation."""
-        body, primes = file_body(ciphertext), int(ciphertext.coeff_modulus_size())
+        file, primes = saved(ciphertext), int(ciphertext.coeff_modulus_size())
         ring, size = self.parameters.ring, int(ciphertext.size())
-        residues = np.frombuffer(body, "<u8", size * primes * ring, _PREFIX.size + _HEADER + 8)
+        residues = np.frombuffer(file, "<u8", size * primes * ring, COEFFICIENTS_AT)
         return pack(residues.reshape(size, primes, ring), self.parameters.prime_bits[:primes])
 
-    def _header(self, body_bytes: int) -> bytes:
-        return self._file_header + struct.pack("<Q", _HEADER + body_bytes)
-
-    def _ciphertext_body(
-        self, residues: Residues, parms_id: Sequence[int], scale: float, seed: bytes | None
-    ) -> bytes:
-        """Return the inside of SEAL's file: residues (1 or 2, primes, N), with a seed if 1."""
-        ring, primes = self.parameters.ring, residues.shape[1]
-        prefix = _PREFIX.pack(*parms_id, 1, 2, ring, primes, scale, 1)
-        data = struct.pack("<Q", residues.size) + np.ascontiguousarray(residues, "<u8").tobytes()
-        body = prefix + self._header(len(data)) + data
-        if seed is not None:
-            body += self._header(1 + SEED_BYTES) + _BLAKE2XB + seed
-        return body
-
-    def _load(self, into: Any, body: bytes) -> Any:
+    def load(self, into: Any, file: bytes) -> Any:
+        """Return an object loaded from a file that was written here. Raises InvalidInput."""
         with _scratch() as path:
-            Path(path).write_bytes(self._header(len(body)) + body)
+            Path(path).write_bytes(file)
             try:
                 into.load(self.seal, path)
             except (RuntimeError, ValueError) as error:
@@ -293,17 +267,14 @@ class SecretKey:
     def _read(self, secret: bytes) -> Any:
         ring, primes = self.context.parameters.ring, self.context.primes
         residues = unpack(secret, primes, ring, "secret key")
-        parms_id = self.context.parms_ids[len(primes)]
-        data = struct.pack("<Q", residues.size) + residues.astype("<u8").tobytes()
-        body = struct.pack("<4QQd", *parms_id, residues.size, 1.0)
-        body += self.context._header(len(data)) + data
-        return self.context._load(self.context.api.SecretKey(), body)
+        key = self.context.api.SecretKey()
+        return self.context.load(key, write_secret_key(primes, residues))
 
     def secret_bytes(self) -> bytes:
         """Return the key for its owner's own file."""
         parameters = self.context.parameters
-        body, count = file_body(self._generator.secret_key()), len(parameters.prime_bits)
-        residues = np.frombuffer(body[-8 * count * parameters.ring :], "<u8")
+        file, count = saved(self._generator.secret_key()), len(parameters.prime_bits)
+        residues = np.frombuffer(file[-8 * count * parameters.ring :], "<u8")
         return pack(residues.reshape(count, -1), parameters.prime_bits)
 
     def fresh(self, values: Slots, scale: float | None = None, primes: int | None = None) -> bytes:
@@ -312,7 +283,7 @@ class SecretKey:
         chosen = parameters.scale if scale is None else scale
         count = parameters.levels if primes is None else primes
         plain = self.context.encode(values, chosen, count)
-        return self._seeded(file_body(self._encryptor.encrypt_symmetric(plain)), count)
+        return self._seeded(saved(self._encryptor.encrypt_symmetric(plain)), count)
 
     def decrypt(self, data: bytes, primes: int, scale: float, where: str) -> Slots:
         """Return the slots of a computed ciphertext.
@@ -329,34 +300,15 @@ class SecretKey:
         if elements is not None and len(elements) == 0:
             return b""
         made = self._generator.create_relin_keys
-        saved = made() if elements is None else self._generator.create_galois_keys(list(elements))
+        keys = made() if elements is None else self._generator.create_galois_keys(list(elements))
         places = [0] if elements is None else [(element - 1) // 2 for element in elements]
-        found = self._split(file_body(saved))
-        return b"".join(found[place] for place in places)
+        found, primes = split_switch_keys(saved(keys)), len(self.context.primes)
+        return b"".join(self._seeded(file, primes) for place in places for file in found[place])
 
-    def _split(self, body: bytes) -> dict[int, bytes]:
-        """Return each key's residues and seeds, by its place in SEAL's list."""
-        position, found = 40, {}
-        (count,) = struct.unpack_from("<Q", body, 32)
-        for place in range(count):
-            (digits,) = struct.unpack_from("<Q", body, position)
-            position, parts = position + 8, []
-            for _ in range(digits):
-                (size,) = struct.unpack_from("<Q", body, position + 8)
-                inside = body[position + _HEADER : position + size]
-                parts.append(self._seeded(inside, len(self.context.primes)))
-                position += size
-            if parts:
-                found[place] = b"".join(parts)
-        return found
-
-    def _seeded(self, body: bytes, primes: int) -> bytes:
+    def _seeded(self, file: bytes, primes: int) -> bytes:
         parameters = self.context.parameters
-        start, count = _PREFIX.size + _HEADER + 8, primes * parameters.ring
-        if len(body) != start + 8 * count + _SEED_BLOCK:
-            raise ToolError("this version of SEAL writes files that zkai does not know")
-        residues = np.frombuffer(body, "<u8", count, start).reshape(primes, -1)
-        return pack(residues, parameters.prime_bits[:primes]) + body[-SEED_BYTES:]
+        residues, seed = split_seeded(file, primes, parameters.ring)
+        return pack(residues, parameters.prime_bits[:primes]) + seed
 
 
 def rotations(parameters: CkksParameters, steps: Iterable[int]) -> list[int]:

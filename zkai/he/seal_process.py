@@ -88,15 +88,11 @@ class Seal:
 
     def save(self, found: Any) -> bytes:
         """Return an object's file, uncompressed."""
+        from zkai.he.seal_file import uncompressed
+
         path = self.folder / "out"
         found.save(str(path))
-        data = path.read_bytes()
-        if data[5] == 0:
-            return data
-        import zstandard
-
-        body = zstandard.ZstdDecompressor().decompressobj().decompress(data[16:])
-        return data[:5] + b"\0\0\0" + struct.pack("<Q", 16 + len(body)) + body
+        return uncompressed(path.read_bytes())
 
     def _plaintexts(self, values: bytes, scale: float) -> list[Any]:
         import numpy as np
