@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from tests.unit.halo2_support import keys, points, proof, scratch, statement
+from zkai.circuit.gadgets.halo2_hash import halo2_hash
 from zkai.encoding import FIELD_MODULUS
 from zkai.errors import InvalidInput, VerificationError
 from zkai.halo2.keys import Halo2Keys, Halo2VerifyingKey
-from zkai.halo2.proof import Halo2Proof, prove, verify
+from zkai.halo2.proof import Halo2Proof, prove, prove_opened, verify
 from zkai.halo2.setup import setup
 from zkai.halo2.statement import HASH, POINT, VALUES
 
@@ -114,6 +115,25 @@ def test_hidden_weights_have_one_key_and_committed_ones_their_own_hash() -> None
     edited = replace(first, public={**first.public, "weights": second.public["weights"]})
     with pytest.raises(VerificationError, match="does not hold"):
         verify(edited, made.verifying)
+
+
+@pytest.mark.parametrize("output", ["public", "committed"])
+@pytest.mark.parametrize("shown", ["public", "committed"])
+def test_every_signal_has_its_own_place_among_the_instances(shown: str, output: str) -> None:
+    """The input's and the output's signals are what our own Poseidon and the model say."""
+    chosen = {"input": shown, "output": output, "weights": "committed"}
+    made = keys(0, **chosen)
+    asked = {"input": points()[0]}
+    found, tensors = prove_opened(statement(0, **chosen), made.proving, asked)
+    wanted = {s.name: s for s in made.verifying.signals}
+    for name, way in (("input", shown), ("output", output)):
+        integers = [int(v) % FIELD_MODULUS for v in tensors[name].reshape(-1)]
+        if way == "public":
+            assert wanted[name].kind == VALUES
+            assert found.public[name] == tuple(integers)
+        else:
+            assert wanted[name].kind == HASH
+            assert found.public[name] == (halo2_hash(integers),)
 
 
 def test_a_polynomial_commitment_is_the_one_in_the_proof() -> None:

@@ -145,13 +145,7 @@ class Halo2VerifyingKey(Document):
 
         Raises InvalidInput for what is no digest, VerificationError if the key's is not listed.
         """
-        known = [
-            value
-            if isinstance(value, bytes) and len(value) == 32
-            else parse_hex32(value, f"trusted digest {place}")
-            for place, value in enumerate(digests)
-        ]
-        if self.digest not in known:
+        if self.digest not in parse_digests(digests):
             raise VerificationError(
                 f"the key's digest {hex32(self.digest)} is not one that you trust"
             )
@@ -245,6 +239,16 @@ def _is_tensor(item: Any) -> bool:
         and len(item[1]) <= 16
         and all(type(size) is int and 1 <= size <= 1 << 24 for size in item[1])
     )
+
+
+def parse_digests(digests: Collection[bytes | str]) -> list[bytes]:
+    """Return digests of keys: 32 bytes each, or "0x" and 64 digits. Raises InvalidInput."""
+    return [
+        value
+        if isinstance(value, bytes) and len(value) == 32
+        else parse_hex32(value, f"trusted digest {place}")
+        for place, value in enumerate(digests)
+    ]
 
 
 class Halo2ProvingKey:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -199,36 +200,71 @@ def prove_opened(
     Raises as `prove` does.
     """
     verifying = key.verifying
-    if dict(verifying.description) != statement.describe():
+    feeds = _checked(statement, key, values)
+    with _workplace(key, limits, progress) as worker:
+        made = witness(worker, statement.model, feeds, vk_path=_KEY, srs_path=_SRS)
+        try:
+            worker.call(
+                "prove",
+                witness=WITNESS,
+                model=COMPILED,
+                pk_path=_PROVING,
+                proof_path=_PROOF,
+                srs_path=_SRS,
+            )
+        except Fault as fault:
+            raise ToolError(f"EZKL cannot prove it: {fault.text}") from fault
+        proof = _read_proof(worker.folder / _PROOF, verifying, labels or {})
+    _check_inputs(proof, verifying.signals, feeds)
+    verify(proof, verifying, progress=progress)
+    return proof, _tensors(made, verifying.description)
+
+
+def compute(
+    statement: Halo2Statement,
+    key: Halo2ProvingKey,
+    values: Mapping[str, Any],
+    *,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> dict[str, IntArray]:
+    """Return the private integers that `prove_opened` would prove, by signal, without a proof.
+
+    Raises InvalidInput as `prove` does.
+    """
+    feeds = _checked(statement, key, values)
+    with _workplace(key, limits, progress) as worker:
+        made = witness(worker, statement.model, feeds, vk_path=_KEY, srs_path=_SRS)
+    return _tensors(made, key.verifying.description)
+
+
+def _checked(
+    statement: Halo2Statement, key: Halo2ProvingKey, values: Mapping[str, Any]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the model's inputs. Raises InvalidInput for another circuit's key, or bad values."""
+    if dict(key.verifying.description) != statement.describe():
         raise InvalidInput(
             f"{key.path}: a key of {key.statement} for another model or other choices; run `setup`"
             f" again for this {statement.version}"
         )
     feeds = statement.feeds(values)
     key.check_srs()
+    return feeds
+
+
+@contextmanager
+def _workplace(
+    key: Halo2ProvingKey, limits: Limits | None, progress: Progress | None
+) -> Iterator[Worker]:
+    """Give a process in a folder of its own, which holds what proving under `key` reads."""
     with tempfile.TemporaryDirectory(prefix="zkai-halo2-") as name:
         folder = Path(name)
         for source, target in ((key.path, _PROVING), (key.folder / SRS_FILE, _SRS),
                                (key.folder / MODEL_FILE, COMPILED)):  # fmt: skip
             (folder / target).symlink_to(source.resolve())
-        (folder / _KEY).write_bytes(verifying.key)
+        (folder / _KEY).write_bytes(key.verifying.key)
         with Worker(folder, limits, progress) as worker:
-            made = witness(worker, statement.model, feeds, vk_path=_KEY, srs_path=_SRS)
-            try:
-                worker.call(
-                    "prove",
-                    witness=WITNESS,
-                    model=COMPILED,
-                    pk_path=_PROVING,
-                    proof_path=_PROOF,
-                    srs_path=_SRS,
-                )
-            except Fault as fault:
-                raise ToolError(f"EZKL cannot prove it: {fault.text}") from fault
-        proof = _read_proof(folder / _PROOF, verifying, labels or {})
-    _check_inputs(proof, verifying.signals, feeds)
-    verify(proof, verifying, progress=progress)
-    return proof, _tensors(made, verifying.description)
+            yield worker
 
 
 def _tensors(made: Mapping[str, Any], description: Mapping[str, Any]) -> dict[str, IntArray]:
@@ -323,7 +359,28 @@ def verify(
     (progress or no_progress)("verify", 1.0)
 
 
-def check_names(proof: Halo2Proof, key: Halo2VerifyingKey) -> None:
+class _Named(Protocol):
+    """What a proof and its key both say of themselves."""
+
+    @property
+    def statement(self) -> str: ...
+    @property
+    def circuit_digest(self) -> bytes: ...
+    @property
+    def key_status(self) -> str: ...
+
+
+class _NamedProof(_Named, Protocol):
+    @property
+    def vk_digest(self) -> bytes: ...
+
+
+class _NamedKey(_Named, Protocol):
+    @property
+    def digest(self) -> bytes: ...
+
+
+def check_names(proof: _NamedProof, key: _NamedKey) -> None:
     """Return None if the proof says that it is of this key. Raises VerificationError."""
     if proof.statement != key.statement:
         raise VerificationError(f"the proof is of {proof.statement}, the key of {key.statement}")

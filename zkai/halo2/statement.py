@@ -242,11 +242,18 @@ def _model_of(source: Any) -> OnnxModel:
     )
 
 
+_INSTANCES = (
+    ("input", HASHED, HASH), ("weights", HASHED, HASH), ("input", PUBLIC, VALUES),
+    ("output", HASHED, HASH), ("output", PUBLIC, VALUES),
+)  # fmt: skip
+
+
 def signals_of(description: Mapping[str, Any], settings: Settings) -> tuple[Signal, ...]:
     """Return the public signals of a circuit: the instances in order, then polynomial commitments.
 
-    EZKL's instances are the hashes of inputs, weights and outputs, then public inputs, then public
-    outputs; commitments stand at the start of the proof, in the order inputs, weights, outputs.
+    EZKL's instances are the hashes of inputs, the hash of weights, public inputs, and the outputs'
+    hashes or values; polynomial commitments stand at the start of the proof: inputs, weights,
+    outputs.
 
     Raises InvalidInput if description and settings disagree on the number of tensors.
     """
@@ -258,14 +265,11 @@ def signals_of(description: Mapping[str, Any], settings: Settings) -> tuple[Sign
     }
     words = {"input": seen.input, "weights": seen.weights, "output": seen.output}
     found = [
-        Signal(name, HASH, shape, scale)
-        for part in ("input", "weights", "output")
-        if words[part] == HASHED
+        Signal(name, kind, shape, scale)
+        for part, word, kind in _INSTANCES
+        if words[part] == word
         for name, shape, scale in tensors[part]
     ]
-    for part in ("input", "output"):
-        if words[part] == PUBLIC:
-            found += [Signal(n, VALUES, shape, scale) for n, shape, scale in tensors[part]]
     found += [
         Signal(name, POINT, shape, scale)
         for part in ("input", "weights", "output")

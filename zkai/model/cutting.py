@@ -17,8 +17,19 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from zkai.errors import InvalidInput
 from zkai.model.graph import Shape
+from zkai.model.onnx_file import OnnxModel, load_onnx
 
 MAX_SLICES = 64
+
+
+def cut_model(model: OnnxModel, cuts: Sequence[str] | int) -> list[OnnxModel]:
+    """Return the slices of an ONNX file: cut after named tensors, or into so many slices.
+
+    Raises InvalidInput as `cut` and `suggest` do.
+    """
+    proto = onnx.load_model_from_string(model.data)
+    places = suggest(proto, cuts, "model") if isinstance(cuts, int) else cuts
+    return [load_onnx(part.SerializeToString()) for part in cut(proto, places, "model")]
 
 
 def cut(model: onnx.ModelProto, places: Sequence[str], where: str) -> list[onnx.ModelProto]:

@@ -1,0 +1,184 @@
+"""Keys and proofs of a model in slices: one key a slice, proven one by one or side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from zkai.encoding import as_path
+from zkai.errors import InvalidInput, VerificationError
+from zkai.halo2.keys import VERIFYING_FILE, Halo2Keys
+from zkai.halo2.process import Limits
+from zkai.halo2.proof import Halo2Proof, compute, prove_opened
+from zkai.halo2.setup import setup
+from zkai.halo2.slices import SlicedInference, SlicedProof, SlicedVerifyingKey, join
+from zkai.halo2.statement import tensor_names
+from zkai.model.fixed_point import IntArray
+from zkai.proof.scalars import Progress, no_progress
+
+Tensors = dict[str, IntArray]
+
+
+@dataclass(frozen=True)
+class SlicedKeys:
+    """The keys of all slices, each in a folder of its own, and the verifying key of the whole."""
+
+    slices: tuple[Halo2Keys, ...]
+    verifying: SlicedVerifyingKey
+
+    @classmethod
+    def from_path(cls, folder: Path | str) -> Self:
+        """Open a folder of keys. Raises InvalidInput if a file is missing, or of other slices."""
+        path = as_path(folder)
+        verifying = SlicedVerifyingKey.from_path(path / VERIFYING_FILE)
+        slices = tuple(
+            Halo2Keys.from_path(_folder(path, place)) for place in range(len(verifying.keys))
+        )
+        for place, (keys, wanted) in enumerate(zip(slices, verifying.keys, strict=True)):
+            if keys.verifying.digest != wanted.digest:
+                raise InvalidInput(f"{_folder(path, place)}: not the keys of slice {place}")
+        return cls(slices, verifying)
+
+
+def _folder(path: Path, place: int) -> Path:
+    return path / f"slice-{place}"
+
+
+def setup_slices(
+    statement: SlicedInference,
+    folder: Path,
+    *,
+    ptau: Path | str | None = None,
+    digest: bytes | str | None = None,
+    tau: Path | str | None = None,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> SlicedKeys:
+    """Write the keys of every slice below an empty `folder`, one after the other.
+
+    The options are those of `zkai.halo2.setup.setup`, for each slice.
+
+    Raises InvalidInput, naming the slice, VerificationError and ToolError as that does.
+    """
+    keys = []
+    for place, part in enumerate(statement.slices):
+        (progress or no_progress)("set up the slices", place / len(statement.slices))
+        target = _folder(folder, place)
+        target.mkdir()
+        try:
+            keys.append(setup(part, target, ptau=ptau, digest=digest, tau=tau, limits=limits))
+        except InvalidInput as error:
+            raise InvalidInput(f"slice {place}: {error}") from error
+        except VerificationError as error:
+            raise VerificationError(f"slice {place}: {error}") from error
+    verifying = SlicedVerifyingKey(tuple(one.verifying for one in keys))
+    verifying.check()
+    verifying.write(folder / VERIFYING_FILE)
+    (progress or no_progress)("set up the slices", 1.0)
+    return SlicedKeys(tuple(keys), verifying)
+
+
+def activations(
+    statement: SlicedInference,
+    keys: SlicedKeys,
+    values: Mapping[str, Any],
+    *,
+    limits: Limits | None = None,
+) -> list[dict[str, Any]]:
+    """Return what each slice takes, as `prove_slice` wants it: PRIVATE integers, by tensor.
+
+    Raises InvalidInput, naming the slice, for keys of another statement or unusable values.
+    """
+    if len(keys.slices) != len(statement.slices):
+        raise InvalidInput(
+            f"keys: of {len(keys.slices)} slices, and the statement has {len(statement.slices)}"
+        )
+    known: dict[str, Any] = dict(values)
+    alone = next(iter(statement.model.inputs))
+    if len(statement.model.inputs) == 1 and alone not in known:
+        known |= {alone + k.removeprefix("input"): known.pop(k) for k in list(known)
+                  if k in ("input", "input_integers")}  # fmt: skip
+    taken = []
+    for place, (part, one) in enumerate(zip(statement.slices, keys.slices, strict=True)):
+        mine = {
+            key: known[key]
+            for name in part.model.inputs
+            for key in (name, f"{name}_integers")
+            if key in known
+        }
+        taken.append(mine)
+        try:
+            made = compute(part, one.proving, mine, limits=limits)
+        except InvalidInput as error:
+            raise InvalidInput(f"slice {place}: {error}") from error
+        listed = one.verifying.description["outputs"]
+        names = tensor_names("output", listed, {})
+        for signal, (tensor, _) in zip(names, listed, strict=True):
+            known[f"{tensor}_integers"] = made[signal]
+    unknown = set(values) - {"input", "input_integers"}
+    unknown -= {form for n in statement.model.inputs for form in (n, f"{n}_integers")}
+    if unknown:
+        raise InvalidInput(f"{statement.version}: unknown {', '.join(sorted(map(str, unknown)))}")
+    return taken
+
+
+def prove_slice(
+    statement: SlicedInference,
+    keys: SlicedKeys,
+    place: int,
+    taken: Mapping[str, Any],
+    *,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> Halo2Proof:
+    """Return the proof of one slice from what it takes (`activations`); a job of its own.
+
+    Raises InvalidInput, VerificationError and ToolError as `zkai.halo2.proof.prove` does.
+    """
+    if not 0 <= place < len(statement.slices):
+        raise InvalidInput(f"slice: expected 0 to {len(statement.slices) - 1}, got {place}")
+    part, one = statement.slices[place], keys.slices[place]
+    return prove_opened(part, one.proving, taken, limits=limits, progress=progress)[0]
+
+
+def prove_slices(
+    statement: SlicedInference,
+    keys: SlicedKeys,
+    values: Mapping[str, Any],
+    *,
+    jobs: int = 1,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> SlicedProof:
+    """Return the proof of the whole model on private `values`, every slice verified.
+
+    At most `jobs` slices are proven at the same time, each in a process with `limits` of its own:
+    one by one a model takes the memory of its largest slice.
+
+    Raises InvalidInput, VerificationError and ToolError, naming the slice, as `prove_slice` does.
+    """
+    if type(jobs) is not int or not 1 <= jobs <= len(statement.slices):
+        raise InvalidInput(f"jobs: expected 1 to {len(statement.slices)}, got {jobs!r}")
+    report = progress or no_progress
+    report("compute the slices", 0.0)
+    taken = activations(statement, keys, values, limits=limits)
+    report("compute the slices", 1.0)
+
+    def job(place: int) -> Halo2Proof:
+        return prove_slice(statement, keys, place, taken[place], limits=limits)
+
+    proofs = []
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = [pool.submit(job, place) for place in range(len(taken))]
+        try:
+            for place, one in enumerate(waiting):
+                report("prove the slices", place / len(waiting))
+                proofs.append(one.result())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    report("prove the slices", 1.0)
+    return join(proofs, keys.verifying)
