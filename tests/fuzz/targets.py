@@ -20,6 +20,7 @@ from tests.fuzz.dataset_targets import DATASET_TARGETS
 from tests.fuzz.federated_targets import FEDERATED_TARGETS
 from tests.fuzz.harness import Target
 from tests.fuzz.he_targets import HE_TARGETS
+from tests.fuzz.inputs_targets import INPUTS_TARGETS
 from tests.fuzz.ledger_targets import LEDGER_TARGETS
 from tests.fuzz.receipt_targets import RECEIPT_TARGETS
 from tests.fuzz.rlwe_targets import RLWE_TARGETS
@@ -369,6 +370,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     **CHAIN_TARGETS,
     **RLWE_TARGETS,
     **FEDERATED_TARGETS,
+    **INPUTS_TARGETS,
     **VAULT_TARGETS,
 }
 

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
         ("0007-commitment-round.md", 20),
         ("0008-kzg-link.md", 10),
         ("0016-encrypted-update.md", 20),
+        ("0025-rules-and-residuals.md", 8),
     ],
 )
 def test_every_attack_has_its_tests(decision: str, least: int) -> None:

@@ -28,6 +28,7 @@ from zkai.he.rlwe_query import (
     answer_bytes,
     open_answer,
 )
+from zkai.native import Int64s
 from zkai.proof.formats import Proof, VerifyingKey
 from zkai.proof.jsonform import expect_fields
 from zkai.reader import Reader
@@ -147,8 +148,19 @@ def _check_proof(options: argparse.Namespace, sent: Sent) -> None:
 
 def run_read(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     """Open an answer."""
-    kept, where = SentFiles.read(options.query), str(options.answer)
-    value: Any = load_json(read_capped(options.answer, _MAX_ANSWER), where)
+    kept = SentFiles.read(options.query)
+    data = read_capped(options.answer, _MAX_ANSWER)
+    found = read_answer(data, kept, str(options.answer))
+    console.say(" ".join(str(number) for number in found.tolist()))
+    return {"answers": found.tolist()}
+
+
+def read_answer(data: bytes, kept: SentFiles, where: str) -> Int64s:
+    """Return the answers that a file has to a query.
+
+    Raises InvalidInput naming the field, VerificationError for the answer to another query.
+    """
+    value: Any = load_json(data, where)
     expect_fields(value, ("format", "query", "outputs", "answer"), where)
     outputs = value["outputs"]
     if value["format"] != FORMAT or type(outputs) is not int or not 1 <= outputs <= MAX_OUTPUTS:
@@ -156,7 +168,5 @@ def run_read(options: argparse.Namespace, console: Console) -> Mapping[str, Any]
     if value["query"] != hex32(sha256(sent_bytes(kept.sent))):
         raise VerificationError(f"{where}: the answer to another query")
     inputs = kept.sent.round.values
-    data = from_base64url(value["answer"], f"{where}: answer", answer_bytes(inputs, outputs))
-    found = open_answer(inputs, kept.opening.secret, data, outputs)
-    console.say(" ".join(str(number) for number in found.tolist()))
-    return {"answers": found.tolist()}
+    answers = from_base64url(value["answer"], f"{where}: answer", answer_bytes(inputs, outputs))
+    return open_answer(inputs, kept.opening.secret, answers, outputs)

@@ -232,24 +232,33 @@ class InputRule:
 
         Raises InvalidInput naming the file.
         """
-        where = str(folder / "rule.json")
-        value: Any = load_json(read_capped(folder / "rule.json", MAX_RULE), where)
-        expect_fields(value, ("format", "statement", "norm_bound", "base", "users"), where)
-        if value["format"] != RULE_FORMAT:
-            raise InvalidInput(f"{where}: expected {RULE_FORMAT}")
-        statement = from_description(value["statement"])
-        if not isinstance(statement, EncryptedUpdate):
-            raise InvalidInput(f"{where}.statement: expected an {EncryptedUpdate.version}")
-        beacon = folder / "beacon.json"
-        return InputRule(
-            VerifyingKey.from_path(folder / "verifying.json"),
-            statement,
-            value["norm_bound"],
-            tuple(VerifyingKey.from_path(path) for path in sorted(folder.glob("history-*.json"))),
-            BeaconFile.from_path(beacon) if beacon.exists() else None,
-            _base(value["base"], f"{where}.base"),
-            _users(value["users"], f"{where}.users"),
-        )
+        where, beacon = str(folder / "rule.json"), folder / "beacon.json"
+        said = parse_rule(read_capped(folder / "rule.json", MAX_RULE), where)
+        key = VerifyingKey.from_path(folder / "verifying.json")
+        paths = sorted(folder.glob("history-*.json"))
+        history = tuple(VerifyingKey.from_path(path) for path in paths)
+        found = BeaconFile.from_path(beacon) if beacon.exists() else None
+        return InputRule(key, history=history, beacon=found, **said)
+
+
+def parse_rule(data: bytes, where: str) -> dict[str, Any]:
+    """Return what a rule.json says: statement, norm_bound, base and users.
+
+    Raises InvalidInput naming the field.
+    """
+    value: Any = load_json(data, where)
+    expect_fields(value, ("format", "statement", "norm_bound", "base", "users"), where)
+    if value["format"] != RULE_FORMAT:
+        raise InvalidInput(f"{where}: expected {RULE_FORMAT}")
+    statement = from_description(value["statement"])
+    if not isinstance(statement, EncryptedUpdate):
+        raise InvalidInput(f"{where}.statement: expected an {EncryptedUpdate.version}")
+    return {
+        "statement": statement,
+        "norm_bound": value["norm_bound"],
+        "base": _base(value["base"], f"{where}.base"),
+        "users": _users(value["users"], f"{where}.users"),
+    }
 
 
 def _base(value: Any, where: str) -> Base | None:

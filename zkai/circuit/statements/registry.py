@@ -55,7 +55,7 @@ def from_description(description: Mapping[str, Any]) -> Statement:
         Evaluation.version: ("samples", "dataset"),
         EncryptedUpdate.version: ("encryption", "update_bits", "format"),
     }
-    if version not in keys:
+    if not isinstance(version, str) or version not in keys:
         raise InvalidInput(f"unknown statement {version!r}; known: {', '.join(STATEMENTS)}")
     optional = ["format", *(["dataset"] if version == TrainingStep.version else [])]
     optional.append("weights_commitment")
@@ -124,7 +124,8 @@ def _head(version: str, description: Any) -> Any:
     where = f"{version}: head"
     if not isinstance(description, Mapping):
         raise InvalidInput(f"{where}: expected a mapping of names to values")
-    if (name := description.get("name")) not in HEADS:
+    name = description.get("name")
+    if not isinstance(name, str) or name not in HEADS:
         raise InvalidInput(f"{where}: unknown kind {name!r}; known: {', '.join(HEADS)}")
     known = field_names(HEADS[name])
     optional = [n for n in known if n in UNSAID]
