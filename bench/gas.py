@@ -8,6 +8,9 @@ another proof of other full-size inputs.
 With a commitment round the public inputs are folded into one value: groth16_commit_verify_N is for
 N public inputs and the challenges that our circuits have, groth16_commit_verify_N_C for C.
 
+Halo2 is verified by EZKL's contract behind our adapter, in both of its forms; one sample, as its
+gas hardly depends on the proof. Without EZKL these figures are left out.
+
 The peer is snarkjs's Solidity template with the same key and proofs, compiled with our settings.
 """
 
@@ -24,6 +27,7 @@ from typing import TypeVar
 
 from bench import harness
 from bench._anvil import BINARY, running_anvil
+from bench._halo2_gas import halo2_gas
 from contracts.build import COMMIT, LINK, SETTINGS, compile_sources
 from contracts.make_commit_vectors import CommitKey
 from contracts.make_link_vectors import LinkKey, Secret
@@ -141,6 +145,7 @@ def our_run(chain: EmbeddedChain) -> Callable[[], Sample]:
     commit, commit_rendered = deployed_commit(chain, has_node, fixed)
     codes = {LINK_STEP_INPUTS: prebuilt_code(link_key())}
     linked = deployed(chain, codes, "groth16_link_verifier", fixed)[LINK_STEP_INPUTS]
+    fixed |= halo2_gas()
     index = iter(range(sys.maxsize))
 
     def run() -> Sample:

@@ -34,7 +34,7 @@ from zkai.halo2 import proof as halo2
 from zkai.halo2.keys import Halo2ProvingKey, Halo2VerifyingKey
 from zkai.halo2.proof import Halo2Proof
 from zkai.halo2.settings import Halo2Config
-from zkai.halo2.statement import HASH, Halo2Inference, Signal
+from zkai.halo2.statement import HASH, Halo2Inference, Halo2Statement, Signal
 from zkai.model.calibrate import QuantConfig
 from zkai.model.cutting import BLINDERS, blinded, cut
 from zkai.model.export import load, parse_onnx
@@ -54,8 +54,10 @@ N_BLINDERS, BLINDER_BITS = 8, 16
 class Wrapped:
     """A model cut in two: what EZKL proves, and what Groth16 proves of its result."""
 
-    body: Halo2Inference
+    body: Halo2Statement
     head: Inference
+    head_model: OnnxModel | None = None
+    """The head's ONNX file, where `wrap` cut it off."""
 
 
 @dataclass(frozen=True)
@@ -104,17 +106,17 @@ def wrap(
         rows = [_draw(blinders) for _ in range(count)]
         given[BLINDERS] = np.array(rows, np.float64)[:, None] / 2.0**chosen.scale
     body = Halo2Inference(made, given, {"input": "private", "output": "committed"}, chosen)
-    graph = load(parts[1].SerializeToString())
+    last = load_onnx(parts[1].SerializeToString())
     precise = precision or QuantConfig()
     head = Inference(
-        graph,
+        load(last.data),
         calibration={at: features},
         visibility={"input": HASHED, "output": output, "weights": weights},
         config=_at_scale(precise, at, chosen.scale),
         format=format,
         blinders=blinders,
     )
-    return Wrapped(body, head)
+    return Wrapped(body, head, last)
 
 
 def _at_scale(precision: QuantConfig, tensor: str, scale: int) -> QuantConfig:
