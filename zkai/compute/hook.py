@@ -97,7 +97,7 @@ class TrainingHook:
         Raises what went wrong while the last records were written.
         """
         try:
-            self._wait()
+            self.flush()
             if self.step:
                 found = {
                     names.WEIGHTS_BEFORE: snapshot.copies(snapshot.weights(self.model)),
@@ -105,7 +105,7 @@ class TrainingHook:
                     names.LOSSES: self._capture.take_losses(),
                 }
                 self._commit(self.step, found)
-                self._wait()
+                self.flush()
         finally:
             self.abandon()
 
@@ -118,10 +118,11 @@ class TrainingHook:
 
     def _commit(self, step: int, found: Found) -> None:
         """Hand a step's copies to the other thread, one step at a time."""
-        self._wait()
+        self.flush()
         self._pending = self._worker.submit(self._write, step, found, snapshot.environment())
 
-    def _wait(self) -> None:
+    def flush(self) -> None:
+        """Wait until every record so far is durable. Raises what went wrong meanwhile."""
         if self._pending is not None:
             pending, self._pending = self._pending, None
             pending.result()
