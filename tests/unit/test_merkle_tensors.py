@@ -25,7 +25,7 @@ from zkai.merkle.sample import (
     verify,
     write_answer,
 )
-from zkai.merkle.tensor import ArraySource, Head, Source, from_array, open_tensors
+from zkai.merkle.tensor import ITEM_BYTES, ArraySource, Head, Source, from_array, open_tensors
 from zkai.native_merkle import multiproof
 
 BEACON = bytes(range(32))
@@ -123,6 +123,32 @@ def test_torch_tensors_are_committed_as_they_are() -> None:
         from_array(torch.ones(3, device="meta"))
     with pytest.raises(InvalidInput, match="dense tensor"):
         from_array(torch.eye(3).to_sparse())
+
+
+@pytest.mark.parametrize("dtype", list(ITEM_BYTES))
+def test_torch_tensors_of_every_type_and_layout_give_their_elements_in_order(dtype: str) -> None:
+    torch = pytest.importorskip("torch")
+    kind = getattr(torch, dtype)
+    flat = torch.arange(48).to(torch.float32).sub(20).to(kind)
+    whole = flat.reshape(2, 3, 8)
+    layouts = (
+        whole, whole.transpose(0, 2), whole[:, 1:, ::3], whole[1, 2, 5], whole[:0],
+        flat[7:9].reshape(2, 1).expand(2, 5), whole.permute(2, 0, 1)[3:],
+    )  # fmt: skip
+    for tensor in layouts:
+        # Element by element, in row-major order, from the flat tensor's own bytes.
+        source = from_array(tensor)
+        data = b"".join(
+            bytes(element.reshape(1).clone().view(torch.uint8).numpy())
+            for element in tensor.reshape(-1)
+        )
+        assert source.head.text == f"{dtype}[{','.join(map(str, tensor.shape))}]"
+        assert bytes(source.read(0, source.head.total)) == data
+    if dtype.startswith("complex"):
+        turned = whole.imag.neg(), (whole * 1j).conj()
+        assert bytes(from_array(turned[0]).read(0, 384)) == turned[0].numpy().tobytes()[:384]
+        plain = turned[1].resolve_conj().numpy().tobytes()
+        assert bytes(from_array(turned[1]).read(0, len(plain))) == plain
 
 
 @pytest.mark.parametrize("wrong", [[1, 2], "x", np.array(["a"]), np.array([None]), np.array(b"x")])
