@@ -1,8 +1,8 @@
 """One proven SGD step: `python -m bench.training_step --model softmax64x10 --batch 32`.
 
 Ours is Groth16 with a commitment round; our plain Groth16 proves the same step in turn. EZKL proves
-it as an ONNX graph (bench/_step_graph.py), its tensors bound by its cheapest commitments,
-polynomial ones, which are unblinded where ours are salted.
+it as the graph that format halo2 makes of the head (zkai.halo2.step_graph): every vector salted and
+bound by EZKL's cheapest commitments, polynomial ones, and every input's range checked.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import onnx
 
 from bench import _digits, _proving, harness
-from bench._step_graph import Base, step_graph
 from zkai.circuit.statements.base import COMMIT
 from zkai.circuit.statements.dataset import DatasetShape
 from zkai.circuit.statements.linked import KZG, POSEIDON
 from zkai.circuit.statements.training_step import TrainingStep
+from zkai.halo2.settings import POLYCOMMIT
+from zkai.halo2.step_layout import TAG_LIMBS
+from zkai.halo2.training import Halo2TrainingStep
+from zkai.model.head_graph import head_tensors
 from zkai.model.heads import Head, LoraHead, MlpHead, SoftmaxHead
 
 RATE_SHIFT = 9
@@ -33,10 +37,10 @@ DATASET_ROWS, ROWS_PER_LEAF = 1 << 11, (1, 8)
 """The dataset whose membership rows are counted beside: at one row a leaf, and at eight."""
 
 EZKL = {
-    "input_visibility": "polycommit",
-    "output_visibility": "polycommit",
+    "input_visibility": POLYCOMMIT,
+    "output_visibility": POLYCOMMIT,
     "param_visibility": "fixed",
-    "ignore_range_check_inputs_outputs": True,
+    "ignore_range_check_inputs_outputs": False,
 }
 EZKL_PRODUCTS = 1 << 19
 """Multiplications of a forward pass up to which EZKL has a turn. It takes about two rows for each
@@ -50,20 +54,18 @@ def case(options: argparse.Namespace) -> _proving.Case:
     x, labels = _digits.batch(batch, head.features)
     rng = np.random.default_rng(2)
     weights = [rng.normal(size=pair) * 0.1 for pair in pairwise(head.sizes)]
-    biases = [np.zeros(n) for n in head.sizes[1:]]
-    layers = [(w.T, b) for w, b in zip(weights, biases, strict=True)]
-    trained: list[Any] = [part for pair in zip(weights, biases, strict=True) for part in pair]
+    layers = [(w.T, np.zeros(w.shape[1])) for w in weights]
     values: dict[str, Any] = {"x": x, "labels": labels, "weights": layers}
-    base = None
     if isinstance(head, SoftmaxHead):
         values["weights"] = weights[0]
     elif isinstance(head, LoraHead):
-        trained = [rng.normal(size=(head.features, head.rank)) * 0.1]
-        trained.append(rng.normal(size=(head.rank, head.sizes[1])) * 0.1)
-        values |= {"weights": [tuple(factor.T for factor in trained)], "base": layers}
-        base = Base(weights, biases, head.rank)
+        factors = ((head.rank, head.features), (head.sizes[1], head.rank))
+        values["weights"] = [tuple(rng.normal(size=pair) * 0.1 for pair in factors)]
+        values["base"] = layers
     products = batch * sum(k * m for k, m in pairwise(head.sizes))
-    graph = step_graph(head.sizes, batch, rate, base) if products <= EZKL_PRODUCTS else None
+    model, vectors = (
+        _for_ezkl(head, batch, rate, values) if products <= EZKL_PRODUCTS else (None,) * 2
+    )
     return _proving.Case(
         TrainingStep(
             head,
@@ -73,10 +75,27 @@ def case(options: argparse.Namespace) -> _proving.Case:
             weights_commitment=options.commitment,
         ),
         values,
-        None if graph is None else _proving.onnx_model(graph),
-        [np.ravel(value).tolist() for value in (x, np.eye(head.classes)[labels], *trained)],
+        model,
+        vectors,
         EZKL,
     )
+
+
+def _for_ezkl(
+    head: Head, batch: int, rate: float, values: dict[str, Any]
+) -> tuple[onnx.ModelProto, list[list[float]]]:
+    """Return the step as format halo2 proves it: its graph, and its vectors."""
+    samples = {"x": np.stack([values["x"]] * 2)}
+    step = Halo2TrainingStep(head, batch, batch * rate, commitments=POLYCOMMIT, calibration=samples)
+    layout, given = step.layout, head_tensors(head, values["weights"], base=values.get("base"))
+    vectors = {
+        "state": layout.pack_state(given, layout.salt()),
+        "batch": layout.pack_batch(values["x"], values["labels"], layout.salt()),
+        "new_salt": layout.salt(),
+        "tag": layout.salt()[:TAG_LIMBS],
+    }
+    model = onnx.load_model_from_string(step.model.data)
+    return model, [(vector / 2.0**layout.scale).tolist() for vector in vectors.values()]
 
 
 def membership(options: argparse.Namespace) -> dict[str, int]:

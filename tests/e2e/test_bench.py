@@ -13,11 +13,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from bench import _digits, training_step
+from bench import training_step
 from bench._postgres import postgres_binaries
-from bench._proving import onnx_model
-from bench._step_graph import Base, step_graph
 from zkai.assignment import Destination, complete
+from zkai.circuit.statements.training_step import TrainingStep
+from zkai.halo2.training import Halo2TrainingStep
 
 OURS = {
     "constraints", "constraints_commitments", "setup_s", "prove_s", "prove_cpu_s", "verify_s",
@@ -51,48 +51,33 @@ def test_ours_is_measured(repo: Path, name: str, options: tuple[str, ...]) -> No
     assert result["ours"]["proof_bytes"] == 320
 
 
-@pytest.mark.parametrize("low_rank", [False, True])
-def test_the_peer_s_step_is_the_gradient_step(low_rank: bool) -> None:
-    """The ONNX graph that EZKL proves, run by onnxruntime, against torch's autograd."""
-    torch = pytest.importorskip("torch")
-    sizes, batch, rate = (5, 4, 3), 6, 0.25
-    rng = np.random.default_rng(1)
-    x, y = rng.normal(size=(batch, 5)), np.eye(3)[rng.integers(0, 3, batch)]
-    layers = [rng.normal(size=shape) for shape in ((5, 4), 4, (4, 3), 3)]
-    factors = [rng.normal(size=shape) for shape in ((5, 2), (2, 4))]
-    base = Base(layers[::2], layers[1::2], rank=2) if low_rank else None
-    trained = (
-        dict(zip(("A", "B"), factors, strict=False))
-        if low_rank
-        else dict(zip(("W1", "b1", "W2", "b2"), layers, strict=False))
-    )
-    session = onnxruntime.InferenceSession(
-        onnx_model(step_graph(sizes, batch, rate, base)).SerializeToString()
-    )
-    feeds = {k: v.astype(np.float32) for k, v in {"x": x, "y": y, **trained}.items()}
-    found = session.run(None, feeds)
-    parameters = {k: torch.tensor(v, requires_grad=True) for k, v in trained.items()}
-    w1, b1, w2, b2 = (
-        parameters.get(name, torch.tensor(value))
-        for name, value in zip(("W1", "b1", "W2", "b2"), layers, strict=False)
-    )
-    more = torch.tensor(x) @ parameters["A"] @ parameters["B"] if low_rank else 0
-    scores = torch.log_softmax(torch.relu(torch.tensor(x) @ w1 + b1 + more) @ w2 + b2, 1)
-    (-(scores * torch.tensor(y)).sum()).backward()
-    for after, before in zip(found, parameters.values(), strict=True):
-        assert np.allclose(after, (before - rate * before.grad).detach().numpy(), atol=1e-5)
-
-
 @pytest.mark.parametrize("model", ["softmax64x10", "mlp64x32x10", "lora32r4"])
-def test_every_model_s_step_has_values(model: str) -> None:
+def test_the_peer_proves_our_step(model: str) -> None:
+    """The graph that EZKL proves, run by onnxruntime, against our circuit's integer reference."""
     case = training_step.case(argparse.Namespace(model=model, batch=2, commitment="poseidon"))
-    values = complete(case.statement, case.values, Destination(), bytes(32)).values
-    case.statement.assign(values)
+    assert isinstance(case.statement, TrainingStep)
     assert case.model is not None
     assert case.onnx_inputs is not None
-    (_, labels), graph = _digits.batch(2, 64), case.model.graph
-    assert len(case.onnx_inputs) == len(graph.input)
-    assert case.onnx_inputs[1] == np.eye(10)[labels].ravel().tolist()
+    head, rate = case.statement.head, 2.0**-training_step.RATE_SHIFT
+    values = complete(case.statement, case.values, Destination(), bytes(32)).values
+    before, after = values["weights"], case.statement.new_state(values).weights
+    ours = (after - before).reshape(-1) / 2.0**head.weight_scale_bits
+    session = onnxruntime.InferenceSession(case.model.SerializeToString())
+    feeds = {
+        tensor.name: np.float32(numbers)
+        for tensor, numbers in zip(case.model.graph.input, case.onnx_inputs, strict=True)
+    }
+    (found,) = session.run(None, feeds)
+    layout = Halo2TrainingStep(head, 2, 2 * rate, commitments="polycommit").layout
+    start, stop = (
+        layout.unpack_state(np.asarray(vector, np.float64) * 2.0**layout.scale)
+        for vector in (case.onnx_inputs[0], found)
+    )
+    moved = [stop[name] - start[name] for name, _ in layout.weights]
+    theirs = np.concatenate([part.reshape(-1) for part in moved])
+    assert theirs.shape == ours.shape
+    assert np.abs(theirs).max() > 1e-4
+    np.testing.assert_allclose(ours, theirs, atol=np.abs(theirs).max() / 50 + 2.0**-16)
 
 
 def test_receipts_and_the_log_are_measured(repo: Path) -> None:
