@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zkai.advice import recommend
     from zkai.assignment import Destination
+    from zkai.backends import estimate, prove, setup, verify
     from zkai.beacon import Beacon, BeaconFile, verify_order, verify_pinned
     from zkai.calibrated import Inference
     from zkai.certificate import verify_improvement
@@ -27,11 +28,14 @@ if TYPE_CHECKING:
     from zkai.circuit.statements.training_step import TrainingStep
     from zkai.encrypted import Sent, check_update_of, verify_encrypted_update
     from zkai.errors import InvalidInput, ToolError, VerificationError, ZkaiError
+    from zkai.halo2.settings import Halo2Config
+    from zkai.halo2.statement import Halo2Inference
     from zkai.model.calibrate import QuantConfig
-    from zkai.model.export import export, load
     from zkai.model.heads import LoraHead, MlpHead, SoftmaxHead
+    from zkai.model.onnx_file import load_model as load
+    from zkai.model.torch_export import export
     from zkai.opening import Opening, UserState
-    from zkai.pipeline import estimate, prove, setup, verify, verify_chain
+    from zkai.pipeline import verify_chain
     from zkai.proof.estimate import Estimate, Recommendation
     from zkai.proof.formats import Keys, Proof, VerifyingKey
     from zkai.proof.proving_keys import ProvingKey
@@ -51,6 +55,8 @@ _HOMES = {
     "ForkTerms": "zkai.circuit.statements.fork_terms",
     "Genesis": "zkai.circuit.statements.genesis",
     "Inference": "zkai.calibrated",
+    "Halo2Config": "zkai.halo2.settings",
+    "Halo2Inference": "zkai.halo2.statement",
     "InvalidInput": "zkai.errors",
     "Keys": "zkai.proof.formats",
     "LoraHead": "zkai.model.heads",
@@ -72,19 +78,22 @@ _HOMES = {
     "VerifyingKey": "zkai.proof.formats",
     "ZkaiError": "zkai.errors",
     "check_update_of": "zkai.encrypted",
-    "estimate": "zkai.pipeline",
+    "estimate": "zkai.backends",
     "recommend": "zkai.advice",
-    "export": "zkai.model.export",
-    "load": "zkai.model.export",
-    "prove": "zkai.pipeline",
-    "setup": "zkai.pipeline",
-    "verify": "zkai.pipeline",
+    "export": "zkai.model.torch_export",
+    "load": "zkai.model.onnx_file",
+    "prove": "zkai.backends",
+    "setup": "zkai.backends",
+    "verify": "zkai.backends",
     "verify_chain": "zkai.pipeline",
     "verify_encrypted_update": "zkai.encrypted",
     "verify_improvement": "zkai.certificate",
     "verify_order": "zkai.beacon",
     "verify_pinned": "zkai.beacon",
 }
+
+_NAMES = {"load": "load_model"}
+"""What is called otherwise where it lives."""
 
 __all__ = [
     "ApplyAggregate",
@@ -100,6 +109,8 @@ __all__ = [
     "EvaluationSet",
     "ForkTerms",
     "Genesis",
+    "Halo2Config",
+    "Halo2Inference",
     "Inference",
     "InvalidInput",
     "Keys",
@@ -140,7 +151,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'zkai' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(_HOMES[name]), _NAMES.get(name, name))
     globals()[name] = value
     return value
 

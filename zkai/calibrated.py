@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +19,14 @@ from zkai.circuit.statements.linked import POSEIDON, WeightsCommitment
 from zkai.circuit.statements.visibility import check_visibility
 from zkai.encoding import FIELD_MODULUS
 from zkai.errors import InvalidInput
+from zkai.halo2.settings import Halo2Config
+from zkai.halo2.statement import Halo2Inference
 from zkai.model.calibrate import QuantConfig
 from zkai.model.fixed_point import FloatArray, IntArray
 from zkai.model.graph import AveragePool, Graph, Relu, Reshape, Transpose
 from zkai.model.head_state import HeadState
 from zkai.model.heads import Head
+from zkai.model.onnx_file import GROTH16, HALO2, OnnxModel, check_backend
 from zkai.model.quant_graph import QuantGraph
 from zkai.model.quantize import dequantize, head_parameters, quantize
 
@@ -36,21 +41,41 @@ class Inference(inference.Inference):
     `format`, `weights_commitment` and `blinders` are that class's; `config` says how precise the
     integers are. An input with visibility `hashed` has scale 13 unless `config.scale_bits` says.
 
+    With backend "halo2" the result is a `zkai.halo2.statement.Halo2Inference`: `graph` is an ONNX
+    file of any operators, and `config` a Halo2Config.
+
     Raises InvalidInput for unusable samples, an accumulator that does not fit, and whatever that
     class refuses.
     """
 
+    def __new__(  # type: ignore[misc]  # the other backend's statement is another class
+        cls, graph: Any = None, *, backend: str = GROTH16, **choices: Any
+    ) -> Inference | Halo2Inference:
+        if backend == HALO2:
+            if unknown := set(choices) - {"calibration", "visibility", "config"}:
+                raise InvalidInput(f"backend halo2 takes no {', '.join(sorted(unknown))}")
+            seen, config = choices.get("visibility"), choices.get("config")
+            return Halo2Inference(
+                graph,
+                choices.get("calibration"),
+                {} if seen is None else seen,
+                Halo2Config() if config is None else config,
+            )
+        check_backend(backend)
+        return super().__new__(cls)
+
     def __init__(
         self,
-        graph: Graph | QuantGraph,
+        graph: Graph | QuantGraph | OnnxModel | Path | str | bytes,
         *,
         calibration: Samples | None = None,
         visibility: Mapping[str, str] | None = None,
-        config: QuantConfig | None = None,
+        config: QuantConfig | Halo2Config | None = None,
         head: Head | None = None,
         format: Format = PLAIN,
         weights_commitment: WeightsCommitment = POSEIDON,
         blinders: int = 0,
+        backend: str = GROTH16,
     ) -> None:
         if config is not None and not isinstance(config, QuantConfig):
             raise InvalidInput(f"config: expected a QuantConfig, got {type(config).__name__}")

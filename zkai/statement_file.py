@@ -5,21 +5,10 @@ docs/reference/statement-file.md lists every key. A path in the file is relative
 
 from __future__ import annotations
 
-import difflib
-import io
-import lzma
-import math
-import struct
 import tomllib
-import zipfile
-import zlib
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from zkai.advice import recommend
 from zkai.calibrated import Inference, attached_head
@@ -30,42 +19,28 @@ from zkai.circuit.statements.encrypted_update import EncryptedUpdate
 from zkai.circuit.statements.encryption import Encryption
 from zkai.circuit.statements.evaluation import Evaluation
 from zkai.circuit.statements.genesis import Genesis
-from zkai.circuit.statements.hashed_input import HASHED
 from zkai.circuit.statements.linked import KZG, POSEIDON, WeightsCommitment
 from zkai.circuit.statements.query import Query
 from zkai.circuit.statements.skip_step import SkipStep
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import as_path, read_capped
 from zkai.errors import InvalidInput
+from zkai.halo2.statement import FORMAT as HALO2
+from zkai.halo2.statement import Halo2Statement
 from zkai.he.parameters import RING
 from zkai.he.ring import ERROR_BOUND
 from zkai.model.calibrate import QuantConfig
 from zkai.model.export import load as load_model
 from zkai.model.heads import MOMENTUM_BITS, Head, LoraHead, MlpHead, SoftmaxHead, field_names
 from zkai.model.training import weight_decay
+from zkai.statement_halo2 import AnyStatement, read_halo2
+from zkai.statement_table import Table, read_samples
 
 MAX_FILE_BYTES = 1 << 20
-MAX_SAMPLE_BYTES = 1 << 30
-MAX_ARRAYS = 256
-
-# What a damaged or encrypted archive, or an array header that lies about its size, may raise.
-_BROKEN_ARCHIVE = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-)
 
 FORMATS: tuple[Format, ...] = (PLAIN, COMMIT)
 AUTO = "auto"
 """The format that `zkai.advice` recommends for the statement."""
-PLANNED_FORMATS = ("halo2",)
 KINDS = (
     "inference", "training_step", "skip_step", "genesis", "apply_aggregate", "encrypted_update",
     "evaluation", "query",
@@ -73,12 +48,17 @@ KINDS = (
 
 
 def load(path: Path | str) -> Statement:
-    """Return the statement that a TOML file describes.
+    """Return the statement of our own circuits that a TOML file describes; see `load_any`.
 
     Raises InvalidInput, naming the file and the key, for a missing, oversized or malformed file,
-    an unknown key, a wrong type, and whatever the statement itself refuses.
+    an unknown key, a wrong type, and whatever the statement itself refuses; and for format halo2.
     """
     return parse(read_capped(path, MAX_FILE_BYTES), as_path(path))
+
+
+def load_any(path: Path | str) -> AnyStatement:
+    """Return the statement, of any format, that a TOML file describes. Raises as `load` does."""
+    return parse_any(read_capped(path, MAX_FILE_BYTES), as_path(path))
 
 
 def parse(data: bytes, path: Path) -> Statement:
@@ -86,22 +66,31 @@ def parse(data: bytes, path: Path) -> Statement:
 
     Raises InvalidInput as `load` does.
     """
+    found = parse_any(data, path)
+    if isinstance(found, Halo2Statement):
+        raise InvalidInput(
+            f'{path}: format "{HALO2}" is for estimate, setup and prove; here use "{PLAIN}" or'
+            f' "{COMMIT}"'
+        )
+    return found
+
+
+def parse_any(data: bytes, path: Path) -> AnyStatement:
+    """Return the statement, of any format, in `data`. Raises InvalidInput as `load` does."""
     try:
         content = tomllib.loads(data.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidInput(f"{path}: not valid TOML ({error})") from error
-    top = _Table(content, str(path))
+    top = Table(content, str(path))
     kind = top.choice("statement", KINDS)
-    if (chosen := top.content.get("format")) in PLANNED_FORMATS:
-        raise InvalidInput(
-            f'{path}: format "{chosen}" is not available in this version; use "{PLAIN}" or'
-            f' "{COMMIT}"'
-        )
-    automatic = top.choice("format", (*FORMATS, AUTO), PLAIN) == AUTO
+    format = top.choice("format", (*FORMATS, HALO2, AUTO), PLAIN)
+    automatic = format == AUTO
     try:
+        if format == HALO2:
+            return read_halo2(kind, top, path.parent)
         if automatic:
-            found = _READERS[kind](_Table(content | {"format": COMMIT}, str(path)), path.parent)
-            top = _Table(content | {"format": recommend(found).format}, str(path))
+            found = _READERS[kind](Table(content | {"format": COMMIT}, str(path)), path.parent)
+            top = Table(content | {"format": recommend(found).format}, str(path))
         return _READERS[kind](top, path.parent)
     except InvalidInput as error:
         if str(error).startswith((str(path), str(path.parent))):
@@ -109,13 +98,13 @@ def parse(data: bytes, path: Path) -> Statement:
         raise InvalidInput(f"{path}: {error}") from error
 
 
-def _format(top: _Table) -> Format:
+def _format(top: Table) -> Format:
     """Return the proof format, plain Groth16 if the file names none."""
     chosen: Any = top.choice("format", FORMATS, PLAIN)
     return chosen  # type: ignore[no-any-return]
 
 
-def _inference(top: _Table, folder: Path) -> Statement:
+def _inference(top: Table, folder: Path) -> Statement:
     known = ("statement", "format", "model", "calibration", "visibility", *_HASHING)
     top.only(*known, "head", *_HEAD_OPTIONS, _LINKING, *_PRECISION)
     sizes = {name: top.integer(name) for name in _PRECISION if name in top.content}
@@ -146,7 +135,7 @@ def _inference(top: _Table, folder: Path) -> Statement:
         raise InvalidInput(f"{top.where} (calibration {samples}): {error}") from error
 
 
-def _attached(top: _Table) -> Head:
+def _attached(top: Table) -> Head:
     """Return the head that follows the model. Raises InvalidInput unless `attach` is true."""
     table = top.table("head")
     if table.content.get("attach") is not True:
@@ -162,7 +151,7 @@ _HEAD_KEYS = ("statement", "format", "head", *_HEAD_OPTIONS)
 _LINKING = "weights_commitment"
 
 
-def _weights_commitment(top: _Table) -> WeightsCommitment:
+def _weights_commitment(top: Table) -> WeightsCommitment:
     """Return how states are committed to, by a hash if the file does not say."""
     chosen: Any = top.choice(_LINKING, (POSEIDON, KZG), POSEIDON)
     return chosen  # type: ignore[no-any-return]
@@ -172,7 +161,7 @@ _HASHING = ("input_scale_bits", "blinders")
 _PRECISION = ("margin_bits", "activation_bits", "weight_bits")
 
 
-def _training_step(top: _Table, folder: Path) -> Statement:
+def _training_step(top: Table, folder: Path) -> Statement:
     known = ("batch", "steps", "loss", "learning_rate", "weight_decay", "dataset", _LINKING)
     top.only(*_HEAD_KEYS, *known)
     top.choice("loss", ("softmax",), "softmax")
@@ -187,7 +176,7 @@ def _training_step(top: _Table, folder: Path) -> Statement:
     )
 
 
-def _dataset(top: _Table) -> DatasetShape:
+def _dataset(top: Table) -> DatasetShape:
     """Return the shape in a file's [dataset] table: its depth, or the rows that it is to hold."""
     table = top.table("dataset")
     table.only("rows", "depth", "rows_per_leaf")
@@ -199,28 +188,28 @@ def _dataset(top: _Table) -> DatasetShape:
     return DatasetShape.for_rows(table.integer("rows"), per_leaf)
 
 
-def _skip_step(top: _Table, folder: Path) -> Statement:
+def _skip_step(top: Table, folder: Path) -> Statement:
     top.only(*_HEAD_KEYS, _LINKING)
     return SkipStep(_head(top), _format(top), _weights_commitment(top))
 
 
-def _evaluation(top: _Table, folder: Path) -> Statement:
+def _evaluation(top: Table, folder: Path) -> Statement:
     top.only(*_HEAD_KEYS, "samples", "dataset", _LINKING)
     kind = _weights_commitment(top)
     return Evaluation(_head(top), top.integer("samples"), _dataset(top), _format(top), kind)
 
 
-def _genesis(top: _Table, folder: Path) -> Statement:
+def _genesis(top: Table, folder: Path) -> Statement:
     top.only(*_HEAD_KEYS, _LINKING)
     return Genesis(_head(top), _format(top), _weights_commitment(top))
 
 
-def _apply_aggregate(top: _Table, folder: Path) -> Statement:
+def _apply_aggregate(top: Table, folder: Path) -> Statement:
     top.only(*_HEAD_KEYS, _LINKING)
     return ApplyAggregate(_head(top), _format(top), _weights_commitment(top))
 
 
-def _query(top: _Table, folder: Path) -> Statement:
+def _query(top: Table, folder: Path) -> Statement:
     top.only("statement", "format", "shape", "width", "scale_bits", "encryption")
     scale = top.integer("scale_bits") if "scale_bits" in top.content else 0
     encryption = _encryption(top) if "encryption" in top.content else None
@@ -228,7 +217,7 @@ def _query(top: _Table, folder: Path) -> Statement:
     return Query(shape, width, scale, _format(top), encryption)
 
 
-def _encrypted_update(top: _Table, folder: Path) -> Statement:
+def _encrypted_update(top: Table, folder: Path) -> Statement:
     top.only(*_HEAD_KEYS, "update_bits", "max_weight", "encryption", _LINKING)
     if top.choice("format", FORMATS, COMMIT) != COMMIT:
         raise InvalidInput(f'{top.where}: format: an encrypted_update has "{COMMIT}" alone')
@@ -242,9 +231,9 @@ def _encrypted_update(top: _Table, folder: Path) -> Statement:
     )
 
 
-def _encryption(top: _Table) -> Encryption:
+def _encryption(top: Table) -> Encryption:
     """Return the parameters of a file's [encryption] table; the ring is the schemes' own."""
-    table = top.table("encryption") if "encryption" in top.content else _Table({}, top.where)
+    table = top.table("encryption") if "encryption" in top.content else Table({}, top.where)
     table.only("degree", "primes", "values_per_coefficient", "value_bits", "error_bound")
     if ("degree" in table.content) != ("primes" in table.content):
         raise InvalidInput(f"{table.where}: give degree and primes, or neither")
@@ -272,7 +261,7 @@ _NOT_IN_TABLE = ("momentum", "clip")
 _SEQUENCES = ("sizes", "adapted")
 
 
-def _head(top: _Table, *also: str) -> Head:
+def _head(top: Table, *also: str) -> Head:
     """Return the head of a file's [head] table, with the options of its step from above it."""
     table = top.table("head")
     kind = _HEAD_KINDS[table.choice("kind", tuple(_HEAD_KINDS), "softmax")]
@@ -305,120 +294,3 @@ def _momentum(value: float, where: str) -> int:
             f" {value}; the nearest is {near}"
         )
     return int(scaled)
-
-
-def read_samples(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of an .npz file by name.
-
-    Raises InvalidInput, naming the file and the array, for anything that is not an archive of
-    numeric arrays, that needs pickle, or that would unpack to more than MAX_SAMPLE_BYTES.
-    """
-    data = read_capped(path, MAX_SAMPLE_BYTES)
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as file:
-            _check_members(file, path)
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except _BROKEN_ARCHIVE as e:
-        raise InvalidInput(f"{path}: not an .npz file of numeric arrays ({e})") from e
-    if not arrays:
-        raise InvalidInput(f"{path}: holds no arrays")
-    for name, array in arrays.items():
-        if array.dtype.kind not in "fiub":
-            raise InvalidInput(f"{path}: array {name!r} has dtype {array.dtype}, not numbers")
-    return arrays
-
-
-def _check_members(file: zipfile.ZipFile, path: Path) -> None:
-    """Return None if every member is an array that its own bytes fill: numpy believes headers."""
-    entries = file.infolist()
-    if len(entries) > MAX_ARRAYS or sum(e.file_size for e in entries) > MAX_SAMPLE_BYTES:
-        raise InvalidInput(f"{path}: unpacks to more than {MAX_SAMPLE_BYTES} bytes")
-    for entry in entries:
-        with file.open(entry) as member:
-            if member.read(len(_NPY_MAGIC)) != _NPY_MAGIC:
-                raise InvalidInput(f"{path}: {entry.filename!r} is not a saved array")
-            if member.read(2) != b"\1\0":
-                raise InvalidInput(f"{path}: {entry.filename!r} is no plain numeric array")
-            shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-            if dtype.hasobject or math.prod(shape) * dtype.itemsize > entry.file_size:
-                raise InvalidInput(f"{path}: {entry.filename!r} claims more than it holds")
-
-
-_NPY_MAGIC = b"\x93NUMPY"
-
-
-@dataclass(frozen=True)
-class _Table:
-    """One TOML table; `where` names it in messages."""
-
-    content: Mapping[str, Any]
-    where: str
-
-    def only(self, *known: str) -> None:
-        for key in self.content:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
-                raise InvalidInput(f"{self.where}: unknown key {key}{hint}")
-
-    def _get(self, key: str, kind: str, default: Any) -> Any:
-        if key in self.content:
-            return self.content[key]
-        if default is _REQUIRED:
-            raise InvalidInput(f"{self.where}: missing {key} ({kind})")
-        return default
-
-    def _wrong(self, key: str, kind: str, value: Any) -> InvalidInput:
-        return InvalidInput(f"{self.where}: {key}: expected {kind}, got {value!r}")
-
-    def text(self, key: str, default: Any = ...) -> str:
-        value = self._get(key, "a string", default)
-        if not isinstance(value, str):
-            raise self._wrong(key, "a string", value)
-        return value
-
-    def choice(self, key: str, options: tuple[str, ...], default: Any = ...) -> str:
-        kind = " or ".join(f'"{o}"' for o in options)
-        value = self._get(key, kind, default)
-        if value not in options:
-            raise self._wrong(key, kind, value)
-        return str(value)
-
-    def integer(self, key: str, default: Any = ...) -> Any:
-        value = self._get(key, "an integer", default)
-        if value is default:
-            return value
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise self._wrong(key, "an integer", value)
-        return value
-
-    def integers(self, key: str) -> tuple[int, ...]:
-        value = self._get(key, "a list of integers", ...)
-        if not isinstance(value, list) or not all(type(v) is int for v in value):
-            raise self._wrong(key, "a list of integers", value)
-        return tuple(value)
-
-    def number(self, key: str, default: Any = ...) -> float:
-        value = self._get(key, "a number", default)
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not math.isfinite(value)
-        ):
-            raise self._wrong(key, "a finite number", value)
-        return float(value)
-
-    def table(self, key: str) -> _Table:
-        value = self._get(key, "a table", ...)
-        if not isinstance(value, dict):
-            raise self._wrong(key, "a table", value)
-        return _Table(value, f"{self.where}: [{key}]")
-
-    def visibility(self) -> dict[str, str]:
-        table = self.table("visibility")
-        options = ("public", "committed", "constant", "argmax", "state", HASHED)
-        return {name: table.choice(name, options) for name in table.content}
-
-
-_REQUIRED = ...

@@ -280,13 +280,13 @@ def statement(folder: Path) -> Target:
 
 
 def samples(folder: Path) -> Target:
-    from zkai import statement_file
+    from zkai import statement_table
 
     plain, packed = io.BytesIO(), io.BytesIO()
     np.savez(plain, x=np.arange(6.0).reshape(2, 3))
     np.savez_compressed(packed, x=np.zeros((4, 4), np.int8), labels=np.arange(4))
     found = (plain.getvalue(), packed.getvalue())
-    return Target("samples", found, at_path("npz", statement_file.read_samples))
+    return Target("samples", found, at_path("npz", statement_table.read_samples))
 
 
 def values(folder: Path) -> Target:

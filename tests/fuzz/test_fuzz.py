@@ -12,7 +12,7 @@ from tests.fuzz.guided import _Sources, mutator
 from tests.fuzz.harness import Finding, Target, fuzz
 from tests.fuzz.targets import TARGETS, load_target
 from zkai.errors import InvalidInput
-from zkai.statement_file import read_samples
+from zkai.statement_table import read_samples
 
 RUNS = 1500
 

@@ -20,8 +20,9 @@ from zkai.errors import InvalidInput, ToolError
 from zkai.model import graph as real
 from zkai.model.calibrate import QuantConfig
 from zkai.model.error_bound import error_bounds, quantization_report
-from zkai.model.export import export, load
+from zkai.model.export import load
 from zkai.model.quantize import predict, quantize
+from zkai.model.torch_export import export
 
 SAMPLES = 6
 FLOAT32_NOISE = 2e-5
@@ -500,7 +501,10 @@ def test_every_byte_of_a_file_may_be_wrong() -> None:
 
 
 def test_torch_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    code = "import sys, zkai.model.export; assert not {'torch', 'onnxruntime'} & set(sys.modules)"
+    code = (
+        "import sys, zkai.model.torch_export;"
+        " assert not {'torch', 'onnxruntime'} & set(sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ToolError, match=r"torch is not installed.*pip install torch"):

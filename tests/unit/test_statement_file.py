@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import zkai
-from zkai import statement_file
+from zkai import statement_file, statement_table
 from zkai.circuit.statements.encrypted_update import EncryptedUpdate
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encrypted import encryption_of
@@ -129,17 +129,17 @@ def test_an_encrypted_update_is_read() -> None:
         ("steps = 1", "clip_norm = true", r"clip_norm: expected a finite number"),
         ("classes = 2", "classes = 2\nclip = 5", r"\[head\]: unknown key clip"),
         ("steps = 1", 'loss = "mse"', r'loss: expected "softmax", got \'mse\''),
-        ("groth16", "halo2", r'format "halo2" is not available in this version; use "groth16"'),
+        ("groth16", "halo2", r'format "halo2" is for "inference"'),
         (
             "groth16",
             "plonk",
-            r'"groth16-commit" or "auto", got \'plonk\'',
+            r'"halo2" or "auto", got \'plonk\'',
         ),
-        ('"groth16"', "16", r'"groth16-commit" or "auto", got 16'),
+        ('"groth16"', "16", r'"halo2" or "auto", got 16'),
         (
             '"groth16"',
             '["groth16"]',
-            r'"groth16-commit" or "auto", got \[',
+            r'"halo2" or "auto", got \[',
         ),
         ("training_step", "trainingstep", r'statement: expected "inference" or "training_step"'),
         ("[head]", "[haed]", r"unknown key haed; did you mean head\?"),
@@ -174,7 +174,7 @@ def test_files_that_are_no_text_or_too_large_or_missing_are_refused(tmp_path: Pa
 
 def test_samples_are_read_by_name(tmp_path: Path) -> None:
     np.savez(tmp_path / "s.npz", input=np.ones((2, 3), np.float32))
-    samples = statement_file.read_samples(tmp_path / "s.npz")
+    samples = statement_table.read_samples(tmp_path / "s.npz")
     assert samples["input"].shape == (2, 3)
 
 
@@ -185,7 +185,7 @@ def test_samples_that_need_pickle_run_nothing(tmp_path: Path) -> None:
 
     np.savez(tmp_path / "s.npz", input=np.array([Trap()], dtype=object))
     with pytest.raises(InvalidInput, match=r"s\.npz: 'input\.npy' claims more than it holds"):
-        statement_file.read_samples(tmp_path / "s.npz")
+        statement_table.read_samples(tmp_path / "s.npz")
     assert not (tmp_path / "ran").exists()
 
 
@@ -193,7 +193,7 @@ def test_samples_that_need_pickle_run_nothing(tmp_path: Path) -> None:
 def test_samples_that_are_no_archive_are_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "s.npz").write_bytes(content)
     with pytest.raises(InvalidInput, match=r"s\.npz: not an \.npz file"):
-        statement_file.read_samples(tmp_path / "s.npz")
+        statement_table.read_samples(tmp_path / "s.npz")
 
 
 def test_truncated_and_odd_samples_are_refused(tmp_path: Path) -> None:
@@ -201,26 +201,26 @@ def test_truncated_and_odd_samples_are_refused(tmp_path: Path) -> None:
     np.savez(path, input=np.ones(100))
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(InvalidInput, match=r"s\.npz: not an \.npz file"):
-        statement_file.read_samples(path)
+        statement_table.read_samples(path)
     np.savez(path)
     with pytest.raises(InvalidInput, match=r"s\.npz: holds no arrays"):
-        statement_file.read_samples(path)
+        statement_table.read_samples(path)
     np.savez(path, input=np.array(["a"]))
     with pytest.raises(InvalidInput, match=r"s\.npz: array 'input' has dtype <U1"):
-        statement_file.read_samples(path)
+        statement_table.read_samples(path)
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused_unread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(statement_file, "MAX_SAMPLE_BYTES", 1 << 16)
+    monkeypatch.setattr(statement_table, "MAX_SAMPLE_BYTES", 1 << 16)
     buffer = io.BytesIO()
     np.save(buffer, np.zeros(1 << 16))
     with zipfile.ZipFile(tmp_path / "s.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("input.npy", buffer.getvalue())
     assert (tmp_path / "s.npz").stat().st_size < 1 << 16
     with pytest.raises(InvalidInput, match=r"s\.npz: unpacks to more than"):
-        statement_file.read_samples(tmp_path / "s.npz")
+        statement_table.read_samples(tmp_path / "s.npz")
 
 
 @pytest.mark.parametrize("shape", ["(1099511627776,)", "(2, -3)", "(9,)", "'a'"])
@@ -232,4 +232,4 @@ def test_a_header_that_claims_more_than_the_file_holds_is_refused(
     with zipfile.ZipFile(tmp_path / "s.npz", "w") as archive:
         archive.writestr("input.npy", content)
     with pytest.raises(InvalidInput, match=r"s\.npz: "):
-        statement_file.read_samples(tmp_path / "s.npz")
+        statement_table.read_samples(tmp_path / "s.npz")

@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from zkai.errors import InvalidInput
-from zkai.model import export as exporting
+from zkai.model import torch_export as exporting
 from zkai.model.error_bound import quantization_report
-from zkai.model.export import export, load
+from zkai.model.export import load
 from zkai.model.graph import forward
 from zkai.model.quantize import quantize
+from zkai.model.torch_export import export
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,7 @@ from zkai.commands.options import Commands, HelpFormatter, add_command
 from zkai.encoding import FIELD_MODULUS, parse_decimal
 from zkai.errors import InvalidInput
 from zkai.model.fixed_point import check_width, to_fixed
+from zkai.statement_table import read_samples
 
 _COMMIT_HELP = """
 DATA.npz holds the arrays x (rows x features, real numbers or integers of the
@@ -91,7 +92,7 @@ def run_commit(options: argparse.Namespace, console: Console) -> Mapping[str, An
     if not isinstance(shape, DatasetShape) or head is None:
         raise InvalidInput(f"{options.statement}: has no [dataset]")
     check_target(options.out, new=True)
-    arrays = statement_file.read_samples(options.data)
+    arrays = read_samples(options.data)
     if "labels" not in arrays or ("x" in arrays) == ("x_integers" in arrays):
         raise InvalidInput(f"{options.data}: expected the arrays labels, and x or x_integers")
     x = arrays.get("x_integers")

@@ -23,7 +23,7 @@ from zkai.he.hybrid import HybridClient, LayerShape
 from zkai.he.limits import limit_this_process
 from zkai.he.model_file import MAX_BYTES, model
 from zkai.he.transport import Remote, serve
-from zkai.statement_file import read_samples
+from zkai.statement_table import read_samples
 
 FUNCTIONS = ("polynomial", "sigmoid", "softmax")
 ROLES = ("finetune", "hybrid", "query")

@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zkai import pipeline, statement_file
+from zkai import backends, statement_file
 from zkai.commands.console import Console
 from zkai.commands.files import check_target
 from zkai.commands.options import Commands, add_command
 from zkai.errors import InvalidInput
-from zkai.model.export import export
+from zkai.halo2.estimate import Halo2Estimate
+from zkai.model.onnx_file import GROTH16, HALO2
+from zkai.model.torch_export import export
+from zkai.proof.estimate import Estimate
 
 _EXPORT_HELP = """
 FILE.py is your own code and is run. NAME in it is one of:
@@ -22,6 +25,8 @@ FILE.py is your own code and is run. NAME in it is one of:
     `example_input` beside it in the file;
   a class or function without arguments that returns such a module;
   a function without arguments that returns (module, example_input).
+
+With --backend halo2 the module may have operators that only EZKL can prove.
 """
 
 _ESTIMATE_HELP = """
@@ -40,6 +45,10 @@ def add_commands(commands: Commands) -> None:
     exporter.add_argument(
         "-o", "--out", metavar="FILE", type=Path, required=True, help="the ONNX file to write"
     )
+    exporter.add_argument(
+        "--backend", choices=(GROTH16, HALO2), default=GROTH16,
+        help="what must be able to prove it (groth16)",
+    )  # fmt: skip
     estimate = add_command(
         commands, "estimate", run_estimate, "say what a statement costs", _ESTIMATE_HELP
     )
@@ -54,9 +63,14 @@ def run_export(options: argparse.Namespace, console: Console) -> Mapping[str, An
     check_target(options.out)
     module, example = _user_module(options.source)
     with console.progress() as progress:
-        graph = export(module.eval(), example, path=options.out, progress=progress)
-    console.say(f"{options.out}: {len(graph.nodes)} operators; torch, onnxruntime and zkai agree")
-    return {"model": str(options.out), "operators": len(graph.nodes)}
+        given: dict[str, Any] = {"path": options.out, "progress": progress}
+        if options.backend == HALO2:
+            count = len(export(module.eval(), example, backend="halo2", **given).operators)
+        else:
+            count = len(export(module.eval(), example, **given).nodes)
+    third = "onnx's reference" if options.backend == HALO2 else "zkai"
+    console.say(f"{options.out}: {count} operators; torch, onnxruntime and {third} agree")
+    return {"model": str(options.out), "operators": count}
 
 
 def _user_module(source: str) -> tuple[Any, Any]:
@@ -119,8 +133,9 @@ def _is_module(found: Any) -> bool:
 def run_estimate(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     """Print what the statement costs."""
     with console.progress() as progress:
-        statement = statement_file.load(options.statement)
-        estimate = pipeline.estimate(statement, compare=options.compare, progress=progress)
+        statement = statement_file.load_any(options.statement)
+        estimate: Estimate | Halo2Estimate
+        estimate = backends.estimate(statement, compare=options.compare, progress=progress)
     if not console.as_json:
         console.say(str(estimate))
     return estimate.to_json()

@@ -19,14 +19,18 @@ from zkai.circuit.statements.evaluation import Evaluation
 from zkai.circuit.statements.evaluation_set import EvaluationSet, Samples
 from zkai.circuit.statements.fork_terms import ForkTerms
 from zkai.circuit.statements.training_step import TrainingStep
-from zkai.commands import ceremonies, sent
+from zkai.commands import ceremonies, halo2, sent
 from zkai.commands.console import Console
 from zkai.commands.files import check_target, read_input
 from zkai.commands.options import Commands, add_command
 from zkai.encoding import FIELD_MODULUS, hex32
 from zkai.errors import InvalidInput, VerificationError
+from zkai.halo2.formats import read_key, read_proof
+from zkai.halo2.keys import Halo2VerifyingKey
+from zkai.halo2.proof import Halo2Proof
+from zkai.halo2.statement import Halo2Statement
 from zkai.opening import read_state
-from zkai.proof.formats import Keys, Proof, VerifyingKey
+from zkai.proof.formats import Keys, Proof
 from zkai.proof.groth16 import VERIFIERS
 from zkai.sent_files import SentFiles
 
@@ -38,6 +42,11 @@ commitment round, where points show too little). Both stay development keys.
 
 Keys of statements with linked states (weights_commitment = "kzg") go together
 only if they have one tau: that of one --ptau, or the secret that --tau keeps.
+
+A statement of format halo2 needs powers of tau and no second phase. Its keys
+count as a ceremony's if --ptau is a .ptau that records contributions, or if
+--ptau-digest is the SHA-256 of the file, a .ptau or EZKL's kzgN.srs, as those
+publish it who hold it. --tau keeps a development secret for keys to share.
 
 {ceremonies.HELP}
 """
@@ -118,6 +127,9 @@ def add_commands(commands: Commands) -> None:
     setup.add_argument("--ptau", metavar="FILE", type=Path, help="powers of tau")
     setup.add_argument(
         "--tau", metavar="FILE", type=Path, help="a development tau to share, made if missing"
+    )
+    setup.add_argument(
+        "--ptau-digest", metavar="HEX", help="the published SHA-256 of --ptau (format halo2)"
     )
     setup.add_argument("--zkey", metavar="FILE", type=Path, help="a key to import or go on from")
     ceremonies.add_options(setup)
@@ -200,7 +212,11 @@ def run_setup(options: argparse.Namespace, console: Console) -> Mapping[str, Any
         raise InvalidInput("setup: --tau is for new keys without --ptau or --zkey")
     if options.statement is None or options.out is None:
         raise InvalidInput("setup: name a STATEMENT.toml and, with -o, a folder for the keys")
-    statement = statement_file.load(options.statement)
+    statement = statement_file.load_any(options.statement)
+    if isinstance(statement, Halo2Statement):
+        return halo2.setup(statement, options, console)
+    if options.ptau_digest is not None:
+        raise InvalidInput("setup: --ptau-digest is for statements of format halo2")
     with console.progress() as progress:
         if options.zkey is not None:
             keys = pipeline.import_key(statement, options.zkey, options.out, progress=progress)
@@ -235,7 +251,9 @@ def run_prove(options: argparse.Namespace, console: Console) -> Mapping[str, Any
     opening_path = options.opening or options.out.with_suffix(".opening.json")
     if opening_path.resolve() == options.out.resolve():
         raise InvalidInput(f"{opening_path}: the opening and the proof need different files")
-    statement = statement_file.load(options.statement)
+    statement = statement_file.load_any(options.statement)
+    if isinstance(statement, Halo2Statement):
+        return halo2.prove(statement, options, console)
     values = read_input(options.input)
     _add_states(values, statement, options)
     for name, (read, _) in FILES.items():
@@ -308,8 +326,9 @@ def proof_facts(proof: Proof) -> dict[str, Any]:
 
 def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     """Verify, and show what was proven."""
-    key = VerifyingKey.from_path(options.key)
-    proof = Proof.from_path(options.proof)
+    key, proof = read_key(options.key), read_proof(options.proof)
+    if isinstance(key, Halo2VerifyingKey) or isinstance(proof, Halo2Proof):
+        return halo2.verify(proof, key, options, console)
     if not sent.verify_sent(proof, key, options):
         pipeline.verify(
             proof,

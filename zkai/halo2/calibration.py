@@ -81,7 +81,7 @@ def calibrate(
     else:
         _generate(worker, arguments, 1 << _PROBE_BITS, MAX_BITS // _PROBE_BITS)
         bits = _needed_bits(worker, arguments, model, fitted, config)
-        tried = _decompositions(worker, arguments, bits)
+        tried = _decompositions(worker, arguments, bits, config)
     settings = _smallest(worker, arguments, model, fitted, config, tried)
     check_scales(settings, config, chained)
     compile_model(worker, model, settings)
@@ -187,7 +187,7 @@ def _needed_bits(
 
 
 def _decompositions(
-    worker: Worker, arguments: Mapping[str, Any], bits: int
+    worker: Worker, arguments: Mapping[str, Any], bits: int, config: Halo2Config
 ) -> list[tuple[int, int]]:
     """Return the few bases and digits that promise the smallest circuits for a width."""
     found = []
@@ -195,7 +195,13 @@ def _decompositions(
         pair = (1 << base_bits, -(-bits // base_bits))
         rows = _generate(worker, arguments, *pair).rows
         found.append((max((rows + 16).bit_length(), base_bits + 1), rows, pair))
-    return [pair for _, _, pair in sorted(found)[:_TRIED]]
+    found.sort()
+    if (k := found[0][0]) > config.max_k:
+        raise InvalidInput(
+            f"model: its circuit has about {found[0][1]:,} rows, so 2^{k}, and max_k is"
+            f" {config.max_k}: raise it, lower the scale, or cut the model into slices"
+        )
+    return [pair for _, _, pair in found[:_TRIED]]
 
 
 def _smallest(

@@ -27,6 +27,8 @@ POLL_SECONDS = 0.2
 _KEPT = ("PATH", "LANG", "LD_LIBRARY_PATH", "RAYON_NUM_THREADS")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
+COMMAND = (sys.executable, "-P", "-m", "zkai.halo2.worker")
+
 MISSING = "EZKL is not installed; format halo2 needs: pip install 'zkai[ezkl]'"
 
 
@@ -68,8 +70,7 @@ class Worker(Child):
         self._report = progress or no_progress
         self._cancelled: BaseException | None = None
         seconds = int(self.limits.seconds * (os.cpu_count() or 1)) + 1
-        command = [sys.executable, "-P", "-m", "zkai.halo2.worker"]
-        command += [str(self.limits.memory_bytes), str(seconds)]
+        command = [*COMMAND, str(self.limits.memory_bytes), str(seconds)]
         home = str(folder.resolve() / "home")
         variables = {
             "HOME": home,

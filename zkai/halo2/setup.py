@@ -10,6 +10,7 @@ from zkai.encoding import as_path, read_capped
 from zkai.errors import InvalidInput
 from zkai.halo2 import srs
 from zkai.halo2.calibration import COMPILED, Calibration, calibrate
+from zkai.halo2.estimate import Halo2Estimate, check_memory, estimate_settings
 from zkai.halo2.keys import (
     MAX_KEY_BYTES,
     MODEL_FILE,
@@ -20,7 +21,7 @@ from zkai.halo2.keys import (
     Halo2VerifyingKey,
 )
 from zkai.halo2.process import Fault, Limits, Worker
-from zkai.halo2.statement import Halo2Statement
+from zkai.halo2.statement import Halo2Statement, signals_of
 from zkai.proof.scalars import Progress
 
 _KEY, _PROVING = "vk.key", "pk.key"
@@ -38,6 +39,20 @@ def calibration_of(
         Worker(Path(name), limits, progress) as worker,
     ):
         return _calibrate(worker, statement)
+
+
+def estimate(
+    statement: Halo2Statement, *, limits: Limits | None = None, progress: Progress | None = None
+) -> Halo2Estimate:
+    """Return what a statement costs, and the error of its integers on held-out samples.
+
+    Raises InvalidInput, naming the operator where EZKL does, for a model that it cannot take, and
+    if keys and proofs would not fit into this machine's memory.
+    """
+    found = calibration_of(statement, limits=limits, progress=progress)
+    signals = signals_of(statement.describe(), found.settings)
+    check_memory(found.settings)
+    return estimate_settings(found.settings, statement.version, signals, found.report)
 
 
 def _calibrate(worker: Worker, statement: Halo2Statement) -> Calibration:
@@ -75,6 +90,7 @@ def setup(
         Worker(Path(name), limits, progress) as worker,
     ):
         settings = _calibrate(worker, statement).settings
+        check_memory(settings, worker.limits.memory_bytes)
         target = worker.folder / SRS_FILE
         if ptau is None:
             string = srs.develop(target, settings.k, tau)

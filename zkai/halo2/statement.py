@@ -144,10 +144,12 @@ def _numbers(where: str, value: Any, shape: Shape) -> npt.NDArray[np.float64]:
 
 
 _INPUT_WORDS = {
-    "public": PUBLIC, "committed": HASHED, "polycommit": POLYCOMMIT, "private": PRIVATE,
+    "public": PUBLIC, "committed": HASHED, "hashed": HASHED, "polycommit": POLYCOMMIT,
+    "private": PRIVATE,
 }  # fmt: skip
 _WEIGHT_WORDS = {
-    "constant": FIXED, "committed": HASHED, "polycommit": POLYCOMMIT, "private": PRIVATE,
+    "constant": FIXED, "committed": HASHED, "hashed": HASHED, "polycommit": POLYCOMMIT,
+    "private": PRIVATE,
 }  # fmt: skip
 
 
@@ -157,8 +159,9 @@ class Halo2Inference(Halo2Statement):
 
     `visibility` says who sees "input", "output" and "weights":
 
-    - input, output: public (the output's default), committed (the input's: Poseidon's hash of the
-      tensor, unsalted), polycommit (a KZG commitment, unblinded), or private: not shown at all;
+    - input, output: public (the output's default), committed or hashed (the input's: EZKL's
+      Poseidon hash of the tensor, unsalted), polycommit (a KZG commitment, unblinded), or private:
+      not shown at all;
     - weights: constant (the default: part of the circuit), committed, polycommit, or private.
 
     Neither commitment hides a tensor that can be guessed.

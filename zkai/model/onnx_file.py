@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,8 @@ from onnx import TensorProto, numpy_helper
 
 from zkai.encoding import as_path, read_capped, sha256
 from zkai.errors import InvalidInput
-from zkai.model.export import MAX_FILE_BYTES, MAX_NODES, parse_onnx, static_shape
-from zkai.model.graph import Shape
+from zkai.model.export import MAX_FILE_BYTES, MAX_NODES, load, parse_onnx, static_shape
+from zkai.model.graph import Graph, Shape
 from zkai.model.plain_onnx import plain
 
 Feeds = Mapping[str, npt.NDArray[Any]]
@@ -72,6 +72,48 @@ class OnnxModel:
                     blank = np.zeros(tuple(tensor.dims), numpy_helper.to_array(tensor).dtype)
                     tensor.CopyFrom(numpy_helper.from_array(blank, tensor.name))
         return sha256(model.SerializeToString(deterministic=True))
+
+
+GROTH16, HALO2 = "groth16", "halo2"
+"""The backends: our own circuits, and EZKL."""
+
+
+def check_backend(backend: str) -> None:
+    """Return None for the name of a backend. Raises InvalidInput otherwise."""
+    if backend not in (GROTH16, HALO2):
+        raise InvalidInput(f"backend: expected {GROTH16!r} or {HALO2!r}, got {backend!r}")
+
+
+@overload
+def load_model(
+    source: str | Path | bytes,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    *,
+    backend: Literal["groth16"] = "groth16",
+) -> Graph: ...
+
+
+@overload
+def load_model(
+    source: str | Path | bytes,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    *,
+    backend: Literal["halo2"],
+) -> OnnxModel: ...
+
+
+def load_model(
+    source: str | Path | bytes,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    *,
+    backend: str = GROTH16,
+) -> Graph | OnnxModel:
+    """Return an ONNX file for a backend: a graph of our own operators, or the file as it is.
+
+    Raises InvalidInput as `zkai.model.export.load` or `load_onnx` does.
+    """
+    check_backend(backend)
+    return load_onnx(source, input_shapes) if backend == HALO2 else load(source, input_shapes)
 
 
 def load_onnx(

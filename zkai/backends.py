@@ -1,0 +1,210 @@
+"""The four verbs for statements of both backends: our circuits, and EZKL's (format halo2)."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, overload
+
+from zkai import pipeline
+from zkai.assignment import Destination
+from zkai.circuit.statements.base import Statement
+from zkai.encoding import as_path, new_folder
+from zkai.errors import InvalidInput, VerificationError
+from zkai.halo2 import proof as halo2_proof
+from zkai.halo2 import setup as halo2_setup
+from zkai.halo2.estimate import Halo2Estimate
+from zkai.halo2.formats import AnyKey, AnyProof, read_key
+from zkai.halo2.formats import verify as verify_format
+from zkai.halo2.keys import Halo2Keys, Halo2ProvingKey, Halo2VerifyingKey, is_halo2_folder
+from zkai.halo2.proof import Halo2Proof
+from zkai.halo2.statement import Halo2Statement
+from zkai.pipeline import OpenedProof, ProgressCallback, reporter
+from zkai.proof.estimate import Estimate
+from zkai.proof.formats import Keys, ProvingKey
+
+
+@overload
+def estimate(
+    statement: Statement, *, compare: bool = ..., progress: ProgressCallback | None = ...
+) -> Estimate: ...
+
+
+@overload
+def estimate(
+    statement: Halo2Statement, *, compare: bool = ..., progress: ProgressCallback | None = ...
+) -> Halo2Estimate: ...
+
+
+def estimate(
+    statement: Statement | Halo2Statement,
+    *,
+    compare: bool = False,
+    progress: ProgressCallback | None = None,
+) -> Estimate | Halo2Estimate:
+    """Return what a statement costs, before any key is made; see `zkai.pipeline.estimate`.
+
+    A statement of format halo2 is calibrated, and its costs come from a measured table.
+
+    Raises InvalidInput if the circuit cannot be built or is too large to be proven here.
+    """
+    if not isinstance(statement, Halo2Statement):
+        return pipeline.estimate(statement, compare=compare, progress=progress)
+    if compare:
+        raise InvalidInput("compare: format halo2 has no other proof format")
+    return halo2_setup.estimate(statement, progress=reporter(progress))
+
+
+@overload
+def setup(
+    statement: Statement,
+    folder: Path | str | None = ...,
+    *,
+    ptau: Path | str | None = ...,
+    tau: Path | str | None = ...,
+    digest: bytes | str | None = ...,
+    progress: ProgressCallback | None = ...,
+) -> Keys: ...
+
+
+@overload
+def setup(
+    statement: Halo2Statement,
+    folder: Path | str | None = ...,
+    *,
+    ptau: Path | str | None = ...,
+    tau: Path | str | None = ...,
+    digest: bytes | str | None = ...,
+    progress: ProgressCallback | None = ...,
+) -> Halo2Keys: ...
+
+
+def setup(
+    statement: Statement | Halo2Statement,
+    folder: Path | str | None = None,
+    *,
+    ptau: Path | str | None = None,
+    tau: Path | str | None = None,
+    digest: bytes | str | None = None,
+    progress: ProgressCallback | None = None,
+) -> Keys | Halo2Keys:
+    """Return new keys of a statement, in `folder`; see `zkai.pipeline.setup`.
+
+    Keys of format halo2 need powers of tau and no second phase: with a .ptau that records
+    contributions, or a file whose published SHA-256 is `digest`, they are a ceremony's
+    (`zkai.halo2.srs`). Without `ptau` they are for development; `tau` keeps the secret for others.
+
+    Raises InvalidInput for both a .ptau and a tau, or if the folder holds anything or cannot be
+    written, or the circuit is too large for the powers.
+    """
+    if not isinstance(statement, Halo2Statement):
+        if digest is not None:
+            raise InvalidInput("setup: a digest of the setup string is for format halo2")
+        return pipeline.setup(statement, folder, ptau=ptau, tau=tau, progress=progress)
+    if ptau is not None and tau is not None:
+        raise InvalidInput("setup: a .ptau has its own tau; give ptau or tau, not both")
+    report = reporter(progress)
+    given: dict[str, Any] = {"ptau": ptau, "tau": tau, "digest": digest, "progress": report}
+    if folder is None:
+        temporary = tempfile.mkdtemp(prefix="zkai-keys-")
+        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+        return halo2_setup.setup(statement, Path(temporary), **given)
+    target = as_path(folder, "folder")
+    with new_folder(target) as partial:
+        halo2_setup.setup(statement, partial, **given)
+    return Halo2Keys.from_path(target)
+
+
+def open_keys(folder: Path | str) -> Keys | Halo2Keys:
+    """Return the keys in a folder, of any format. Raises InvalidInput as `Keys.from_path` does."""
+    return Halo2Keys.from_path(folder) if is_halo2_folder(folder) else Keys.from_path(folder)
+
+
+@overload
+def prove(
+    statement: Statement,
+    proving_key: ProvingKey | Path | str,
+    values: Mapping[str, Any],
+    *,
+    destination: Destination | None = ...,
+    progress: ProgressCallback | None = ...,
+) -> OpenedProof: ...
+
+
+@overload
+def prove(
+    statement: Halo2Statement,
+    proving_key: Halo2ProvingKey | Path | str,
+    values: Mapping[str, Any],
+    *,
+    destination: Destination | None = ...,
+    progress: ProgressCallback | None = ...,
+) -> Halo2Proof: ...
+
+
+def prove(
+    statement: Statement | Halo2Statement,
+    proving_key: ProvingKey | Halo2ProvingKey | Path | str,
+    values: Mapping[str, Any],
+    *,
+    destination: Destination | None = None,
+    progress: ProgressCallback | None = None,
+) -> OpenedProof | Halo2Proof:
+    """Return a proof of `statement` on private `values`, checked; see `zkai.pipeline.prove`.
+
+    Raises InvalidInput, naming the value, for values that the statement cannot take, a key of
+    another circuit or format, or a destination in format halo2, whose proofs have none;
+    VerificationError if the values do not satisfy the circuit.
+    """
+    if not isinstance(statement, Halo2Statement):
+        if isinstance(proving_key, Halo2ProvingKey):
+            raise InvalidInput(f"{proving_key.path}: a key of format halo2, not of this statement")
+        return pipeline.prove(
+            statement, proving_key, values, destination=destination, progress=progress
+        )
+    if destination is not None:
+        raise InvalidInput("destination: a proof of format halo2 has none")
+    key = proving_key
+    if isinstance(key, ProvingKey):
+        raise InvalidInput(f"{key.path}: not a key of format halo2")
+    if not isinstance(key, Halo2ProvingKey):
+        key = Halo2ProvingKey(key)
+    return halo2_proof.prove(statement, key, values, progress=reporter(progress))
+
+
+def verify(
+    proof: AnyProof,
+    verifying_key: AnyKey | Path | str,
+    *,
+    verifier: str = "native",
+    production: bool = False,
+    trusted_digests: Collection[bytes | str] = (),
+    destination: Destination | None = None,
+    progress: ProgressCallback | None = None,
+) -> None:
+    """Return None if `proof` holds under `verifying_key`, of any format; see `pipeline.verify`.
+
+    Raises VerificationError with the reason; InvalidInput for a malformed key.
+    """
+    key = verifying_key
+    if isinstance(key, str | Path):
+        key = read_key(key)
+    if not isinstance(proof, Halo2Proof) and not isinstance(key, Halo2VerifyingKey):
+        return pipeline.verify(
+            proof,
+            key,
+            verifier=verifier,
+            production=production,
+            trusted_digests=trusted_digests,
+            destination=destination,
+            progress=progress,
+        )
+    if destination is not None:
+        raise VerificationError(
+            "a proof of format halo2 is for no chain, ledger or recipient: anyone may show it again"
+        )
+    report = reporter(progress)
+    return verify_format(proof, key, verifier, production, trusted_digests, report)

@@ -1,0 +1,61 @@
+"""Statement files of format halo2, which EZKL proves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from zkai.circuit.statements.base import Statement
+from zkai.errors import InvalidInput
+from zkai.halo2.settings import Halo2Config
+from zkai.halo2.statement import Halo2Inference, Halo2Statement
+from zkai.model.onnx_file import load_onnx
+from zkai.statement_table import Table, read_samples
+
+AnyStatement: TypeAlias = Statement | Halo2Statement
+
+_TOP = ("statement", "format")
+_INTEGERS = ("scale", "max_k", "columns", "lookup_margin")
+
+
+def read_halo2(kind: str, top: Table, folder: Path) -> Halo2Statement:
+    """Return the statement of a file of format halo2.
+
+    Raises InvalidInput, naming the key, as the statement itself does.
+    """
+    if kind not in READERS:
+        known = " and ".join(f'"{name}"' for name in READERS)
+        raise InvalidInput(f'{top.where}: format "halo2" is for {known}')
+    return READERS[kind](top, folder)
+
+
+def _inference(top: Table, folder: Path) -> Halo2Statement:
+    top.only(*_TOP, "model", "calibration", "visibility", "halo2")
+    model = load_onnx(folder / top.text("model"))
+    samples = folder / top.text("calibration")
+    calibration: Any = read_samples(samples)
+    if len(calibration) == 1 and len(model.inputs) == 1:
+        (calibration,) = calibration.values()
+    seen = top.table("visibility").content if "visibility" in top.content else {}
+    try:
+        return Halo2Inference(model, calibration, seen, read_config(top))
+    except InvalidInput as error:
+        raise InvalidInput(f"{top.where} (calibration {samples}): {error}") from error
+
+
+def read_config(top: Table) -> Halo2Config:
+    """Return the choices of a file's [halo2] table. Raises InvalidInput naming the key."""
+    table = top.table("halo2") if "halo2" in top.content else Table({}, top.where)
+    table.only(*_INTEGERS, "decomposition")
+    given: dict[str, Any] = {n: table.integer(n) for n in _INTEGERS if n in table.content}
+    if "decomposition" in table.content:
+        pair = table.integers("decomposition")
+        if len(pair) != 2:
+            raise InvalidInput(f"{table.where}: decomposition: expected [base, legs]")
+        given["decomposition"] = pair
+    return Halo2Config(**given)
+
+
+READERS: dict[str, Callable[[Table, Path], Halo2Statement]] = {"inference": _inference}
+"""The reader of each kind of statement that the format has."""
