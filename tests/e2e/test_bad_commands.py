@@ -156,7 +156,7 @@ STATEMENT_ROWS = [
         (replacing("inference.toml", "committed", "secret"), r"\[visibility\]: input: expected"),
         (replacing("inference.toml", "input =", "inptu ="), r"inference\.toml.*inptu"),
         (replacing("inference.toml", '"model.onnx"', "3"), r"model: expected a string, got 3"),
-        (replacing("inference.toml", '"groth16"', '"halo2"'), r"not available in this version"),
+        (replacing("inference.toml", '"groth16"', '"plonk"'), r"format: expected"),
         (without("model.onnx"), r"model\.onnx: cannot be read"),
         (truncated("model.onnx", 100), r"model\.onnx: not an ONNX file"),
         (oversized("model.onnx"), r"model\.onnx: larger than"),
