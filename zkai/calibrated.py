@@ -126,7 +126,8 @@ def _at_hashed_scale(
     graph: Graph, visibility: Mapping[str, str], config: QuantConfig
 ) -> QuantConfig:
     """Return the precision with the scale of hashed inputs, where none is given."""
-    hashed = [n for n in graph.inputs if visibility.get(n, visibility.get("input")) == HASHED]
+    chosen = {n: visibility.get(n, visibility.get("input")) for n in graph.inputs}
+    hashed = [n for n, word in chosen.items() if isinstance(word, str) and word == HASHED]
     scales = dict.fromkeys(hashed, SCALE_BITS)
     return replace(config, scale_bits={**scales, **config.scale_bits})
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests.e2e.conftest import assert_names, tree
-from zkai import cli, opening, statement_file
+from zkai import cli, opening, statement_table
 from zkai.commands import files
 from zkai.encoding import FIELD_MODULUS
 from zkai.model import export as onnx_reader
@@ -336,7 +336,7 @@ COMMAND_ROWS = [
 def small_caps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lower the caps on sizes, so that a file of 1 MiB is too large for each of them."""
     for module, name in (
-        (statement_file, "MAX_SAMPLE_BYTES"),
+        (statement_table, "MAX_SAMPLE_BYTES"),
         (onnx_reader, "MAX_FILE_BYTES"),
         (files, "MAX_INPUT_BYTES"),
         (opening, "MAX_BYTES"),

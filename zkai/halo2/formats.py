@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from zkai.encoding import as_path, load_json, read_capped
 from zkai.errors import InvalidInput, VerificationError
 from zkai.halo2 import proof as halo2
-from zkai.halo2.keys import MAX_KEY_BYTES, Halo2VerifyingKey
+from zkai.halo2.keys import Halo2VerifyingKey
 from zkai.halo2.proof import Halo2Proof
 from zkai.proof import formats
 from zkai.proof.formats import Proof, VerifyingKey
@@ -32,13 +32,13 @@ def parse_proof(data: bytes, where: str = "proof") -> AnyProof:
 
 def read_proof(path: Path | str) -> AnyProof:
     """Return the proof of a file. Raises InvalidInput, naming the file and the field."""
-    return parse_proof(read_capped(path, MAX_PROOF_BYTES), str(as_path(path)))
+    return parse_proof(read_capped(path, Proof.MAX_BYTES), str(as_path(path)))
 
 
 def read_key(path: Path | str) -> AnyKey:
     """Return the verifying key of a file. Raises InvalidInput, naming the file and the field."""
     where = str(as_path(path, "verifying key"))
-    value = load_json(read_capped(where, MAX_KEY_BYTES), where)
+    value = load_json(read_capped(where, VerifyingKey.MAX_BYTES), where)
     if _format_of(value) == Halo2VerifyingKey.FORMAT:
         return Halo2VerifyingKey.from_json(value, where)
     return VerifyingKey.from_json(value, where)
