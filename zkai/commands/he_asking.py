@@ -34,7 +34,7 @@ from zkai.proof.jsonform import expect_fields
 from zkai.reader import Reader
 from zkai.receipt.jcs import from_base64url, to_base64url
 from zkai.sent_files import SentFiles, read_sent, sent_bytes
-from zkai.statement_file import read_samples
+from zkai.statement_table import read_samples
 
 FORMAT = "zkai.he-answer/1"
 _MAX_ANSWER = 1 << 30
