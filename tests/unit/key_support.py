@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from zkai.federated.aggregator import Status
 from zkai.federated.board import Board
@@ -13,7 +16,9 @@ from zkai.federated.key_ceremony import KeyCeremony, Member, Renewal, numbered
 from zkai.federated.key_member import KeyMember
 from zkai.federated.key_organiser import CONCLUDED, Organiser
 from zkai.federated.key_transcript import Transcript, read_transcript
+from zkai.he import key_dealing
 from zkai.he.joint_key import JointKey
+from zkai.he.key_dealing import Dealing, Share, Terms
 from zkai.receipt.signer import PrivateKey, generate
 
 
@@ -118,3 +123,14 @@ class Hall:
         }
         other.terms, other.board = self.terms, Board(root / "board")
         return other
+
+
+def flipped(terms: Terms, dealing: Dealing) -> Dealing:
+    """A dealing with one bit turned in the share for holder 2, committed to as such."""
+    share = Share.from_bytes(terms, dealing.opening, 2, dealing.messages[1])
+    value = share.value.copy()
+    value[0, 7] ^= np.uint64(1)
+    changed = replace(share, value=value).to_bytes(terms)
+    messages = (dealing.messages[0], changed, *dealing.messages[2:])
+    digests = tuple(key_dealing._share_digest(message) for message in messages)
+    return Dealing(replace(dealing.opening, shares=digests), messages)

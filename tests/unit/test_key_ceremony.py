@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from federated_support import fast_folder
-from key_support import Hall
+from key_support import Hall, flipped
 
 from zkai.encoding import hex32, sha256
 from zkai.errors import InvalidInput, VerificationError
@@ -30,7 +30,6 @@ from zkai.federated.messages import (
     payload_of,
     sign_message,
 )
-from zkai.he import key_dealing
 from zkai.he.ckks import CHAIN
 from zkai.he.committee import start
 from zkai.he.key_dealing import Dealing, Opening, Share, Terms
@@ -226,17 +225,6 @@ def cheating(monkeypatch: pytest.MonkeyPatch, place: int, change: Callable[..., 
         return change(terms, found) if dealer == place else found
 
     monkeypatch.setattr(key_member, "start", dealt)
-
-
-def flipped(terms: Terms, dealing: Dealing) -> Dealing:
-    """A dealing with one bit turned in the share for holder 2, committed to as such."""
-    share = Share.from_bytes(terms, dealing.opening, 2, dealing.messages[1])
-    value = share.value.copy()
-    value[0, 7] ^= np.uint64(1)
-    changed = replace(share, value=value).to_bytes(terms)
-    messages = (dealing.messages[0], changed, *dealing.messages[2:])
-    digests = tuple(key_dealing._share_digest(message) for message in messages)
-    return Dealing(replace(dealing.opening, shares=digests), messages)
 
 
 def test_a_dealer_that_turns_one_bit_of_a_share_is_named_and_left_out(

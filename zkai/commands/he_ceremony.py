@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from zkai.he.joint_key import HolderKey, JointKey
 from zkai.receipt.signer import PrivateKey
 
 _PAUSE_S = 0.05
+_HANDED_IN, _PROPOSED = ("round-1/*-*/*",), ("record/checkpoint", "round-1/*-proposal")
 
 _SUMMARY = "make a joint key for scheme ckks, or hand it to others"
 _DESCRIPTION = """
@@ -195,7 +196,7 @@ def run_advance(options: argparse.Namespace, console: Console) -> Mapping[str, A
             status = organiser.advance(wait=not options.proceed)
             return status.phase == CONCLUDED
 
-        _follow(options, board, again, status.phase == CONCLUDED)
+        _follow(options, board, _HANDED_IN, again, status.phase == CONCLUDED)
     finally:
         organiser.close()
     for name, reason in status.refused.items():
@@ -207,11 +208,17 @@ def run_advance(options: argparse.Namespace, console: Console) -> Mapping[str, A
     return {"phase": status.phase, "waiting": list(status.waiting), "refused": status.refused}
 
 
-def _follow(options: argparse.Namespace, board: Board, act: Callable[[], bool], over: bool) -> None:
-    """Act whenever something changed on the board, until it is over or time is up."""
+def _follow(
+    options: argparse.Namespace,
+    board: Board,
+    watched: Sequence[str],
+    act: Callable[[], bool],
+    over: bool,
+) -> None:
+    """Act whenever watched files of the board change, until it is over or time is up."""
     until, seen = time.monotonic() + options.follow, None
     while not over and time.monotonic() < until:
-        marks = _marks(board)
+        marks = _marks(board, watched)
         if marks != seen:
             seen = marks
             try:
@@ -225,15 +232,14 @@ def _follow(options: argparse.Namespace, board: Board, act: Callable[[], bool], 
         time.sleep(_PAUSE_S)
 
 
-def _marks(board: Board) -> frozenset[tuple[str, int]]:
-    """Return what distinguishes the board's files from those of another moment."""
+def _marks(board: Board, watched: Sequence[str]) -> frozenset[tuple[str, int]]:
+    """Return what distinguishes the watched files of a board from those of another moment."""
     found = set()
-    for folder in ("record", "round-1"):
-        for path in (board.root / folder).rglob("*"):
-            try:
-                found.add((str(path), path.stat().st_mtime_ns))
-            except OSError:
-                continue
+    for path in (path for pattern in watched for path in board.root.glob(pattern)):
+        try:
+            found.add((str(path), path.stat().st_mtime_ns))
+        except OSError:
+            continue
     return frozenset(found)
 
 
@@ -248,7 +254,7 @@ def run_step(options: argparse.Namespace, console: Console) -> Mapping[str, Any]
         done.extend(member.step(board))
         return member.finished()
 
-    _follow(options, board, again, member.finished())
+    _follow(options, board, _PROPOSED, again, member.finished())
     over = member.finished()
     console.say(f"ceremony: {', '.join(done) or 'nothing new is asked for'}")
     return {"done": done, "over": over}

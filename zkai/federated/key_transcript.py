@@ -17,6 +17,7 @@ by name. Every other message that does not belong makes the log invalid: its kee
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -85,7 +86,7 @@ class Transcript:
         ceremony = Ceremony(terms.terms, read_renewed(view.board, terms))
         found = Transcript(terms, view.board, ceremony)
         for index in range(1, view.checkpoint.size):
-            message = parse_message(view.entry(index), f"entry {index}")
+            message = _parse(view.entry(index), f"entry {index}")
             if message.kind == KEY_DECISION:
                 found._decide(message, view, index)
             else:
@@ -165,9 +166,7 @@ class Transcript:
     def _join(self, member: Member, body: bytes) -> None:
         for i, dealer in enumerate(self.terms.dealers):
             key = Recipient(body[PUBLIC_BYTES * i : PUBLIC_BYTES * (i + 1)])
-            try:
-                key.wrap(bytes(KEY_BYTES), b"")
-            except InvalidInput:
+            if not _usable(key):
                 return self.ceremony.exclude(member.name, "joined with keys that are none")
             self.recipients[dealer.place, member.place] = key
         return None
@@ -320,13 +319,32 @@ def check_signatures(
     if len(set(keyids)) != len(keyids) or not set(keyids) <= set(keys) or len(keyids) < quorum:
         raise VerificationError(f"{where}: not signed by {quorum} of {len(keys)} holders")
     for keyid, signature in message.envelope.signatures:
-        keys[keyid].verify(signature, message.envelope.signed_bytes)
+        _verify(keys[keyid], signature, message.envelope.signed_bytes)
 
 
 def _check_signer(message: Message, key: PublicKey, where: str) -> None:
     if [keyid for keyid, _ in message.envelope.signatures] != [key.keyid]:
         raise VerificationError(f"{where}: not signed by {key.keyid} alone")
-    key.verify(message.envelope.signatures[0][1], message.envelope.signed_bytes)
+    _verify(key, message.envelope.signatures[0][1], message.envelope.signed_bytes)
+
+
+# Whoever follows a board reads the whole log at each change: what held once is not checked again.
+_parse = functools.lru_cache(maxsize=512)(parse_message)
+
+
+@functools.lru_cache(maxsize=1024)
+def _verify(key: PublicKey, signature: bytes, message: bytes) -> None:
+    key.verify(signature, message)
+
+
+@functools.lru_cache(maxsize=128)
+def _usable(key: Recipient) -> bool:
+    """Whether anything can be sealed to a key."""
+    try:
+        key.wrap(bytes(KEY_BYTES), b"")
+    except InvalidInput:
+        return False
+    return True
 
 
 def complaints_bytes(seeds: Mapping[int, bytes]) -> bytes:
