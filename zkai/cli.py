@@ -28,6 +28,7 @@ from zkai.commands import (
     receipts,
     tour,
     vaults,
+    wraps,
 )
 from zkai.commands.console import Console
 from zkai.commands.options import HelpFormatter
@@ -78,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
     proofs.add_commands(commands)
     datasets.add_commands(commands)
     chains.add_commands(commands)
+    wraps.add_commands(commands)
     receipts.add_commands(commands)
     ledgers.add_commands(commands)
     he.add_commands(commands)

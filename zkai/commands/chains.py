@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zkai.chain.abi import parse_address
+from zkai.commands import halo2_chains
 from zkai.commands.console import Console
 from zkai.commands.options import Commands, HelpFormatter, add_command, ledger_place
 from zkai.commands.watching import add_watch
 from zkai.encoding import hex32, write_atomic
 from zkai.errors import InvalidInput
-from zkai.proof.formats import Proof, VerifyingKey, check_format
+from zkai.halo2.formats import read_key, read_proof
+from zkai.halo2.keys import Halo2VerifyingKey
+from zkai.halo2.proof import Halo2Proof
+from zkai.proof.formats import VerifyingKey, check_format
 from zkai.proof.groth16 import check_names
 
 if TYPE_CHECKING:
@@ -25,13 +29,16 @@ KEY_VARIABLE = "ZKAI_CHAIN_KEY"
 
 _RENDER_HELP = """
 The file has no dependencies and compiles with any Solidity 0.8 compiler from
-0.8.19 on. `zkai chain deploy` needs no compiler.
+0.8.19 on. `zkai chain deploy` needs no compiler. For a key of format halo2 this
+is the contract that EZKL generates, which nothing but an adapter may call.
 """
 
 _DEPLOY_HELP = f"""
 Deploys the shipped bytecode with the key as its argument, then checks the
 deployed code. With --rpc, transactions are signed with the private key in
---key-file, or else in the environment variable {KEY_VARIABLE}.
+--key-file, or else in the environment variable {KEY_VARIABLE}. For a key of
+format halo2 this compiles EZKL's contract (npm install solc) and deploys it
+with the adapter before it, whose address is the one to call.
 """
 
 _VERIFY_HELP = """
@@ -62,15 +69,18 @@ def add_commands(commands: Commands) -> None:
     )
     _add_key(render)
     render.add_argument("-o", "--out", metavar="FILE", type=Path, required=True)
+    halo2_chains.add_options(render)
     render.add_argument("--name", help="the contract's name (default: its format's verifier)")
     deploy = add_command(actions, "deploy", run_deploy, "deploy a key's verifier", _DEPLOY_HELP)
     _add_key(deploy)
+    halo2_chains.add_options(deploy)
     _add_chain(deploy)
     verify = add_command(
         actions, "verify", run_verify, "have a contract verify a proof", _VERIFY_HELP
     )
     verify.add_argument("proof", metavar="PROOF.json", type=Path)
     _add_key(verify)
+    halo2_chains.add_options(verify)
     _add_chain(verify)
     verify.add_argument("--contract", metavar="ADDRESS", help="the deployed verifier")
     verify.add_argument(
@@ -110,7 +120,10 @@ def run_render(options: argparse.Namespace, console: Console) -> Mapping[str, An
     from zkai.chain.formats import format_of
     from zkai.chain.render import render
 
-    vk = VerifyingKey.from_path(options.key)
+    vk = read_key(options.key)
+    if isinstance(vk, Halo2VerifyingKey):
+        return halo2_chains.render(vk, options, console)
+    halo2_chains.refuse_options(options)
     name = format_of(vk).contract if options.name is None else options.name
     write_atomic(options.out, render(vk, name).encode("ascii"))
     console.say(f"{options.out}: contract {name}, {vk.key_status} key {hex32(vk.digest)}")
@@ -126,7 +139,10 @@ def run_deploy(options: argparse.Namespace, console: Console) -> Mapping[str, An
     """Deploy the verifier and check what was deployed."""
     from zkai.chain.verifier import deploy
 
-    vk = VerifyingKey.from_path(options.key)
+    vk = read_key(options.key)
+    if isinstance(vk, Halo2VerifyingKey):
+        return halo2_chains.deploy(vk, options, console, lambda: _chain(options, signing=True))
+    halo2_chains.refuse_options(options)
     chain = _chain(options, signing=True)
     deployment = deploy(vk, chain)
     console.say(
@@ -148,18 +164,23 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
     """Have the contract verify the proof."""
     from zkai.chain.verifier import check_deployment, deploy, verify_on_chain
 
-    vk = VerifyingKey.from_path(options.key)
-    proof = Proof.from_path(options.proof)
+    vk, proof = read_key(options.key), read_proof(options.proof)
     if options.rpc is not None and options.contract is None:
         raise InvalidInput(
             "with --rpc, name the verifier with --contract; `zkai chain deploy` makes one"
         )
     if options.rpc is None and (options.contract is not None or options.send):
         raise InvalidInput("--contract and --send need --rpc: the embedded EVM starts empty")
+    signing = options.send or options.rpc is None
+    if isinstance(vk, Halo2VerifyingKey) or isinstance(proof, Halo2Proof):
+        return halo2_chains.verify(
+            proof, vk, options, console, lambda: _chain(options, signing=signing)
+        )
+    halo2_chains.refuse_options(options)
     # A contract reads neither name nor status of a proof: hold them against the key's here.
     check_format(proof, vk)
     check_names(proof, vk)
-    chain = _chain(options, signing=options.send or options.rpc is None)
+    chain = _chain(options, signing=signing)
     if options.contract is None:
         address = deploy(vk, chain).address
     else:

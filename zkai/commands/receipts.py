@@ -239,7 +239,7 @@ def run_sign(options: argparse.Namespace, console: Console) -> Mapping[str, Any]
     key = None if options.key is None else read_verifying_key(options.key)
     parent = None if options.parent is None else read_receipt(options.parent).id
     facts = _facts(options.facts, parent)
-    keys = _signers(options)
+    keys = signers_of(options)
     receipt = issue(
         proof, keys, kind=options.kind, verifying_key=key, place=place_of(options), facts=facts,
         artifacts=artifacts, commitments=options.commitments,
@@ -265,7 +265,8 @@ def _artifact(text: str) -> tuple[str, bytes]:
         return name, hashlib.file_digest(file, "sha256").digest()
 
 
-def _signers(options: argparse.Namespace) -> list[PrivateKey]:
+def signers_of(options: argparse.Namespace) -> list[PrivateKey]:
+    """Return the keys that the options name, opened with their passphrase."""
     text = passphrase(options)
     return [read_key(path, text) for path in options.signers]
 
@@ -317,7 +318,7 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
 def run_export(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     """Sign a receipt's statement as a JWS or a COSE_Sign1."""
     check_target(options.out)
-    receipt, keys = read_receipt(options.receipt), _signers(options)
+    receipt, keys = read_receipt(options.receipt), signers_of(options)
     if options.form == "jws":
         if options.issuer is not None or options.subject is not None:
             raise InvalidInput("receipt export: --issuer and --subject are for cose")
