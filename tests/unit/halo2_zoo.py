@@ -1,4 +1,4 @@
-"""Models that people export, trained on data that comes with scikit-learn: ONNX bytes and samples."""
+"""Models that people export, trained on data that comes with scikit-learn, as ONNX files."""
 
 from __future__ import annotations
 
@@ -101,23 +101,23 @@ def _torch(make: Callable[[Any], Any], shape: tuple[int, ...], config: Halo2Conf
 
 def _perceptron(torch: Any) -> Any:
     nn = torch.nn
-    return nn.Sequential(nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+    return nn.Sequential(nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10))
 
 
 def _convolution(torch: Any) -> Any:
     nn = torch.nn
     return nn.Sequential(
-        nn.Conv2d(1, 4, 3, stride=2),
+        nn.Conv2d(1, 3, 3, stride=2),
         nn.ReLU(),
         nn.Flatten(),
-        nn.Linear(36, 10),
+        nn.Linear(27, 10),
     )
 
 
 def _pooled(torch: Any) -> Any:
     nn = torch.nn
     return nn.Sequential(
-        nn.AvgPool2d(2), nn.Conv2d(1, 4, 2), nn.Tanh(), nn.Flatten(), nn.Linear(36, 10)
+        nn.AvgPool2d(2), nn.Conv2d(1, 2, 2), nn.Tanh(), nn.Flatten(), nn.Linear(18, 10)
     )
 
 
@@ -160,9 +160,11 @@ PLAIN = Halo2Config(scale=10, decomposition=(256, 5))
 LOOKED_UP = Halo2Config(scale=7, decomposition=(256, 4))
 """Nonlinear functions take a table row for each value of their argument: fewer fraction bits."""
 
+COARSE = Halo2Config(scale=6, decomposition=(256, 4))
+
 MODELS: dict[str, Callable[[], Example]] = {
     "logistic regression": lambda: _sklearn(
-        lambda: LogisticRegression(max_iter=300), load_iris, LOOKED_UP
+        lambda: LogisticRegression(max_iter=300, C=0.1), load_iris, COARSE
     ),
     "scaled logistic regression, two classes": lambda: _sklearn(
         lambda: make_pipeline(StandardScaler(), LogisticRegression()), load_breast_cancer, LOOKED_UP

@@ -85,7 +85,7 @@ def calibrate(
     settings = _smallest(worker, arguments, model, fitted, config, tried)
     check_scales(settings, config, chained)
     compile_model(worker, model, settings)
-    return Calibration(settings, _held_out(worker, model, held, settings))
+    return Calibration(settings, _held_out(worker, model, held, settings, config.tolerance))
 
 
 def split(samples: Samples) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -295,11 +295,15 @@ def outputs_of(found: Mapping[str, Any], settings: Settings) -> list[npt.NDArray
 
 
 def _held_out(
-    worker: Worker, model: OnnxModel, samples: Samples, settings: Settings
+    worker: Worker, model: OnnxModel, samples: Samples, settings: Settings, tolerance: float
 ) -> dict[str, Any]:
-    """Return the error on samples that calibration did not see, each satisfying the circuit."""
+    """Return the error on samples that calibration did not see, each satisfying the circuit.
+
+    Raises VerificationError for one that does not, InvalidInput if most are far from the model.
+    """
     count = len(next(iter(samples.values())))
     errors: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in model.outputs}
+    largest = dict.fromkeys(model.outputs, 1.0)
     agreed = dict.fromkeys(model.outputs, 0)
     for place in range(count):
         feeds = {name: array[place] for name, array in samples.items()}
@@ -313,9 +317,18 @@ def _held_out(
         floats = model.run(feeds)
         for name, ours in zip(model.outputs, found, strict=True):
             wanted = np.asarray(floats[name], np.float64)
+            if ours.size != wanted.size:
+                raise InvalidInput(
+                    _otherwise(model, name, f"{ours.size} values, not {wanted.size}")
+                )
             got = ours.reshape(wanted.shape)
             errors[name].append(np.abs(got - wanted).reshape(-1))
+            largest[name] = max(largest[name], float(np.abs(wanted).max()))
             agreed[name] += bool(np.array_equal(*(np.argmax(a, -1) for a in (got, wanted))))
+    for name, parts in errors.items():
+        usual = float(np.median([e.max() for e in parts]))
+        if usual > tolerance * largest[name]:
+            raise InvalidInput(_otherwise(model, name, f"values that differ by {usual:.3g}"))
     outputs = {
         name: {
             "max_abs_error": float(max(e.max() for e in parts)),
@@ -325,3 +338,13 @@ def _held_out(
         for name, parts in errors.items()
     }
     return {"samples": count, "outputs": outputs, "rejected": 0}
+
+
+def _otherwise(model: OnnxModel, name: str, what: str) -> str:
+    """Return the message for outputs that are not the model's."""
+    operators = ", ".join(sorted(set(model.operators)))
+    return (
+        f"model: on most held-out samples EZKL gives the output {name!r} {what} from the model's"
+        f" own: it computes one of {operators} otherwise than ONNX says, or the scale is too small;"
+        " docs/reference/halo2-operators.md says which it does right, `tolerance` how far to go"
+    )

@@ -22,7 +22,9 @@ class Halo2Config:
 
     `decomposition` is (base, legs), searched for if None; `max_k` limits the circuit to 2**max_k
     rows. Without `check_ranges` the inputs' and outputs' ranges are not constrained: smaller, and
-    unsound unless both are public.
+    unsound unless both are public. `tolerance` is how far outputs may be from the model's own on
+    most held-out samples, as a part of the largest output or of 1: EZKL computes a few operators
+    otherwise than ONNX says, and this is where it shows.
     """
 
     scale: int = 13
@@ -31,6 +33,7 @@ class Halo2Config:
     columns: int = 2
     lookup_margin: int = 2
     check_ranges: bool = True
+    tolerance: float = 0.05
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -39,6 +42,8 @@ class Halo2Config:
             value = getattr(self, name)
             if type(value) is not int or not low <= value <= high:
                 raise InvalidInput(f"halo2 config: {name}: expected an integer in {low}..{high}")
+        if not isinstance(self.tolerance, float) or not self.tolerance > 0:
+            raise InvalidInput("halo2 config: tolerance: expected a number above 0")
         if self.decomposition is not None:
             base, legs = self.decomposition
             if not 2 <= base <= 1 << 20 or not 1 <= legs <= 64 or base**legs > 1 << 120:
