@@ -26,7 +26,7 @@ def test_every_attack_has_its_tests(decision: str, least: int) -> None:
     rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
     assert len(rows) >= least
     for row in rows:
-        named = re.findall(r"`([a-z_/]+\.py)::(test_\w+)`", row)
+        named = re.findall(r"`([a-z0-9_/]+\.py)::(test_\w+)`", row)
         assert named, row
         for file, name in named:
             module = ast.parse((ROOT / "tests" / file).read_text())
