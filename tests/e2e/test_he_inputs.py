@@ -101,7 +101,9 @@ def begin(run: Any) -> dict[str, Any]:
     )
     wrong = run(rule.format("none", "genesis"), status=2)
     assert "not encrypted_update" in wrong["message"]
-    run(rule.format("rule", "encrypted_update") + " --base ada-0.json")
+    homeless = run(rule.format("none", "encrypted_update") + " --follow", status=2)
+    assert "--follow needs --base" in homeless["message"]
+    run(rule.format("rule", "encrypted_update") + " --base ada-0.json --follow")
     opened: dict[str, Any] = run(
         "he open agg --board board --parties parties --threshold 2 --inputs rule --percent 20"
     )
@@ -223,6 +225,11 @@ def test_clients_prove_by_commands_and_cheats_are_left_out_by_name(run: Any) -> 
     assert np.array_equal(found["weights"], total)
     assert found["samples"] == 7
     assert np.array_equal(np.load("mean.npz")["weights"], total / 7)
+    run("he decrypt --board board --inputs rule -o sum.npz --apply apply.json")
+    step = json.loads(Path("apply.json").read_text())["update_integers"]
+    assert step == np.floor(total / 7 + 0.5).astype(int).tolist()
+    told = run("he decrypt --board board -o sum.npz --apply apply.json", status=2)
+    assert "--apply needs --inputs" in told["message"]
     run(f"he verify sum.npz {trusted} --inputs rule")
     blind = run(f"he verify sum.npz {trusted}", status=2)
     assert "give the rule of its inputs" in blind["message"]

@@ -34,7 +34,7 @@ def rule(folder: Path) -> Target:
     statement = EncryptedUpdate(SoftmaxHead(3, 2), encryption_of(PARAMETERS))
     said = {
         "format": RULE_FORMAT, "statement": statement.describe(), "norm_bound": 9,
-        "base": {"model": "1", "updates": ["2", "3"]}, "users": {"ada": "4"},
+        "base": {"model": "1", "updates": ["2", "3"], "follows": True}, "users": {"ada": "4"},
     }  # fmt: skip
     return Target(
         "he-rule", (canonical_json(said),), lambda s, data: parse_rule(data, "rule"), json=True

@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from zkai.errors import InvalidInput, VerificationError
 from zkai.federated import client
 from zkai.federated.inputs import input_bytes
 from zkai.federated.messages import PARTIAL, SET, sign_message
+from zkai.federated.moving import applied, rule_at
 from zkai.federated.opening import open_sum, verify_aggregate
 from zkai.federated.rules import Base, InputRule
 from zkai.federated.schemes import RlweScheme
@@ -514,3 +515,67 @@ def test_sums_of_weighted_values_cannot_overflow(weighted: World) -> None:
     renamed = replace(rule, users={"stranger": 1})
     with pytest.raises(InvalidInput, match="users of other clients"):
         renamed.check_session(weighted.session)
+
+
+def test_a_base_that_follows_moves_with_the_sessions_sums(
+    training: Training,
+) -> None:
+    """Round 2 starts from the base model and the mean of round 1; who stays behind is left out."""
+    root, rule = fast_folder(), training.rule
+
+    def follows(given: Mapping[str, Any]) -> InputRule:
+        made = rule(given)
+        assert made.base is not None
+        return replace(made, base=replace(made.base, follows=True))
+
+    world = World(
+        root / "world", 3, 3, 2, tensors=(Tensor("w", (VALUES,)),), bound=BOUND, rule=follows
+    )
+    for i in range(3):
+        commit(world, i, training.update(i), training.prove(i))
+    with pytest.raises(InvalidInput, match="round 1 is neither opened nor aborted"):
+        rule_at(world.rule, world.session, world.scheme, world.round().view, 2)
+    total = world.open().values
+    mean = np.floor(total / 3 + 0.5).astype(np.int64).reshape(HEAD.shape)
+    moved = rule_at(world.rule, world.session, world.scheme, world.round().view, 2)
+    assert isinstance(moved, InputRule)
+    assert moved.digest == world.session.inputs
+    assert applied(moved, world.round(), world.scheme).tolist() == mean.tolist()
+    begun = [[fork[0]] for fork in training.forks]
+    forks = [training.then(training.apply_to(fork, mean), [2, 0]) for fork in begun[:2]]
+    forks.append(training.then(begun[2], [2, 0]))
+    for i, start in enumerate((1, 1, 0)):
+        update = difference(forks[i][start], forks[i][-1])
+        body = partial(late_body, training, forks[i], start)
+        world.clients[i].encrypt(
+            world.session, world.scheme, world.board, 2, {"w": update}, prove=body
+        )
+    world.until(SET, 2)
+    (entry,) = world.round(2).proposal(SET).body["excluded"]
+    assert entry["client"] == world.keyid(2)
+    assert "other aggregates than the rule's base" in entry["reason"]
+    world.holders[0].cosign(world.board, 2, SET)
+    shutil.rmtree(root, ignore_errors=True)
+
+
+def late_body(
+    training: Training, fork: Sequence[Any], start: int, sent: Any, opening: Any
+) -> bytes:
+    return input_bytes(training.proof(sent, opening, fork[start], fork[-1]), fork)
+
+
+def test_an_aborted_round_moves_no_base(base: World, training: Training) -> None:
+    folder = fast_folder()
+    world = base.copy(folder / "world")
+    assert isinstance(world.rule, InputRule)
+    assert world.rule.base is not None
+    moving = replace(world.rule, base=replace(world.rule.base, follows=True))
+    world.aggregator.abort(1, "a test")
+    view = world.round().view
+    found = rule_at(moving, world.session, world.scheme, view, 2)
+    assert isinstance(found, InputRule)
+    assert found.base == moving.base
+    (world.board.round_path(1, "abort")).write_bytes(b"{}")
+    with pytest.raises(InvalidInput):
+        rule_at(moving, world.session, world.scheme, view, 2)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import io
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from zkai.commands import (
     he_asking,
@@ -17,33 +14,27 @@ from zkai.commands import (
     he_inputs,
     he_privacy,
     he_queries,
+    he_results,
     he_sessions,
     he_training,
 )
 from zkai.commands.console import Console
-from zkai.commands.files import check_target
+from zkai.commands.he_board import add_board, session_of
 from zkai.commands.he_inputs import add_rule, read_rule
 from zkai.commands.options import Commands, HelpFormatter, add_command
 from zkai.commands.passphrases import add_passphrase, passphrase
-from zkai.encoding import hex32, load_json, read_capped, sha256, write_atomic
+from zkai.encoding import hex32
 from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.aggregator import OPENED, Aggregator, Status
 from zkai.federated.board import Board
 from zkai.federated.client import ClientParty
-from zkai.federated.coordinates import coordinates_of
-from zkai.federated.decisions import Round
 from zkai.federated.holder import KeyHolder
-from zkai.federated.inputs import check_rule
 from zkai.federated.memory import Memory
 from zkai.federated.messages import ABORT
-from zkai.federated.opening import open_sum, verify_aggregate
 from zkai.federated.parties import HOLDER, ROLES, Party, make_party, read_party_key
-from zkai.federated.record import View
-from zkai.federated.rules import InputRule
 from zkai.federated.schemes import load_scheme
 from zkai.federated.sealing import RoundKeys
-from zkai.federated.session import Session
-from zkai.federated.update import COORDINATES, Update, mean, read_update, unflatten
+from zkai.federated.update import Update, read_update
 
 _MAX_STATEMENT = 1 << 16
 _PAUSE_S = 0.05
@@ -94,12 +85,6 @@ Signs whatever the aggregator proposes now, if every rule of it holds, and hands
 in this key holder's part of the dealing check. It signs one of each a round.
 """
 
-_VERIFY_HELP = """
-Recomputes everything from BOARD: signatures, log, decisions, dealings, the sum
-of the logged ciphertexts (twice: by adding, and by a random linear check), the
-opening. --session is the id that you trust; without it BOARD's own is taken.
-"""
-
 
 def add_commands(commands: Commands) -> None:
     """Add `he keygen`, `open`, `encrypt`, `reveal`, `aggregate`, `cosign`, `partial`, ..."""
@@ -138,16 +123,7 @@ def add_commands(commands: Commands) -> None:
     serve = _add_party(actions, "serve", run_serve, "cosign and partial, as a round goes on")
     _add_follow(serve)
     add_rule(serve)
-    decrypt = _add_board(actions, "decrypt", run_decrypt, "open the sum from the holders' parts")
-    decrypt.add_argument("-o", "--out", metavar="SUM.npz", type=Path, required=True)
-    decrypt.add_argument("--mean", metavar="MEAN.npz", type=Path, help="the (weighted) mean, too")
-    add_rule(decrypt)
-    verify = _add_board(actions, "verify", run_verify, "check a sum", _VERIFY_HELP)
-    verify.add_argument("sum", metavar="SUM.npz", type=Path)
-    verify.add_argument(
-        "--checked", action="store_true", help="refuse a sum that too few holders' parts agree on"
-    )
-    add_rule(verify)
+    he_results.add_actions(actions)
     he_training.add_actions(actions)
     he_queries.add_actions(actions)
     he_asking.add_actions(actions)
@@ -155,20 +131,10 @@ def add_commands(commands: Commands) -> None:
     he_ceremony.add_actions(actions)
 
 
-def _add_board(
-    actions: Commands, name: str, run: Any, summary: str, text: str = ""
-) -> argparse.ArgumentParser:
-    parser = add_command(actions, name, run, summary, text)
-    parser.add_argument("--board", metavar="BOARD", type=Path, required=True)
-    parser.add_argument("--round", metavar="N", type=int, default=1, help="from 1 (1)")
-    parser.add_argument("--session", metavar="HEX", help="id of the session that you trust")
-    return parser
-
-
 def _add_party(
     actions: Commands, name: str, run: Any, summary: str, text: str = ""
 ) -> argparse.ArgumentParser:
-    parser = _add_board(actions, name, run, summary, text)
+    parser = add_board(actions, name, run, summary, text)
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="the party's own")
     add_passphrase(parser)
     return parser
@@ -196,7 +162,7 @@ def run_keygen(options: argparse.Namespace, console: Console) -> Mapping[str, An
 def run_encrypt(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     """Encrypt an update and hand in the commitment."""
     board = Board(options.board)
-    session = _session(options, board)
+    session = session_of(options, board)
     client = ClientParty(options.folder, read_party_key(options.folder, passphrase(options)))
     scheme, prove = load_scheme(session), None
     if session.inputs is None:
@@ -208,7 +174,8 @@ def run_encrypt(options: argparse.Namespace, console: Console) -> Mapping[str, A
             raise InvalidInput(
                 "encrypt: the update is the difference of the states: name no UPDATE"
             )
-        proven = he_inputs.proven_update(options, session, client.key.keyid, options.weight)
+        keyid = client.key.keyid
+        proven = he_inputs.proven_update(options, session, board, keyid, options.weight)
         update, prove = proven.update(session), proven.prove
     keep = None if options.keep is None else he_inputs.keeper(options.keep)
     message = client.encrypt(
@@ -223,7 +190,7 @@ def run_reveal(options: argparse.Namespace, console: Console) -> Mapping[str, An
     """Show a round's bodies."""
     board = Board(options.board)
     client = ClientParty(options.folder, read_party_key(options.folder, passphrase(options)))
-    size = client.reveal(_session(options, board), board, options.round)
+    size = client.reveal(session_of(options, board), board, options.round)
     console.say(f"round {options.round}: {size:,} bytes shown")
     return {"bytes": size}
 
@@ -231,7 +198,7 @@ def run_reveal(options: argparse.Namespace, console: Console) -> Mapping[str, An
 def run_aggregate(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     """Move a round on, or end it."""
     board = Board(options.board)
-    session = _session(options, board)
+    session = session_of(options, board)
     key = read_party_key(options.folder, passphrase(options))
     scheme = load_scheme(session)
     aggregator = Aggregator.open(session, scheme, key, options.folder, board, read_rule(options))
@@ -263,7 +230,7 @@ def _say_status(number: int, status: Status, console: Console) -> dict[str, Any]
 
 def _holder(options: argparse.Namespace) -> tuple[KeyHolder, Board]:
     board = Board(options.board)
-    session = _session(options, board)
+    session = session_of(options, board)
     key = read_party_key(options.folder, passphrase(options))
     if Party.from_path(options.folder / "public.json").role != HOLDER:
         raise InvalidInput(f"{options.folder}: not a key holder's folder")
@@ -305,95 +272,3 @@ def run_serve(options: argparse.Namespace, console: Console) -> Mapping[str, Any
         time.sleep(_PAUSE_S)
     console.say(f"round {options.round}: {', '.join(done) or 'nothing was asked for'}")
     return {"done": done, "over": over}
-
-
-def _session(options: argparse.Namespace, board: Board) -> Session:
-    """Return the board's session, which is the trusted one where --session names that."""
-    if options.session is None:
-        return board.session()
-    try:
-        return board.session(bytes.fromhex(options.session.removeprefix("0x")))
-    except ValueError as error:
-        raise InvalidInput("--session: expected 64 hexadecimal digits") from error
-
-
-def _read_round(options: argparse.Namespace, rule: InputRule | None = None) -> Round:
-    board = Board(options.board)
-    session = _session(options, board)
-    session.check_round(options.round)
-    if rule is not None:
-        check_rule(session, rule)
-    return Round(session, options.round, View.read(board, session), rule)
-
-
-def run_decrypt(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
-    """Open the sum."""
-    check_target(options.out)
-    if options.mean is not None:
-        check_target(options.mean)
-    rnd = _read_round(options, read_rule(options))
-    opened = open_sum(rnd, load_scheme(rnd.session))
-    total = unflatten(rnd.session, opened.values)
-    if rnd.session.keeps:
-        total[COORDINATES] = coordinates_of(rnd)
-    _save(options.out, total)
-    if options.mean is not None:
-        _save(options.mean, mean(rnd.session, total, opened.statement["clients"]))
-    statement = options.out.with_suffix(".json")
-    write_atomic(statement, opened.to_bytes())
-    console.say(f"{options.out}: the sum of {opened.statement['clients']} clients")
-    _say_parts(rnd.session, opened.statement, console)
-    console.say(f"{statement}: the statement about it; `zkai he verify` checks both")
-    return {"sum": str(options.out), "statement": str(statement), **opened.statement}
-
-
-def _save(path: Path, arrays: Mapping[str, Any]) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    write_atomic(path, buffer.getvalue())
-
-
-def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
-    """Check a sum and its statement by recomputation."""
-    rnd = _read_round(options, read_rule(options))
-    arrays = read_update(options.sum)
-    if rnd.session.keeps and not np.array_equal(
-        arrays.pop(COORDINATES, np.empty(0)), coordinates_of(rnd)
-    ):
-        raise VerificationError("aggregate: the coordinates are not those of its clients")
-    parts = [np.asarray(arrays[name]).ravel() for name in _names(rnd.session, arrays)]
-    values = np.concatenate(parts).astype(np.int64)
-    statement = read_capped(options.sum.with_suffix(".json"), _MAX_STATEMENT)
-    verify_aggregate(rnd, load_scheme(rnd.session), statement, values)
-    said = load_json(statement, "aggregate")
-    if options.checked and not said["checked"]:
-        raise VerificationError(
-            f"{options.sum}: not checked: the parts of {len(said['agreed'])} key holders agree,"
-            f" {2 * rnd.session.threshold - 1} must"
-        )
-    console.say(f"{options.sum}: the sum of the logged ciphertexts, opened as the session says")
-    _say_parts(rnd.session, said, console)
-    return {"statement": hex32(sha256(statement)), "session": hex32(rnd.session.id),
-            "checked": said["checked"]}  # fmt: skip
-
-
-def _say_parts(session: Session, said: Mapping[str, Any], console: Console) -> None:
-    """Say whose parts of the decryption agree, and what follows."""
-    names = {keyid: holder.name for keyid, holder in session.holders_by_keyid.items()}
-    agreed, least = len(said["agreed"]), 2 * session.threshold - 1
-    for keyid in said["apart"]:
-        console.note(f"{names[keyid]}: its part of the decryption does not fit the others'")
-    if said["checked"]:
-        console.say(f"checked: the parts of {agreed} key holders agree; {least} must")
-    else:
-        console.note(
-            f"not checked: the parts of {agreed} key holders agree, {least} must: corrupt ones"
-            " among them could have shifted the sum"
-        )
-
-
-def _names(session: Session, arrays: Mapping[str, Any]) -> list[str]:
-    names = list(unflatten(session, np.zeros(session.values, np.int64)))
-    if set(names) != set(arrays):
-        raise VerificationError("aggregate: the arrays are not the session's tensors")
-    return names

@@ -6,7 +6,7 @@ import argparse
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,14 @@ from zkai.commands.options import Commands, add_command
 from zkai.encoding import FIELD_MODULUS, hex32, parse_decimal
 from zkai.encrypted import Sent, norm_bound, update_of
 from zkai.errors import InvalidInput, VerificationError
+from zkai.federated.board import Board
 from zkai.federated.client import Keep
 from zkai.federated.inputs import check_rule, input_bytes
+from zkai.federated.moving import rule_at
+from zkai.federated.record import View
 from zkai.federated.rules import Base, InputRule
 from zkai.federated.scheme import Int64
+from zkai.federated.schemes import load_scheme
 from zkai.federated.session import Session
 from zkai.federated.update import unflatten
 from zkai.he.quantise import squared_norm
@@ -46,7 +50,9 @@ that led to it: genesis, steps, aggregates.
 
 --base PROOF.json, repeated, pins where updates start: the proof of a genesis,
 and those of the aggregates applied since, in order. A client that trained
-another model is left out. --user NAME=NUMBER pins whose training a client may
+another model is left out. With --follow the base moves on with the session: to
+these come the means of its opened sums, each of which `zkai he decrypt --apply`
+writes for `zkai prove` of an apply_aggregate. --user NAME=NUMBER pins whose training a client may
 send: the signal `user` of its proofs, for every client of the session.
 """
 
@@ -64,6 +70,9 @@ def add_actions(actions: Commands) -> None:
     )  # fmt: skip
     rule.add_argument(
         "--base", metavar="PROOF.json", type=Path, action="append", default=[], help="repeated"
+    )
+    rule.add_argument(
+        "--follow", action="store_true", help="the base moves with the session's sums"
     )
     rule.add_argument(
         "--user", metavar="NAME=NUMBER", action="append", default=[], help="a client's; repeated"
@@ -109,7 +118,7 @@ def run_rule(options: argparse.Namespace, console: Console) -> Mapping[str, Any]
         norm_bound(statement.head, options.norm),
         tuple(VerifyingKey.from_path(path) for path in options.history_key),
         beacon,
-        Base.of(history) if history else None,
+        _base(history, options.follow),
         _users(options.user),
     )
     if rule.key.circuit_digest != statement.build().digest:
@@ -124,6 +133,14 @@ def run_rule(options: argparse.Namespace, console: Console) -> Mapping[str, Any]
     if rule.users is None:
         console.say("it pins no users: one person may be several clients")
     return {"rule": str(options.out), "digest": hex32(rule.digest), "norm_bound": rule.norm_bound}
+
+
+def _base(history: Sequence[Proof], follows: bool) -> Base | None:
+    if history:
+        return replace(Base.of(history), follows=follows)
+    if follows:
+        raise InvalidInput("rule: --follow needs --base: where the first round starts")
+    return None
 
 
 def _users(listed: Sequence[str]) -> dict[str, int] | None:
@@ -177,7 +194,7 @@ class ProvenUpdate:
 
 
 def proven_update(
-    options: argparse.Namespace, session: Session, keyid: str, weight: int
+    options: argparse.Namespace, session: Session, board: Board, keyid: str, weight: int
 ) -> ProvenUpdate:
     """Return what options say of a client's training, checked before anything is encrypted.
 
@@ -189,6 +206,11 @@ def proven_update(
         raise InvalidInput(f"encrypt: the session takes proven updates only: give {needed}")
     rule = InputRule.from_path(options.inputs)
     check_rule(session, rule)
+    if rule.base is not None and rule.base.follows:
+        view = View.read(board, session)
+        moved = rule_at(rule, session, load_scheme(session), view, options.round)
+        assert isinstance(moved, InputRule)
+        rule = moved
     if keyid not in session.clients_by_keyid:
         raise InvalidInput("client: this key is none of the session's clients")
     keys, name = Keys.from_path(options.keys), session.clients_by_keyid[keyid].name

@@ -35,6 +35,7 @@ from zkai.federated.messages import (
     open_message,
     sign_message,
 )
+from zkai.federated.moving import rule_at
 from zkai.federated.record import Record, View
 from zkai.federated.scheme import Inputs, Scheme
 from zkai.federated.sealing import sealed_share_bytes
@@ -139,7 +140,9 @@ class Aggregator:
 
     def _round(self, number: int) -> Round:
         self.record.publish(self.board)
-        return Round(self.session, number, View.read(self.board, self.session), self.inputs)
+        view = View.read(self.board, self.session)
+        rule = rule_at(self.inputs, self.session, self.scheme, view, number)
+        return Round(self.session, number, view, rule)
 
     def _opened(self, number: int) -> bool:
         """Whether so many holders have handed in their parts that the sum is open."""

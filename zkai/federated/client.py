@@ -35,6 +35,7 @@ from zkai.federated.messages import (
     open_message,
     sign_message,
 )
+from zkai.federated.moving import was_aborted
 from zkai.federated.noise import Privacy, decimal
 from zkai.federated.record import View
 from zkai.federated.residual import Rounded, manifest, round_off, unsent, update_digest
@@ -223,8 +224,9 @@ class ClientParty:
                 raise InvalidInput(f"client: round {number} is over for it; send the next update")
             kept = Rounded.read(path)
             return replace(kept, update=update_digest(vector))
-        coordinates = round_coordinates(session, scheme, View.read(board, session), number)
-        residual = self._residual(notes, session, board)
+        view = View.read(board, session)
+        coordinates = round_coordinates(session, scheme, view, number)
+        residual = self._residual(notes, session, view)
         made = round_off(session, vector, residual, coordinates, weight)
         made.write(path)
         return made
@@ -232,14 +234,14 @@ class ClientParty:
     def _rounding(self, session: str, number: int) -> Path:
         return self.folder / "compressed" / f"{session[:32]}-{number}.npz"
 
-    def _residual(self, notes: dict[str, Any], session: Session, board: Board) -> Float64:
+    def _residual(self, notes: dict[str, Any], session: Session, view: View) -> Float64:
         """Return what waits of earlier updates of these tensors, an aborted round's included."""
         last = notes["residuals"].get(manifest(session))
         if last is None:
             return np.zeros(session.plain)
         found = Rounded.read(self._rounding(*last))
-        same = last[0] == session.id.hex()
-        return unsent(session, found) if same and board.has(last[1], "abort") else found.residual
+        lost = last[0] == session.id.hex() and was_aborted(session, view, last[1])
+        return unsent(session, found) if lost else found.residual
 
     def _tidy(self, notes: dict[str, Any], session: Session) -> None:
         """Delete the roundings that nothing needs any more."""

@@ -34,6 +34,7 @@ from zkai.federated.messages import (
     open_message,
     sign_message,
 )
+from zkai.federated.moving import rule_at
 from zkai.federated.record import View
 from zkai.federated.scheme import Inputs, Scheme
 from zkai.federated.sealing import RoundKeys, sealed_share_bytes, unseal_share
@@ -71,7 +72,8 @@ class KeyHolder:
             view = View.read(board, self.session)
             view.check_extends(*self.memory.seen)
             self.memory.see(view.checkpoint.size, view.checkpoint.root)
-            rnd = Round(self.session, number, view, self.inputs)
+            rule = rule_at(self.inputs, self.session, self.scheme, view, number)
+            rnd = Round(self.session, number, view, rule)
             self._note_abort(rnd)
             if number == self.memory.round and self.memory.done(ABORT) is not None:
                 raise VerificationError(f"holder: round {number} was aborted")

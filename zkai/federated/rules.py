@@ -4,17 +4,19 @@ A folder holds a rule: `verifying.json`, the key of the `encrypted_update` proof
 the keys of the histories that must lead to them; `beacon.json` for forks in a beacon's order; and
 
     rule.json   {"format": "zkai.he-rule/1", "statement", "norm_bound",
-                 "base": null or {"model", "updates": [...]}, "users": null or {client: user}}
+                 "base": null or {"model", "updates": [...], "follows"},
+                 "users": null or {client: user}}
 
 `base` pins where updates start: at the base model with this public name, after exactly these
-aggregates, by their digests. `users` pins whose fork each client trains. Both are public signals
+aggregates, by their digests, and with `follows` those of the session's own earlier rounds
+(`zkai.federated.moving`). `users` pins whose fork each client trains. Both are public signals
 of the histories' proofs, as decimals.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -56,10 +58,21 @@ MAX_HISTORY, MAX_RULE = 1 << 10, 1 << 20
 
 @dataclass(frozen=True)
 class Base:
-    """Where updates start: the base model's public name, and the aggregates applied to it."""
+    """Where updates start: the base model's public name, and the aggregates applied to it.
+
+    With `follows` the aggregates of the session's rounds so far come behind these: `moved`, which
+    is no part of a rule.
+    """
 
     model: int
     updates: tuple[int, ...] = ()
+    follows: bool = False
+    moved: tuple[int, ...] = ()
+
+    @property
+    def all(self) -> tuple[int, ...]:
+        """The digests of all aggregates, in order."""
+        return (*self.updates, *self.moved)
 
     @staticmethod
     def of(history: Sequence[Proof]) -> Base:
@@ -84,8 +97,9 @@ class Base:
         """
         if history[0].public["model"] != (self.model,):
             raise VerificationError("the history starts from another base model than the rule's")
-        last = 1 + len(self.updates)
-        wanted = [(ApplyAggregate.version, (update,)) for update in self.updates]
+        updates = self.all
+        last = 1 + len(updates)
+        wanted = [(ApplyAggregate.version, (update,)) for update in updates]
         found = [(p.statement, p.public.get("update")) for p in history[1:last]]
         later = any(p.statement == ApplyAggregate.version for p in history[last:])
         if found != wanted or later:
@@ -129,7 +143,8 @@ class InputRule:
     def _fields(self) -> dict[str, Any]:
         base, users, pinned = self.base, self.users, None
         if base is not None:
-            pinned = {"model": str(base.model), "updates": [str(u) for u in base.updates]}
+            listed = [str(update) for update in base.updates]
+            pinned = {"model": str(base.model), "updates": listed, "follows": base.follows}
         return {
             "format": RULE_FORMAT,
             "statement": self.statement.describe(),
@@ -194,6 +209,11 @@ class InputRule:
             check_update_of(proof, history)
         return user
 
+    def moved_by(self, updates: tuple[int, ...]) -> InputRule:
+        """Return the rule for a round behind these aggregates of its session: the same rule."""
+        assert self.base is not None
+        return replace(self, base=replace(self.base, moved=updates))
+
     def check_user(self, client: str, user: int) -> None:
         """Return None if a client may send this user's updates. Raises VerificationError."""
         if self.users is not None and self.users.get(client) != user:
@@ -205,7 +225,7 @@ class InputRule:
         Raises VerificationError saying which does not.
         """
         keys = {key.digest: key for key in self.history}
-        updates = () if self.base is None else self.base.updates
+        updates = () if self.base is None else self.base.all
         chain = History(terms, None if terms is None else self.beacon, updates)
         for place, proof in enumerate(history):
             if proof.vk_digest not in keys:
@@ -264,14 +284,16 @@ def parse_rule(data: bytes, where: str) -> dict[str, Any]:
 def _base(value: Any, where: str) -> Base | None:
     if value is None:
         return None
-    expect_fields(value, ("model", "updates"), where)
+    expect_fields(value, ("model", "updates", "follows"), where)
     listed = value["updates"]
+    if type(value["follows"]) is not bool:
+        raise InvalidInput(f"{where}.follows: expected true or false")
     if not isinstance(listed, list) or len(listed) > MAX_HISTORY:
         raise InvalidInput(f"{where}.updates: expected a list of at most {MAX_HISTORY}")
     model = parse_decimal(value["model"], f"{where}.model", FIELD_MODULUS)
     updates = [parse_decimal(u, f"{where}.updates[{i}]", FIELD_MODULUS)
                for i, u in enumerate(listed)]  # fmt: skip
-    return Base(model, tuple(updates))
+    return Base(model, tuple(updates), value["follows"])
 
 
 def _users(value: Any, where: str) -> dict[str, int] | None:

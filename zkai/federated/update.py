@@ -124,6 +124,22 @@ def _named(session: Session, tensors: Sequence[Tensor], vector: Int64) -> dict[s
     return found
 
 
+def rounded_mean(session: Session, vector: Int64, clients: int) -> Int64:
+    """Return a sum's values over its weights or clients, to the nearest integer, halves up.
+
+    Raises VerificationError for weights that no clients of the session have.
+    """
+    weight = int(vector[-1]) if session.weighted else clients
+    check_weights(session, weight, clients)
+    return (2 * vector[: session.plain] + weight) // (2 * weight)
+
+
+def check_weights(session: Session, weight: int, clients: int) -> None:
+    """Return None if so many clients' weights can add up to this. Raises VerificationError."""
+    if not clients <= weight <= clients * session.max_weight:
+        raise VerificationError(f"the opened sum of weights is {weight}, of {clients} clients")
+
+
 def mean(
     session: Session, total: Mapping[str, Int64], clients: int
 ) -> dict[str, npt.NDArray[np.float64]]:
@@ -134,8 +150,7 @@ def mean(
     Raises VerificationError for weights that no clients of the session have.
     """
     weight = int(total[COUNT]) if session.weighted else clients
-    if not clients <= weight <= clients * session.max_weight:
-        raise VerificationError(f"the opened sum of weights is {weight}, of {clients} clients")
+    check_weights(session, weight, clients)
     if session.compression is None:
         return {tensor.name: total[tensor.name] / weight for tensor in session.tensors}
     quantiser = session.compression.quantiser(session.value_bound)
