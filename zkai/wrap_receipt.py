@@ -18,7 +18,7 @@ from zkai.encoding import hex32, load_json, sha256
 from zkai.errors import InvalidInput, VerificationError
 from zkai.halo2.keys import Halo2VerifyingKey
 from zkai.halo2.proof import MAX_FILE_BYTES, Halo2Proof
-from zkai.proof.formats import VerifyingKey
+from zkai.proof.formats import Proof, VerifyingKey
 from zkai.receipt.signer import PrivateKey
 from zkai.receipt.statement import Facts, Place, Receipt, issue
 from zkai.receipt.trust import TrustStore
@@ -102,6 +102,7 @@ def verify(
     verify_receipt(receipt, store, at=at, place=place)
     trusted: Any = {"production": production, "trusted_digests": trusted_digests}
     proof = verify_proof_of(receipt, head, head_key, **trusted)
+    assert isinstance(proof, Proof)  # the head's key is of Groth16
     decision = Decision(read_body(body), proof)
     check_body(receipt, body, decision.body, body_key)
     wrap.verify(decision, body_key, head_key, head=statement, **trusted)

@@ -19,11 +19,11 @@ from tests.unit.verifier_support import good
 from zkai import native
 from zkai.encoding import BASE_MODULUS, FIELD_MODULUS, load_json
 from zkai.errors import InvalidInput, VerificationError
+from zkai.halo2.formats import parse_proof
 from zkai.proof import formats, groth16
 from zkai.proof.foreign import proof_to_snarkjs, verifying_key_to_snarkjs
 from zkai.proof.keys import KeyDocument, Proof
 from zkai.proof.points import G2_GENERATOR, g2_on_curve, g2_words
-from zkai.receipt.verify import parse_proof
 
 pytestmark = pytest.mark.node
 

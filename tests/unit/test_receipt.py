@@ -30,6 +30,7 @@ from tests.unit.receipt_support import (
     verifying_keys,
 )
 from zkai.errors import InvalidInput, VerificationError
+from zkai.halo2.formats import parse_proof
 from zkai.proof.keys import Proof
 from zkai.receipt import jcs, schema
 from zkai.receipt.envelope import IN_TOTO, Envelope, pae, sign_envelope
@@ -44,7 +45,7 @@ from zkai.receipt.statement import (
     signal,
 )
 from zkai.receipt.trust import SKEW_S, TrustStore, revoke, rotate, trust
-from zkai.receipt.verify import parse_proof, verify_proof_of, verify_receipt
+from zkai.receipt.verify import verify_proof_of, verify_receipt
 
 STEP = 1
 

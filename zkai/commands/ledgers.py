@@ -24,9 +24,10 @@ from zkai.commands.ledger_queries import (
 )
 from zkai.commands.options import Commands, HelpFormatter, add_command, ledger_place
 from zkai.commands.passphrases import add_passphrase, passphrase
-from zkai.commands.receipts import place_of, read_receipt, read_verifying_key
+from zkai.commands.receipts import place_of, read_receipt
 from zkai.encoding import hex32, load_json, new_folder, read_capped, sha256, write_atomic
 from zkai.errors import InvalidInput, VerificationError
+from zkai.halo2.formats import read_verifying_key
 from zkai.ledger.answer import FORMAT as ANSWER_FORMAT
 from zkai.ledger.answer import MAX_ANSWER
 from zkai.ledger.audit import Auditor, FromExport, FromLedger

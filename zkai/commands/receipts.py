@@ -17,14 +17,15 @@ from zkai.commands.options import Commands, HelpFormatter, add_command
 from zkai.commands.passphrases import PASSPHRASE_HELP, add_passphrase, passphrase
 from zkai.encoding import hex32, load_json, read_capped, sha256, write_atomic
 from zkai.errors import InvalidInput
-from zkai.proof.keys import MAX_PROOF_BYTES, KeyDocument, Proof
+from zkai.halo2.formats import AnyProof, parse_proof, read_verifying_key
+from zkai.proof.keys import MAX_PROOF_BYTES
 from zkai.receipt.envelope import MAX_ENVELOPE
 from zkai.receipt.exports import to_cose, to_jws
 from zkai.receipt.keyfile import read_key, read_public, write_key
 from zkai.receipt.signer import ED25519, IMPLEMENTATIONS, ML_DSA_65, PYCA, PrivateKey, generate
 from zkai.receipt.statement import Facts, Place, Receipt, issue
 from zkai.receipt.trust import TrustStore, revoke, rotate, trust
-from zkai.receipt.verify import parse_proof, verify_proof_of, verify_receipt
+from zkai.receipt.verify import verify_proof_of, verify_receipt
 
 MAX_FACTS = 1 << 20
 
@@ -177,11 +178,6 @@ def place_of(options: argparse.Namespace) -> Place | None:
     return Place(found.chain_id, found.ledger, found.recipient)
 
 
-def read_verifying_key(path: Path) -> KeyDocument:
-    """Return the verifying key of either format. Raises InvalidInput."""
-    return KeyDocument.from_path(path)
-
-
 def read_receipt(path: Path) -> Receipt:
     """Return the receipt of a file, not verified. Raises InvalidInput."""
     return Receipt.from_bytes(read_capped(path, MAX_ENVELOPE), str(path))
@@ -249,7 +245,7 @@ def run_sign(options: argparse.Namespace, console: Console) -> Mapping[str, Any]
     return {"receipt": str(options.out), "id": hex32(receipt.id), "statement": receipt.statement}
 
 
-def _proof(path: Path) -> Proof:
+def _proof(path: Path) -> AnyProof:
     data = read_capped(path, MAX_PROOF_BYTES)
     proof = parse_proof(data, str(path))
     if proof.file_bytes() != data:

@@ -16,6 +16,7 @@ from zkai.circuit.statements.training_step import TrainingStep
 from zkai.demo.keeping import answer_questions, keep_state, plant
 from zkai.demo.stage import History, Stage
 from zkai.encoding import hex32, read_capped, write_atomic
+from zkai.halo2.formats import parse_proof
 from zkai.ledger.checkpoint import Checkpoint, LogPolicy
 from zkai.ledger.export import export, verify_export
 from zkai.ledger.ledger import Ledger, Submission
@@ -27,7 +28,7 @@ from zkai.receipt import standalone
 from zkai.receipt.signer import ED25519, PrivateKey, generate
 from zkai.receipt.statement import Facts, Place, Receipt, issue
 from zkai.receipt.trust import TrustedKey, TrustStore, trust
-from zkai.receipt.verify import parse_proof, verify_proof_of, verify_receipt
+from zkai.receipt.verify import verify_proof_of, verify_receipt
 from zkai.vault import keys as vault_keys
 from zkai.vault.vault import Owner
 

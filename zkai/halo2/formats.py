@@ -35,10 +35,14 @@ def read_proof(path: Path | str) -> AnyProof:
     return parse_proof(read_capped(path, Proof.MAX_BYTES), str(as_path(path)))
 
 
-def read_key(path: Path | str) -> AnyKey:
+def read_verifying_key(path: Path | str) -> AnyKey:
     """Return the verifying key of a file. Raises InvalidInput, naming the file and the field."""
     where = str(as_path(path, "verifying key"))
-    value = load_json(read_capped(where, VerifyingKey.MAX_BYTES), where)
+    return key_from_json(load_json(read_capped(where, VerifyingKey.MAX_BYTES), where), where)
+
+
+def key_from_json(value: Any, where: str) -> AnyKey:
+    """Return the verifying key of any format. Raises InvalidInput, naming the field."""
     if _format_of(value) == Halo2VerifyingKey.FORMAT:
         return Halo2VerifyingKey.from_json(value, where)
     return VerifyingKey.from_json(value, where)

@@ -13,6 +13,7 @@ from typing import Any
 
 from zkai.encoding import hex32, load_json, parse_hex32, sha256, word
 from zkai.errors import InvalidInput, VerificationError
+from zkai.halo2.formats import AnyKey, AnyProof, key_from_json
 from zkai.ledger.account import admit_account
 from zkai.ledger.checkpoint import LogPolicy
 from zkai.ledger.consent import admit_consent, check_access
@@ -30,7 +31,6 @@ from zkai.ledger.records import (
     parse_entry,
 )
 from zkai.ledger.store import Store
-from zkai.proof.keys import KeyDocument, Proof
 from zkai.receipt.jcs import encode
 from zkai.receipt.signer import PublicKey
 from zkai.receipt.statement import Receipt
@@ -62,7 +62,7 @@ class Admission:
         self._trust: tuple[bytes, TrustStore] = b"", trust([("operator", operator)])
         self.policy = LogPolicy(self.rules["origin"], operator)
         keys = [_verifying_key(item) for item in self.rules["verifying_keys"]]
-        self.keys: dict[bytes, KeyDocument] = {key.digest: key for key in keys}
+        self.keys: dict[bytes, AnyKey] = {key.digest: key for key in keys}
 
     def trust(self, name: str = "trust") -> TrustStore:
         """Return the keys that count now, or with "trust_0" those with which the ledger began."""
@@ -159,7 +159,7 @@ class Admission:
         if place is not None and place != {n: destination[n] for n in ("chain_id", "ledger")}:
             raise VerificationError("ledger: the proof is for another chain or ledger")
 
-    def _move(self, receipt: Receipt, proof: Proof, index: int) -> tuple[str, bytes]:
+    def _move(self, receipt: Receipt, proof: AnyProof, index: int) -> tuple[str, bytes]:
         """Return a fork and its new end. Raises VerificationError if the receipt does not follow.
 
         The commitments chain: user and model stay, the old state is the current one, and the
@@ -194,7 +194,7 @@ class Admission:
         return fork, encode(value)
 
     def _check_follows(
-        self, predicate: Mapping[str, Any], proof: Proof, head: Mapping[str, Any]
+        self, predicate: Mapping[str, Any], proof: AnyProof, head: Mapping[str, Any]
     ) -> None:
         if predicate["parent"] != head["head"]:
             raise VerificationError("ledger: the receipt's parent is not the fork's head")
@@ -296,7 +296,7 @@ def rules_body(rules: Mapping[str, Any], trust: TrustStore) -> dict[str, Any]:
     }
 
 
-def nullifier(proof: Proof) -> bytes:
+def nullifier(proof: AnyProof) -> bytes:
     """Return what a statement is known by, however it is proven and whoever signs for it.
 
     The public signal `nullifier` where there is one, else SHA-256 over the statement, the key and
@@ -338,5 +338,5 @@ def _is_sum(receipt: Receipt) -> bool:
     return receipt.predicate["kind"] == "aggregation" and not of_fork and "aggregate" in subjects
 
 
-def _verifying_key(value: Any) -> KeyDocument:
-    return KeyDocument.from_json(value, "ledger's key")
+def _verifying_key(value: Any) -> AnyKey:
+    return key_from_json(value, "ledger's key")

@@ -20,6 +20,7 @@ from typing import Any
 
 from zkai.encoding import hex32, sha256
 from zkai.errors import InvalidInput
+from zkai.halo2.formats import AnyKey
 from zkai.ledger.admission import Admission, rules_body
 from zkai.ledger.checkpoint import LogPolicy
 from zkai.ledger.lists import counts, lists_of
@@ -27,7 +28,6 @@ from zkai.ledger.log import Log
 from zkai.ledger.note import Note, NoteKey
 from zkai.ledger.records import BLOCK, LEDGER, Record, parse_entry, sign_record
 from zkai.ledger.store import Store
-from zkai.proof.keys import KeyDocument
 from zkai.receipt.jcs import encode
 from zkai.receipt.signer import PrivateKey
 from zkai.receipt.statement import Receipt
@@ -62,7 +62,7 @@ class Ledger:
         origin: str,
         operator: PrivateKey,
         trust: TrustStore,
-        verifying_keys: Sequence[KeyDocument],
+        verifying_keys: Sequence[AnyKey],
         *,
         place: tuple[int, bytes] | None = None,
         at: int,
@@ -174,7 +174,7 @@ class Ledger:
 def make_rules(
     origin: str,
     operator: PrivateKey,
-    verifying_keys: Sequence[KeyDocument],
+    verifying_keys: Sequence[AnyKey],
     place: tuple[int, bytes] | None,
 ) -> dict[str, Any]:
     """Return a ledger's rules as JSON values."""

@@ -17,7 +17,10 @@ from typing import Any
 from zkai.circuit.statements.context import Context
 from zkai.encoding import canonical_json, hex32, load_json, parse_hex32, sha256, word
 from zkai.errors import InvalidInput, VerificationError
-from zkai.proof.keys import CEREMONY, KeyDocument, Proof
+from zkai.halo2.formats import AnyKey, AnyProof
+from zkai.halo2.keys import Halo2VerifyingKey
+from zkai.halo2.statement import VALUES
+from zkai.proof.keys import CEREMONY
 from zkai.receipt import schema
 from zkai.receipt.envelope import Envelope, sign_envelope
 from zkai.receipt.jcs import encode
@@ -41,6 +44,8 @@ KINDS = {
     "apply_aggregate": "aggregation",
     "evaluation": "evaluation",
     "query": "query",
+    "onnx_inference": "inference",
+    "onnx_step": "training_step",
 }
 """The kind of receipt that each statement's proof gives."""
 COMMITMENTS = ("model", "user", "old_state", "new_state", "batch", "dataset", "state")
@@ -180,11 +185,11 @@ def write_time(seconds: int) -> str:
 
 
 def issue(
-    proof: Proof | None,
+    proof: AnyProof | None,
     keys: Sequence[PrivateKey],
     *,
     kind: str | None = None,
-    verifying_key: KeyDocument | None = None,
+    verifying_key: AnyKey | None = None,
     place: Place | None = None,
     facts: Facts | None = None,
     artifacts: Mapping[str, bytes] | None = None,
@@ -247,11 +252,11 @@ def issue(
 
 
 def _proof_part(
-    proof: Proof, key: KeyDocument | None, place: Place, commitments: Sequence[str]
+    proof: AnyProof, key: AnyKey | None, place: Place, commitments: Sequence[str]
 ) -> dict[str, Any]:
     transcript = None
     if proof.key_status == CEREMONY:
-        if key is None or key.digest != proof.vk_digest or key.ceremony is None:
+        if key is None or key.digest != proof.vk_digest or not _has_transcript(key):
             raise InvalidInput(
                 "receipt: a proof under a ceremony's key needs that verifying key, for the digest"
                 " of its transcript"
@@ -259,7 +264,8 @@ def _proof_part(
         transcript = hex32(transcript_digest(key))
     if unknown := [name for name in commitments if name not in proof.public]:
         raise InvalidInput(f"receipt: the commitment {unknown[0]} is no public signal")
-    listed = [n for n in proof.public if n in COMMITMENTS or n in commitments]
+    known = {*COMMITMENTS, *commitments, *_committed(proof, key)}
+    listed = [n for n in proof.public if n in known]
     return {
         "format": proof.FORMAT,
         "statement": proof.statement,
@@ -272,8 +278,24 @@ def _proof_part(
     }
 
 
-def transcript_digest(key: KeyDocument) -> bytes:
-    """SHA-256 of the canonical JSON of a key's record of its ceremony."""
+def _committed(proof: AnyProof, key: AnyKey | None) -> set[str]:
+    """Return the signals that a key of format halo2, if it is the proof's, calls commitments."""
+    if not isinstance(key, Halo2VerifyingKey) or key.digest != proof.vk_digest:
+        return set()
+    return {signal.name for signal in key.signals if signal.kind != VALUES}
+
+
+def _has_transcript(key: AnyKey) -> bool:
+    return isinstance(key, Halo2VerifyingKey) or key.ceremony is not None
+
+
+def transcript_digest(key: AnyKey) -> bytes:
+    """SHA-256 of the canonical JSON of a key's record of its ceremony.
+
+    A key of format halo2 has none of its own: SHA-256 of the setup string's file.
+    """
+    if isinstance(key, Halo2VerifyingKey):
+        return key.transcript_digest
     assert key.ceremony is not None
     return sha256(canonical_json(key.ceremony.to_json()))
 
@@ -298,7 +320,7 @@ def _step(signals: Mapping[str, tuple[int, ...]]) -> int | None:
     return 0 if "fork" in signals else None
 
 
-def check_against_proof(statement: Mapping[str, Any], proof: Proof) -> None:
+def check_against_proof(statement: Mapping[str, Any], proof: AnyProof) -> None:
     """Return None if a statement says of a proof what the proof says itself.
 
     Format, statement, digests, key status, every public signal, the identities that are signals,
@@ -334,7 +356,7 @@ def check_against_proof(statement: Mapping[str, Any], proof: Proof) -> None:
     _check_context(said["destination"], proof)
 
 
-def _check_context(place: Mapping[str, Any], proof: Proof) -> None:
+def _check_context(place: Mapping[str, Any], proof: AnyProof) -> None:
     if "context" not in proof.public:
         return
     context = Context(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 
-from zkai.encoding import hex32, load_json, sha256
-from zkai.errors import InvalidInput, VerificationError
-from zkai.proof import formats
-from zkai.proof.keys import CEREMONY, MAX_PROOF_BYTES, KeyDocument, Proof
+from zkai.encoding import hex32, sha256
+from zkai.errors import VerificationError
+from zkai.halo2 import formats
+from zkai.halo2.formats import AnyKey, AnyProof, parse_proof
+from zkai.proof.keys import CEREMONY
 from zkai.receipt.signer import PYCA
 from zkai.receipt.statement import (
     Place,
@@ -50,13 +51,6 @@ def verify_receipt(
             raise VerificationError("the receipt is for another chain, ledger or recipient")
 
 
-def parse_proof(data: bytes, where: str = "proof") -> Proof:
-    """Return the proof of either format. Raises InvalidInput, naming the field."""
-    if len(data) > MAX_PROOF_BYTES:
-        raise InvalidInput(f"{where}: larger than {MAX_PROOF_BYTES} bytes")
-    return Proof.from_json(load_json(data, where), where)
-
-
 def check_proof_digest(receipt: Receipt, data: bytes) -> None:
     """Return None if a receipt names exactly these bytes of a proof file.
 
@@ -71,11 +65,11 @@ def check_proof_digest(receipt: Receipt, data: bytes) -> None:
 def verify_proof_of(
     receipt: Receipt,
     data: bytes,
-    key: KeyDocument,
+    key: AnyKey,
     *,
     production: bool = False,
     trusted_digests: Collection[bytes | str] = (),
-) -> Proof:
+) -> AnyProof:
     """Return the proof in `data`, after showing that the receipt is of it and that it holds.
 
     The digest of the bytes, everything that the receipt says of the proof, its context, the proof

@@ -18,12 +18,12 @@ from typing import Any
 
 from zkai.encoding import load_json, sha256
 from zkai.errors import InvalidInput, VerificationError
+from zkai.halo2.formats import AnyKey
 from zkai.ledger.answer import Answer
 from zkai.ledger.checkpoint import Checkpoint, LogPolicy
 from zkai.ledger.export import proof_digest
 from zkai.ledger.queries import ask, verify_answer
 from zkai.ledger.records import parse_entry
-from zkai.proof.keys import KeyDocument
 from zkai.receipt.statement import Receipt
 from zkai.receipt.trust import TrustStore
 from zkai.receipt.verify import verify_proof_of
@@ -82,7 +82,7 @@ def verify_bundle(
     opener: VaultKey,
     policy: LogPolicy,
     trust: TrustStore,
-    keys: Mapping[bytes, KeyDocument],
+    keys: Mapping[bytes, AnyKey],
     *,
     at: int,
 ) -> Fork:
@@ -127,9 +127,7 @@ def _take(left: dict[str, bytes], name: str) -> bytes:
     return left.pop(name)
 
 
-def _check_proof(
-    left: dict[str, bytes], receipt: Receipt, keys: Mapping[bytes, KeyDocument]
-) -> None:
+def _check_proof(left: dict[str, bytes], receipt: Receipt, keys: Mapping[bytes, AnyKey]) -> None:
     """Return None if the proof that a receipt names, if it names one, is there and verifies."""
     digest = proof_digest(receipt)
     if digest is None:
