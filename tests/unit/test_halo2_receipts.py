@@ -88,7 +88,9 @@ def test_a_ledger_takes_a_proof_once(tmp_path: Path, receipt: Receipt, signer: P
     )
     data, now = proof(input="committed").file_bytes(), int(time.time())
     assert ledger.append(Submission(receipt.to_bytes(), data), now) == 1
-    second = issue(proof(input="committed"), [signer], verifying_key=key, facts=Facts(parent=receipt.id))
+    second = issue(
+        proof(input="committed"), [signer], verifying_key=key, facts=Facts(parent=receipt.id)
+    )
     with pytest.raises(VerificationError, match="already"):
         ledger.append(Submission(second.to_bytes(), data), now)
     ledger.close()
