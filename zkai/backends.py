@@ -17,7 +17,7 @@ from zkai.errors import InvalidInput, VerificationError
 from zkai.halo2 import proof as halo2_proof
 from zkai.halo2 import setup as halo2_setup
 from zkai.halo2.estimate import Halo2Estimate
-from zkai.halo2.formats import AnyKey, AnyProof, read_verifying_key
+from zkai.halo2.formats import AnyKey, AnyProof, read_key
 from zkai.halo2.formats import verify as verify_format
 from zkai.halo2.keys import Halo2Keys, Halo2ProvingKey, Halo2VerifyingKey, is_halo2_folder
 from zkai.halo2.proof import Halo2Proof
@@ -191,7 +191,7 @@ def verify(
     """
     key = verifying_key
     if isinstance(key, str | Path):
-        key = read_verifying_key(key)
+        key = read_key(key)
     if not isinstance(proof, Halo2Proof) and not isinstance(key, Halo2VerifyingKey):
         return pipeline.verify(
             proof,

@@ -15,7 +15,7 @@ from zkai.commands.options import Commands, add_command
 from zkai.commands.passphrases import PASSPHRASE_HELP, add_passphrase, passphrase
 from zkai.commands.vault_files import opened, recipient_of
 from zkai.encoding import hex32, new_folder, read_capped, write_atomic
-from zkai.halo2.formats import read_verifying_key
+from zkai.halo2.formats import read_key as read_verifying_key
 from zkai.ledger.checkpoint import LogPolicy
 from zkai.ledger.export import proof_digest
 from zkai.receipt.statement import write_time

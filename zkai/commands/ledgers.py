@@ -27,7 +27,7 @@ from zkai.commands.passphrases import add_passphrase, passphrase
 from zkai.commands.receipts import place_of, read_receipt
 from zkai.encoding import hex32, load_json, new_folder, read_capped, sha256, write_atomic
 from zkai.errors import InvalidInput, VerificationError
-from zkai.halo2.formats import read_verifying_key
+from zkai.halo2.formats import read_key as read_verifying_key
 from zkai.ledger.answer import FORMAT as ANSWER_FORMAT
 from zkai.ledger.answer import MAX_ANSWER
 from zkai.ledger.audit import Auditor, FromExport, FromLedger

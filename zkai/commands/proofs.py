@@ -25,7 +25,7 @@ from zkai.commands.files import check_target, read_input
 from zkai.commands.options import Commands, add_command
 from zkai.encoding import FIELD_MODULUS, hex32
 from zkai.errors import InvalidInput, VerificationError
-from zkai.halo2.formats import read_proof, read_verifying_key
+from zkai.halo2.formats import read_key, read_proof
 from zkai.halo2.keys import Halo2VerifyingKey
 from zkai.halo2.proof import Halo2Proof
 from zkai.halo2.statement import Halo2Statement
@@ -326,7 +326,7 @@ def proof_facts(proof: Proof) -> dict[str, Any]:
 
 def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     """Verify, and show what was proven."""
-    key, proof = read_verifying_key(options.key), read_proof(options.proof)
+    key, proof = read_key(options.key), read_proof(options.proof)
     if isinstance(key, Halo2VerifyingKey) or isinstance(proof, Halo2Proof):
         return halo2.verify(proof, key, options, console)
     if not sent.verify_sent(proof, key, options):

@@ -17,7 +17,8 @@ from zkai.commands.options import Commands, HelpFormatter, add_command
 from zkai.commands.passphrases import PASSPHRASE_HELP, add_passphrase, passphrase
 from zkai.encoding import hex32, load_json, read_capped, sha256, write_atomic
 from zkai.errors import InvalidInput
-from zkai.halo2.formats import AnyProof, parse_proof, read_verifying_key
+from zkai.halo2.formats import AnyProof, parse_proof
+from zkai.halo2.formats import read_key as read_verifying_key
 from zkai.proof.keys import MAX_PROOF_BYTES
 from zkai.receipt.envelope import MAX_ENVELOPE
 from zkai.receipt.exports import to_cose, to_jws

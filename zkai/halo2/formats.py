@@ -35,7 +35,7 @@ def read_proof(path: Path | str) -> AnyProof:
     return parse_proof(read_capped(path, Proof.MAX_BYTES), str(as_path(path)))
 
 
-def read_verifying_key(path: Path | str) -> AnyKey:
+def read_key(path: Path | str) -> AnyKey:
     """Return the verifying key of a file. Raises InvalidInput, naming the file and the field."""
     where = str(as_path(path, "verifying key"))
     return key_from_json(load_json(read_capped(where, VerifyingKey.MAX_BYTES), where), where)
