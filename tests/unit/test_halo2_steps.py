@@ -25,12 +25,15 @@ from tests.unit.halo2_step_support import (
     steps,
 )
 from tests.unit.halo2_support import require_ezkl, scratch
+from zkai.circuit.gadgets.halo2_hash import halo2_hash
 from zkai.encoding import FIELD_MODULUS
 from zkai.errors import InvalidInput, VerificationError
 from zkai.halo2 import labels as tags
+from zkai.halo2 import proof as proofs
+from zkai.halo2.calibration import COMPILED, WITNESS, witness
 from zkai.halo2.chain import check_context, verify_steps
 from zkai.halo2.keys import Halo2VerifyingKey
-from zkai.halo2.process import Worker
+from zkai.halo2.process import Fault, Worker
 from zkai.halo2.proof import Halo2Proof, prove, verify
 from zkai.halo2.settings import Halo2Config
 from zkai.halo2.setup import calibration_of, setup
@@ -438,3 +441,62 @@ def test_a_state_goes_with_nothing_that_it_has_itself() -> None:
     other = replace(steps()[0].opening.state, layout=layout)
     with pytest.raises(InvalidInput, match="another model"):
         prove_step(softmax(), keys().proving, {**values, "state": other})
+
+
+# Forged witnesses -------------------------------------------------------------------------------
+
+
+def forged(edit: Any) -> Halo2Proof:
+    """Return the proof that EZKL makes of a witness after an edit of its file."""
+    statement, key = softmax("hashed"), keys("hashed").proving
+    layout, honest = statement.layout, steps("hashed")[0]
+    vectors = {
+        "state": layout.pack_state(
+            {"layer1.weight": WEIGHTS, "layer1.bias": BIAS}, np.zeros(layout.salt_limbs, np.int64)
+        ),
+        "batch": layout.pack_batch(X, LABELS, layout.salt()),
+        "new_salt": layout.salt(),
+        "tag": tags.tag_limbs(honest.public),
+    }
+    feeds = statement.feeds(vectors)
+    names = {"vk_path": "vk.key", "srs_path": "kzg.srs"}
+    with proofs._workplace(key, None, None) as worker:
+        found = witness(worker, statement.model, feeds, **names)
+        edit(found)
+        (worker.folder / WITNESS).write_text(json.dumps(found))
+        worker.call(
+            "prove", witness=WITNESS, model=COMPILED, pk_path="pk.key", proof_path="proof.json",
+            srs_path="kzg.srs",
+        )  # fmt: skip
+        stated = {name: honest.public[name][0] for name in tags.LABELS}
+        return proofs._read_proof(worker.folder / "proof.json", key.verifying, stated)
+
+
+def felt_text(value: int) -> str:
+    return (value % FIELD_MODULUS).to_bytes(32, "little").hex()
+
+
+def rehash(texts: list[str]) -> str:
+    return felt_text(halo2_hash([int.from_bytes(bytes.fromhex(t), "little") for t in texts]))
+
+
+def test_a_new_state_that_the_step_does_not_make_has_no_proof() -> None:
+    def edit(found: Any) -> None:
+        output = found["outputs"][0]
+        output[0] = felt_text(int.from_bytes(bytes.fromhex(output[0]), "little") + 8192)
+        found["processed_outputs"]["poseidon_hash"] = [rehash(output)]
+
+    with pytest.raises(VerificationError, match="does not hold"):
+        verify(forged(edit), keys("hashed").verifying)
+
+
+def test_an_input_outside_its_range_has_no_proof() -> None:
+    """x = 1/2 mod r is 2**-14 of nothing: products with it are anything one likes."""
+
+    def edit(found: Any) -> None:
+        batch = found["inputs"][1]
+        batch[0] = felt_text(pow(2, -1, FIELD_MODULUS))
+        found["processed_inputs"]["poseidon_hash"][1] = rehash(batch)
+
+    with pytest.raises(Fault, match=r"prove failed .*synthesis error"):
+        verify(forged(edit), keys("hashed").verifying)
