@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zkai.advice import recommend
     from zkai.assignment import Destination
-    from zkai.backends import estimate, prove, setup, verify
+    from zkai.backends import estimate, prove, setup, verify, verify_chain
     from zkai.beacon import Beacon, BeaconFile, verify_order, verify_pinned
     from zkai.calibrated import Inference
     from zkai.certificate import verify_improvement
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from zkai.circuit.statements.genesis import Genesis
     from zkai.circuit.statements.query import Query
     from zkai.circuit.statements.skip_step import SkipStep
-    from zkai.circuit.statements.training_step import TrainingStep
     from zkai.encrypted import Sent, check_update_of, verify_encrypted_update
     from zkai.errors import InvalidInput, ToolError, VerificationError, ZkaiError
     from zkai.halo2.settings import Halo2Config
     from zkai.halo2.statement import Halo2Inference
+    from zkai.halo2.training import Halo2TrainingStep
     from zkai.model.calibrate import QuantConfig
     from zkai.model.heads import LoraHead, MlpHead, SoftmaxHead
     from zkai.model.onnx_file import load_model as load
     from zkai.model.torch_export import export
     from zkai.opening import Opening, UserState
-    from zkai.pipeline import verify_chain
     from zkai.proof.estimate import Estimate, Recommendation
     from zkai.proof.formats import Keys, Proof, VerifyingKey
     from zkai.proof.proving_keys import ProvingKey
+    from zkai.training_step import TrainingStep
 
 _HOMES = {
     "ApplyAggregate": "zkai.circuit.statements.apply_aggregate",
@@ -57,6 +57,7 @@ _HOMES = {
     "Inference": "zkai.calibrated",
     "Halo2Config": "zkai.halo2.settings",
     "Halo2Inference": "zkai.halo2.statement",
+    "Halo2TrainingStep": "zkai.halo2.training",
     "InvalidInput": "zkai.errors",
     "Keys": "zkai.proof.formats",
     "LoraHead": "zkai.model.heads",
@@ -72,7 +73,7 @@ _HOMES = {
     "SkipStep": "zkai.circuit.statements.skip_step",
     "SoftmaxHead": "zkai.model.training",
     "ToolError": "zkai.errors",
-    "TrainingStep": "zkai.circuit.statements.training_step",
+    "TrainingStep": "zkai.training_step",
     "UserState": "zkai.opening",
     "VerificationError": "zkai.errors",
     "VerifyingKey": "zkai.proof.formats",
@@ -85,7 +86,7 @@ _HOMES = {
     "prove": "zkai.backends",
     "setup": "zkai.backends",
     "verify": "zkai.backends",
-    "verify_chain": "zkai.pipeline",
+    "verify_chain": "zkai.backends",
     "verify_encrypted_update": "zkai.encrypted",
     "verify_improvement": "zkai.certificate",
     "verify_order": "zkai.beacon",
@@ -111,6 +112,7 @@ __all__ = [
     "Genesis",
     "Halo2Config",
     "Halo2Inference",
+    "Halo2TrainingStep",
     "Inference",
     "InvalidInput",
     "Keys",

@@ -5,23 +5,28 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, overload
 
 from zkai import pipeline
 from zkai.assignment import Destination
+from zkai.beacon import Beacon
 from zkai.circuit.statements.base import Statement
+from zkai.circuit.statements.fork_terms import ForkTerms
 from zkai.encoding import as_path, new_folder
 from zkai.errors import InvalidInput, VerificationError
 from zkai.halo2 import proof as halo2_proof
 from zkai.halo2 import setup as halo2_setup
+from zkai.halo2.chain import check_context, verify_steps
 from zkai.halo2.estimate import Halo2Estimate
 from zkai.halo2.formats import AnyKey, AnyProof, read_key
 from zkai.halo2.formats import verify as verify_format
 from zkai.halo2.keys import Halo2Keys, Halo2ProvingKey, Halo2VerifyingKey, is_halo2_folder
 from zkai.halo2.proof import Halo2Proof
 from zkai.halo2.statement import Halo2Statement
+from zkai.halo2.step_proof import OpenedStepProof, prove_step
+from zkai.halo2.training import Halo2TrainingStep
 from zkai.pipeline import OpenedProof, ProgressCallback, reporter
 from zkai.proof.estimate import Estimate
 from zkai.proof.formats import Keys, ProvingKey
@@ -136,6 +141,17 @@ def prove(
 
 @overload
 def prove(
+    statement: Halo2TrainingStep,
+    proving_key: Halo2ProvingKey | Path | str,
+    values: Mapping[str, Any],
+    *,
+    destination: Destination | None = ...,
+    progress: ProgressCallback | None = ...,
+) -> OpenedStepProof: ...
+
+
+@overload
+def prove(
     statement: Halo2Statement,
     proving_key: Halo2ProvingKey | Path | str,
     values: Mapping[str, Any],
@@ -155,9 +171,12 @@ def prove(
 ) -> OpenedProof | Halo2Proof:
     """Return a proof of `statement` on private `values`, checked; see `zkai.pipeline.prove`.
 
+    In format halo2 a training step's proof is for a destination and has an opening; an inference's
+    has neither.
+
     Raises InvalidInput, naming the value, for values that the statement cannot take, a key of
-    another circuit or format, or a destination in format halo2, whose proofs have none;
-    VerificationError if the values do not satisfy the circuit.
+    another circuit or format, or a destination where there is none; VerificationError if the values
+    do not satisfy the circuit.
     """
     if not isinstance(statement, Halo2Statement):
         if isinstance(proving_key, Halo2ProvingKey):
@@ -165,13 +184,18 @@ def prove(
         return pipeline.prove(
             statement, proving_key, values, destination=destination, progress=progress
         )
-    if destination is not None:
-        raise InvalidInput("destination: a proof of format halo2 has none")
+    is_step = isinstance(statement, Halo2TrainingStep)
+    if destination is not None and not is_step:
+        raise InvalidInput("destination: a proof of an inference in format halo2 has none")
     key = proving_key
     if isinstance(key, ProvingKey):
         raise InvalidInput(f"{key.path}: not a key of format halo2")
     if not isinstance(key, Halo2ProvingKey):
         key = Halo2ProvingKey(key)
+    if isinstance(statement, Halo2TrainingStep):
+        place = destination or Destination()
+        report = reporter(progress)
+        return prove_step(statement, key, values, context_of=place.context, progress=report)
     return halo2_proof.prove(statement, key, values, progress=reporter(progress))
 
 
@@ -193,7 +217,7 @@ def verify(
     if isinstance(key, str | Path):
         key = read_key(key)
     if not isinstance(proof, Halo2Proof) and not isinstance(key, Halo2VerifyingKey):
-        return pipeline.verify(
+        pipeline.verify(
             proof,
             key,
             verifier=verifier,
@@ -202,9 +226,52 @@ def verify(
             destination=destination,
             progress=progress,
         )
-    if destination is not None:
+        return
+    if destination is not None and "context" not in proof.public:
         raise VerificationError(
-            "a proof of format halo2 is for no chain, ledger or recipient: anyone may show it again"
+            "this proof is for no chain, ledger or recipient: anyone may show it again"
         )
     report = reporter(progress)
-    return verify_format(proof, key, verifier, production, trusted_digests, report)
+    verify_format(proof, key, verifier, production, trusted_digests, report)
+    if destination is not None and isinstance(proof, Halo2Proof):
+        check_context(proof, destination.context)
+
+
+def verify_chain(
+    proofs: Iterable[AnyProof],
+    keys: Mapping[str, Any] | Collection[Any],
+    *,
+    production: bool = False,
+    trusted_digests: Collection[bytes | str] = (),
+    destination: Destination | None = None,
+    terms: ForkTerms | None = None,
+    beacon: Beacon | None = None,
+    updates: Collection[int] = (),
+    progress: ProgressCallback | None = None,
+) -> None:
+    """Return None if the proofs are one fork's history; see `zkai.pipeline.verify_chain`.
+
+    In format halo2 a history is training steps under one key, from the state that `model` names
+    (`zkai.halo2.chain`), without terms, beacon or aggregates.
+
+    Raises VerificationError naming the proof's place and what is wrong; InvalidInput for what is
+    no proof, or an option that format halo2 has not.
+    """
+    if not isinstance(proofs, Iterable):
+        raise InvalidInput(f"proofs: expected an Iterable, got {type(proofs).__name__}")
+    history: list[Any] = list(proofs)
+    given: dict[str, Any] = {"production": production, "trusted_digests": trusted_digests}
+    given["progress"] = progress
+    if not (history and isinstance(history[0], Halo2Proof)):
+        given |= {"terms": terms, "beacon": beacon, "updates": updates}
+        return pipeline.verify_chain(history, keys, destination=destination, **given)
+    if terms is not None or beacon is not None or updates:
+        raise InvalidInput("verify_chain: steps of format halo2 have no terms, beacon or updates")
+    listed = list(keys.values() if isinstance(keys, Mapping) else keys)
+    fitting = [k for k in listed if isinstance(k, Halo2VerifyingKey)]
+    chosen = [k for k in fitting if k.digest == history[0].vk_digest] or fitting
+    if not chosen:
+        raise VerificationError("proof 0: no key of format halo2 was given")
+    given["progress"] = reporter(progress)
+    place = None if destination is None else destination.context
+    return verify_steps(history, chosen[0], context_of=place, **given)

@@ -6,7 +6,6 @@ docs/reference/statement-file.md lists every key. A path in the file is relative
 from __future__ import annotations
 
 import tomllib
-from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +30,9 @@ from zkai.he.parameters import RING
 from zkai.he.ring import ERROR_BOUND
 from zkai.model.calibrate import QuantConfig
 from zkai.model.export import load as load_model
-from zkai.model.heads import MOMENTUM_BITS, Head, LoraHead, MlpHead, SoftmaxHead, field_names
-from zkai.model.training import weight_decay
+from zkai.model.heads import Head
 from zkai.statement_halo2 import AnyStatement, read_halo2
+from zkai.statement_head import read_head
 from zkai.statement_table import Table, read_samples
 
 MAX_FILE_BYTES = 1 << 20
@@ -143,7 +142,7 @@ def _attached(top: Table) -> Head:
             f"{table.where}: expected attach = true: the model is a backbone, and the head, with"
             " the weights of a training state, follows it"
         )
-    return _head(top, "attach")
+    return read_head(top, "attach")
 
 
 _HEAD_OPTIONS = ("momentum", "clip_norm")
@@ -166,7 +165,7 @@ def _training_step(top: Table, folder: Path) -> Statement:
     top.only(*_HEAD_KEYS, *known)
     top.choice("loss", ("softmax",), "softmax")
     return TrainingStep(
-        _head(top),
+        read_head(top),
         batch=top.integer("batch"),
         steps=top.integer("steps", 1),
         learning_rate=top.number("learning_rate") if "learning_rate" in top.content else None,
@@ -190,23 +189,23 @@ def _dataset(top: Table) -> DatasetShape:
 
 def _skip_step(top: Table, folder: Path) -> Statement:
     top.only(*_HEAD_KEYS, _LINKING)
-    return SkipStep(_head(top), _format(top), _weights_commitment(top))
+    return SkipStep(read_head(top), _format(top), _weights_commitment(top))
 
 
 def _evaluation(top: Table, folder: Path) -> Statement:
     top.only(*_HEAD_KEYS, "samples", "dataset", _LINKING)
     kind = _weights_commitment(top)
-    return Evaluation(_head(top), top.integer("samples"), _dataset(top), _format(top), kind)
+    return Evaluation(read_head(top), top.integer("samples"), _dataset(top), _format(top), kind)
 
 
 def _genesis(top: Table, folder: Path) -> Statement:
     top.only(*_HEAD_KEYS, _LINKING)
-    return Genesis(_head(top), _format(top), _weights_commitment(top))
+    return Genesis(read_head(top), _format(top), _weights_commitment(top))
 
 
 def _apply_aggregate(top: Table, folder: Path) -> Statement:
     top.only(*_HEAD_KEYS, _LINKING)
-    return ApplyAggregate(_head(top), _format(top), _weights_commitment(top))
+    return ApplyAggregate(read_head(top), _format(top), _weights_commitment(top))
 
 
 def _query(top: Table, folder: Path) -> Statement:
@@ -223,7 +222,7 @@ def _encrypted_update(top: Table, folder: Path) -> Statement:
         raise InvalidInput(f'{top.where}: format: an encrypted_update has "{COMMIT}" alone')
     kind = _weights_commitment(top)
     return EncryptedUpdate(
-        _head(top),
+        read_head(top),
         _encryption(top),
         top.integer("update_bits", 16),
         kind,
@@ -254,43 +253,3 @@ _READERS = {
     "evaluation": _evaluation,
     "query": _query,
 }
-
-
-_HEAD_KINDS: dict[str, type[Head]] = {"softmax": SoftmaxHead, "mlp": MlpHead, "lora": LoraHead}
-_NOT_IN_TABLE = ("momentum", "clip")
-_SEQUENCES = ("sizes", "adapted")
-
-
-def _head(top: Table, *also: str) -> Head:
-    """Return the head of a file's [head] table, with the options of its step from above it."""
-    table = top.table("head")
-    kind = _HEAD_KINDS[table.choice("kind", tuple(_HEAD_KINDS), "softmax")]
-    names = [name for name in field_names(kind) if name not in _NOT_IN_TABLE]
-    table.only("kind", *names, *also)
-    required = [f.name for f in fields(kind) if f.default is MISSING]
-    if missing := [name for name in required if name not in table.content]:
-        raise InvalidInput(f"{table.where}: missing {', '.join(missing)}")
-    values: dict[str, Any] = {
-        name: table.integers(name) if name in _SEQUENCES else table.integer(name)
-        for name in names
-        if name in table.content
-    }
-    head = kind(**values, momentum=_momentum(top.number("momentum", 0.0), top.where))
-    if "clip_norm" in top.content:
-        head = head.clipped(top.number("clip_norm"))
-    if "weight_decay" not in top.content:
-        return head
-    if "decay" in table.content:
-        raise InvalidInput(f"{top.where}: give weight_decay, or decay in [head], not both")
-    return replace(head, decay=weight_decay(head, top.number("weight_decay"), top.integer("batch")))
-
-
-def _momentum(value: float, where: str) -> int:
-    scaled = value * (1 << MOMENTUM_BITS)
-    if scaled != int(scaled) or not 0 <= scaled < 1 << MOMENTUM_BITS:
-        near = min(max(round(scaled), 0), (1 << MOMENTUM_BITS) - 1) / (1 << MOMENTUM_BITS)
-        raise InvalidInput(
-            f"{where}: momentum: expected a multiple of 1/256 of at least 0 and below 1, got"
-            f" {value}; the nearest is {near}"
-        )
-    return int(scaled)

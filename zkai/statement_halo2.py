@@ -8,9 +8,13 @@ from typing import Any, TypeAlias
 
 from zkai.circuit.statements.base import Statement
 from zkai.errors import InvalidInput
-from zkai.halo2.settings import Halo2Config
+from zkai.halo2.settings import HASHED, Halo2Config
 from zkai.halo2.statement import Halo2Inference, Halo2Statement
+from zkai.halo2.step_layout import SALT_LIMBS
+from zkai.halo2.training import Halo2TrainingStep
+from zkai.model.export import load
 from zkai.model.onnx_file import load_onnx
+from zkai.statement_head import read_head
 from zkai.statement_table import Table, read_samples
 
 AnyStatement: TypeAlias = Statement | Halo2Statement
@@ -44,6 +48,31 @@ def _inference(top: Table, folder: Path) -> Halo2Statement:
         raise InvalidInput(f"{top.where} (calibration {samples}): {error}") from error
 
 
+def _training_step(top: Table, folder: Path) -> Halo2Statement:
+    known = ("batch", "learning_rate", "momentum", "loss", "commitments", "calibration", "halo2")
+    top.only(*_TOP, *known, *(("model", "trained") if "model" in top.content else ("head",)))
+    top.choice("loss", ("softmax",), "softmax")
+    source: Any
+    choices: dict[str, Any] = {}
+    if "model" in top.content:
+        source = load(folder / top.text("model"))
+        choices["momentum"] = top.number("momentum", 0.0)
+        if "trained" in top.content:
+            choices["trained"] = top.texts("trained")
+    else:
+        source = read_head(top)
+    if "calibration" in top.content:
+        choices["calibration"] = read_samples(folder / top.text("calibration"))
+    return Halo2TrainingStep(
+        source,
+        top.integer("batch"),
+        top.number("learning_rate"),
+        commitments=top.choice("commitments", tuple(SALT_LIMBS), HASHED),
+        config=read_config(top),
+        **choices,
+    )
+
+
 def read_config(top: Table) -> Halo2Config:
     """Return the choices of a file's [halo2] table. Raises InvalidInput naming the key."""
     table = top.table("halo2") if "halo2" in top.content else Table({}, top.where)
@@ -57,5 +86,8 @@ def read_config(top: Table) -> Halo2Config:
     return Halo2Config(**given)
 
 
-READERS: dict[str, Callable[[Table, Path], Halo2Statement]] = {"inference": _inference}
+READERS: dict[str, Callable[[Table, Path], Halo2Statement]] = {
+    "inference": _inference,
+    "training_step": _training_step,
+}
 """The reader of each kind of statement that the format has."""

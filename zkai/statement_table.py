@@ -131,6 +131,12 @@ class Table:
             raise self._wrong(key, "a list of integers", value)
         return tuple(value)
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self._get(key, "a list of strings", ...)
+        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+            raise self._wrong(key, "a list of strings", value)
+        return tuple(value)
+
     def number(self, key: str, default: Any = ...) -> float:
         value = self._get(key, "a number", default)
         if (

@@ -82,7 +82,6 @@ def test_production_refuses_the_development_key(
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        (("--chain-id", "1"), "--chain-id: format halo2"),
         (("--verifier", "py-ecc"), "has one, EZKL's"),
         (("--history", "x.json"), "--history: format halo2"),
     ],
@@ -93,6 +92,14 @@ def test_options_of_other_formats_are_refused(
     key = world / "keys" / "verifying.json"
     assert run("verify", world / "proof.json", "--key", key, *extra) == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_inference_is_for_no_destination(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = world / "keys" / "verifying.json"
+    assert run("verify", world / "proof.json", "--key", key, "--chain-id", "1") == 1
+    assert "for no chain, ledger or recipient" in capsys.readouterr().err
 
 
 def test_a_missing_extra_is_one_line_and_status_3(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from zkai import backends
+from zkai.assignment import Destination
 from zkai.commands.console import Console
 from zkai.commands.files import check_target, read_input
 from zkai.encoding import hex32
@@ -16,20 +17,28 @@ from zkai.halo2.formats import AnyKey, AnyProof
 from zkai.halo2.keys import Halo2Keys, Halo2VerifyingKey
 from zkai.halo2.proof import Halo2Proof
 from zkai.halo2.statement import VALUES, Halo2Statement
+from zkai.halo2.step_proof import OpenedStepProof
+from zkai.halo2.step_state import read_state
+from zkai.halo2.training import Halo2TrainingStep
 
 _OF_GROTH16: dict[str, Any] = {
-    "zkey": None, "ceremony": None, "state": None, "old_state": None, "dataset": None,
-    "terms": None, "beacon": None, "set": None, "samples": None, "sent": None, "opening": None,
-    "chain_id": None, "ledger": None, "recipient": None, "logged_at": None, "history": [],
+    "zkey": None, "ceremony": None, "old_state": None, "dataset": None, "terms": None,
+    "beacon": None, "set": None, "samples": None, "sent": None, "logged_at": None, "history": [],
 }  # fmt: skip
 """Options without a meaning here, and their values when they are not given."""
+
+_OF_STEPS = ("state", "opening")
+_PLACE = ("chain_id", "ledger", "recipient")
 
 _SHOWN = 16
 
 
-def refuse_options(options: argparse.Namespace) -> None:
-    """Return None without an option of other formats. Raises InvalidInput naming the first."""
-    for name, default in _OF_GROTH16.items():
+def refuse_options(options: argparse.Namespace, more: tuple[str, ...] = ()) -> None:
+    """Return None without an option of other formats, or one of `more`.
+
+    Raises InvalidInput naming the first.
+    """
+    for name, default in (_OF_GROTH16 | dict.fromkeys(more)).items():
         if getattr(options, name, default) != default:
             raise InvalidInput(f"--{name.replace('_', '-')}: format halo2 has no use for it")
 
@@ -76,21 +85,51 @@ def key_facts(folder: Path, keys: Halo2Keys) -> dict[str, Any]:
 
 
 def prove(
-    statement: Halo2Statement, options: argparse.Namespace, console: Console
+    statement: Halo2Statement,
+    options: argparse.Namespace,
+    console: Console,
+    destination: Destination | None,
 ) -> Mapping[str, Any]:
-    """Prove a statement; there are no salts, so nothing to keep besides the proof."""
-    refuse_options(options)
+    """Prove a statement: a training step has salts and a state to keep, an inference nothing."""
+    is_step = isinstance(statement, Halo2TrainingStep)
+    refuse_options(options, () if is_step else (*_OF_STEPS, *_PLACE))
     values = read_input(options.input)
+    path = options.opening or options.out.with_suffix(".opening.json")
+    if isinstance(statement, Halo2TrainingStep):
+        check_target(path, new=True)
+        if options.state is not None:
+            if "state" in values:
+                raise InvalidInput("--state: IN.json has one")
+            values["state"] = read_state(options.state, statement.layout)
     keys = Halo2Keys.from_path(options.keys)
     check_target(options.out)
     with console.progress() as progress:
-        proof = backends.prove(statement, keys.proving, values, progress=progress)
-    proof.write(options.out)
+        proof = backends.prove(
+            statement, keys.proving, values, destination=destination, progress=progress
+        )
+    opening = _write(proof, path, options.out)
     console.say(f"{options.out}: proof of {proof.statement}, {proof.key_status} key")
+    if opening is not None:
+        console.say(f"{opening}: its salts and private state; keep it secret, and keep it")
     outputs = {name: a.tolist() for name, a in proof.decoded(keys.verifying).items()}
     for name, value in outputs.items():
         console.say(f"{name}: {value}")
-    return {"proof": str(options.out), "opening": None, "outputs": outputs, **proof_facts(proof)}
+    facts = {"proof": str(options.out), "opening": opening, "outputs": outputs}
+    return {**facts, **proof_facts(proof)}
+
+
+def _write(proof: Halo2Proof, path: Path, target: Path) -> str | None:
+    """Write a proof, and before it the opening that it may have; return where that is."""
+    if not isinstance(proof, OpenedStepProof):
+        proof.write(target)
+        return None
+    proof.opening.write(path)
+    try:
+        proof.write(target)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return str(path)
 
 
 def proof_facts(proof: AnyProof) -> dict[str, Any]:
@@ -102,7 +141,11 @@ def proof_facts(proof: AnyProof) -> dict[str, Any]:
 
 
 def verify(
-    proof: AnyProof, key: AnyKey, options: argparse.Namespace, console: Console
+    proof: AnyProof,
+    key: AnyKey,
+    options: argparse.Namespace,
+    console: Console,
+    destination: Destination | None,
 ) -> Mapping[str, Any]:
     """Verify a proof, and show what was proven in the model's units."""
     refuse_options(options)
@@ -113,6 +156,7 @@ def verify(
             verifier=options.verifier,
             production=options.production,
             trusted_digests=options.vk_digest,
+            destination=destination,
             progress=progress,
         )
     assert isinstance(proof, Halo2Proof)
@@ -128,6 +172,8 @@ def verify(
         else:
             shown = ", ".join(map(str, proof.public[signal.name]))
         console.say(f"  {signal.name:<14} {shown}")
+    for name in key.labels:
+        console.say(f"  {name:<14} {proof.public[name][0]}")
     return {
         "verified": True,
         "verifier": options.verifier,

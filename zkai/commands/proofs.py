@@ -253,7 +253,7 @@ def run_prove(options: argparse.Namespace, console: Console) -> Mapping[str, Any
         raise InvalidInput(f"{opening_path}: the opening and the proof need different files")
     statement = statement_file.load_any(options.statement)
     if isinstance(statement, Halo2Statement):
-        return halo2.prove(statement, options, console)
+        return halo2.prove(statement, options, console, _destination(options))
     values = read_input(options.input)
     _add_states(values, statement, options)
     for name, (read, _) in FILES.items():
@@ -328,7 +328,7 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
     """Verify, and show what was proven."""
     key, proof = read_key(options.key), read_proof(options.proof)
     if isinstance(key, Halo2VerifyingKey) or isinstance(proof, Halo2Proof):
-        return halo2.verify(proof, key, options, console)
+        return halo2.verify(proof, key, options, console, _destination(options))
     if not sent.verify_sent(proof, key, options):
         pipeline.verify(
             proof,

@@ -58,8 +58,9 @@ class Halo2TrainingStep(Halo2Statement):
     most 1, momentum a multiple of 1/256.
 
     `commitments` are "hashed" (EZKL's Poseidon) or "polycommit" (polynomials, cheaper for large
-    states). `calibration` maps x to (samples, batch, ...) and, if wanted, weights' names to arrays
-    to start from; without it, inputs that fill a head's width, or standard normal ones, stand in.
+    states). `calibration` maps x to (samples, batch, ...), or to rows, and if wanted weights' names
+    to arrays to start from; without it, inputs that fill a head's width, or standard normal ones,
+    stand in.
 
     Raises InvalidInput, naming what is unusable.
     """
@@ -213,8 +214,10 @@ class Halo2TrainingStep(Halo2Statement):
         shape = self.layout.x
         if given is not None:
             array = np.asarray(given, np.float64)
+            if array.ndim == len(shape) and array.shape[1:] == shape[1:]:
+                array = array[: len(array) // shape[0] * shape[0]].reshape(-1, *shape)
             if array.shape[1:] != shape or len(array) < 2:
-                wanted = f"(samples, {', '.join(map(str, shape))}) with 2 samples or more"
+                wanted = f"(samples, {', '.join(map(str, shape))}) with 2 samples or more, or rows"
                 raise InvalidInput(f"calibration: x: expected {wanted}, got {array.shape}")
             return array
         if isinstance(self.source, Head):
