@@ -26,6 +26,8 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
+from tests.unit.onnx_models import model as small
+from tests.unit.onnx_models import node
 from zkai.errors import InvalidInput
 from zkai.model.export import load
 from zkai.model.graph import forward
@@ -272,3 +274,25 @@ def test_both_comparisons_in_one_tree() -> None:
     np.testing.assert_allclose(
         run(written, output, samples), run(model, output, samples), atol=1e-6
     )
+
+
+def test_windows_say_what_they_leave_open() -> None:
+    weights = {"k": np.ones((2, 1, 2, 2))}
+    nodes = [
+        node("Conv", ["X", "k"], "c"),
+        node("AveragePool", ["c"], "p", kernel_shape=[2, 2]),
+        node("MaxPool", ["p"], "y", kernel_shape=[2, 2], strides=[2, 2], auto_pad="SAME_UPPER"),
+    ]
+    whole = small(nodes, {"X": (1, 1, 6, 6)}, ["y"], weights)
+    written = plain(whole, "m.onnx")
+    found = [
+        {a.name: helper.get_attribute_value(a) for a in part.attribute}
+        for part in written.graph.node
+    ]
+    open_window = {"kernel_shape": [2, 2], "strides": [1, 1], "pads": [0, 0, 0, 0]}
+    assert found[0] == {**open_window, "dilations": [1, 1]}
+    assert found[1] == open_window
+    assert found[2] == {"kernel_shape": [2, 2], "strides": [2, 2], "auto_pad": b"SAME_UPPER"}
+    assert plain(written, "m.onnx") is written
+    x = np.random.default_rng(0).normal(size=(1, 1, 6, 6)).astype(np.float32)
+    np.testing.assert_array_equal(run(written, "y", x), run(whole, "y", x))

@@ -1,4 +1,4 @@
-"""ONNX files in plain operators: classical models written out, defaults filled in, labels left out.
+"""ONNX files in plain operators: classical models written out, labels left out, windows explicit.
 
 scikit-learn's converters write one node for a whole model (domain ai.onnx.ml), which provers do not
 know. Each becomes the matrix products and comparisons that it stands for:
@@ -60,13 +60,14 @@ class _Plain:
 
 
 def plain(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
-    """Return the model in operators of the ONNX domain alone; the same object if it is already.
+    """Return the model in operators of the ONNX domain alone; the same object if it is so already.
 
     A classifier's label is left out: it is the place of its largest score. A model whose outputs
     are labels alone keeps nothing to prove and is refused.
 
     Raises InvalidInput, naming the node, for what cannot be written so.
     """
+    model = _explicit(model)
     if not any(node.domain == DOMAIN for node in model.graph.node):
         return model
     opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
@@ -91,6 +92,40 @@ def plain(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
         except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
             raise InvalidInput(f"{label} is malformed: {error}") from error
     return _assembled(model, out, outputs)
+
+
+_WINDOWS = {"Conv": True, "AveragePool": False, "MaxPool": False}
+"""The operators that slide a window, and whether the window's size is that of a stored weight."""
+
+
+def _explicit(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with the strides, dilations and pads written out that ONNX leaves to be 1, 1
+    and 0; EZKL refuses a window without strides. The same object if nothing is missing.
+    """
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    copy = None
+    for place, node in enumerate(model.graph.node):
+        if node.op_type not in _WINDOWS or node.domain not in ("", "ai.onnx"):
+            continue
+        given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        size = given.get("kernel_shape", ())
+        if not size and _WINDOWS[node.op_type] and len(node.input) > 1:
+            size = shapes.get(node.input[1], ())[2:]
+        wanted = {"kernel_shape": list(size), "strides": [1] * len(size)}
+        if node.op_type == "Conv":
+            wanted["dilations"] = [1] * len(size)
+        if given.get("auto_pad", b"NOTSET") == b"NOTSET":
+            wanted["pads"] = [0] * 2 * len(size)
+        missing = {name: value for name, value in wanted.items() if name not in given}
+        if not size or not missing:
+            continue
+        if copy is None:
+            copy = onnx.ModelProto()
+            copy.CopyFrom(model)
+        copy.graph.node[place].attribute.extend(
+            helper.make_attribute(name, value) for name, value in missing.items()
+        )
+    return copy or model
 
 
 def _scores(model: onnx.ModelProto, where: str) -> list[onnx.ValueInfoProto]:
