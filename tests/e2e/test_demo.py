@@ -95,6 +95,22 @@ def test_the_users_updates_are_summed(out: Path, summary: dict[str, Any]) -> Non
     assert main([*check, "--session", "0x" + 64 * "0"]) == 1
 
 
+def test_a_lazy_trainer_is_caught_and_its_denial_settled(
+    out: Path, summary: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = summary["assurance"]
+    assert found["caught"] >= 1
+    assert found["detection"] == pytest.approx(1.0)
+    assert found["dispute"]["losers"] == ["trainer"]
+    assert found["dispute"]["operator"] == "gradient"
+    assert found["dispute"]["place"][0] == 1
+    record, inputs = (str(out / found["dispute"][name]) for name in ("record", "inputs"))
+    words = ["compute", "dispute", "verify", record, "--inputs", inputs]
+    assert main([*words, "--terms", found["dispute"]["terms"], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["losers"] == ["claimant"]
+    assert "Sampled, and disputed" in (out / "report.html").read_text()
+
+
 def test_every_forgery_is_refused(summary: dict[str, Any]) -> None:
     tampered = summary["tampered"]
     assert tampered["tried"] >= 30

@@ -18,8 +18,9 @@ to; a beacon draws the samples of each step, and an examiner's at the end. Every
 step and examination is proven and verified, here and on an embedded EVM, and
 one step also in the other proof format, to compare; a receipt of each proof is
 signed and logged; the users' updates are summed under encryption by three key
-holders; then forgeries are tried, and each must be refused. Needs no network,
-GPU, server or Node.
+holders; a lazy trainer is caught by sampling, and what it denies is settled;
+then forgeries are tried, and each must be refused. Needs no network, GPU,
+server or Node.
 """
 
 
@@ -89,6 +90,10 @@ def _show(summary: Mapping[str, Any], console: Console) -> None:
     console.table("Accuracy on each user's held-out samples", columns, users)
     _show_encrypted(summary["encrypted_training"], console)
     _show_aggregate(summary, console)
+    from zkai.demo import assurance
+
+    title = "A trainer that replays old gradients, sampled and disputed"
+    console.table(title, assurance.COLUMNS, [assurance.row(summary["assurance"])])
     receipts, ledger = summary["receipts"], summary["ledger"]
     console.say(
         f"{receipts['signed']} receipts signed, logged and verified; the ledger has"

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -75,7 +76,7 @@ class State:
         """The commitment."""
         return table_of(tensor for _, tensor in self.tensors.values())
 
-    @property
+    @cached_property
     def root(self) -> bytes:
         """The commitment's root."""
         return self.table.root
@@ -364,10 +365,24 @@ class Trace:
         return self._layer(self.within(step)[layer], step, layer)
 
     def _layer(self, state: State, step: int, layer: int) -> list[State]:
-        states = [state]
-        for number, operator in enumerate(self.program.layers(step)[layer].operators):
-            output = np.ascontiguousarray(operator.run(states[-1].arrays))
-            if self.tamper is not None:
-                output = self.tamper(Place(step, layer, number), output)
-            states.append(states[-1].after(operator, output))
-        return states
+        return run_layer(self.program, state, step, layer, self.tamper)
+
+
+def run_step(program: Program, state: State, step: int) -> State:
+    """Return the state after one step from the state before it. Raises as operators do."""
+    for layer in range(len(program.layers(step))):
+        state = run_layer(program, state, step, layer)[-1]
+    return state
+
+
+def run_layer(
+    program: Program, state: State, step: int, layer: int, tamper: Tamper | None = None
+) -> list[State]:
+    """Return the states between a layer's operators, the first and the last included."""
+    states = [state]
+    for number, operator in enumerate(program.layers(step)[layer].operators):
+        output = np.ascontiguousarray(operator.run(states[-1].arrays))
+        if tamper is not None:
+            output = tamper(Place(step, layer, number), output)
+        states.append(states[-1].after(operator, output))
+    return states

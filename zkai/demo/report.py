@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from zkai.demo import aggregation, encrypted
+from zkai.demo import aggregation, assurance, encrypted
 from zkai.demo.comparison import FIGURES, rows
 from zkai.demo.report_ledger import ledger_part
 from zkai.encoding import write_atomic
@@ -75,6 +75,8 @@ model does. How many is not shown.</p>
 <p>{encrypted.sentence(summary["encrypted_training"])}</p>
 <h2>Summed under encryption</h2>
 <p>{aggregation.sentence(summary["aggregate"])}</p>
+<h2>Sampled, and disputed</h2>
+<p>{assurance.sentence(summary["assurance"])}</p>
 <h2>Receipts and the ledger</h2>
 <p>{_logbook(summary)}</p>
 {ledger_part(summary)}

@@ -19,7 +19,7 @@ from zkai.circuit.statements.fork_terms import ForkTerms
 from zkai.circuit.statements.genesis import Genesis
 from zkai.circuit.statements.inference import Inference
 from zkai.circuit.statements.training_step import TrainingStep
-from zkai.demo import aggregation, encrypted, forgeries, report
+from zkai.demo import aggregation, assurance, encrypted, forgeries, report
 from zkai.demo.comparison import compare
 from zkai.demo.digits import (
     BATCH,
@@ -74,12 +74,14 @@ def run(out: Path, progress: Progress | None = None) -> dict[str, Any]:
     compared = compare(stage, step_values(stage, histories[0]))
     trained = encrypted.fine_tune(stage)
     summed = aggregation.aggregate(stage, histories)
+    sampled = assurance.catch(stage)
     tried = _try_forgeries(forgeries.Cheat(stage, histories, inferences), summed)
     summary = _summary(stage, histories, tried)
     summary["aggregate"] = summed.summary
     summary["accuracy"]["aggregated"] = round(summed.accuracy, 4)
     summary |= {"certificates": certificates, "comparison": compared, **logbook}
     summary["encrypted_training"] = trained
+    summary["assurance"] = sampled
     summary["seconds"] = {"total": round(time.perf_counter() - started, 3), **_rounded(stage)}
     write_atomic(out / "summary.json", json.dumps(summary, indent=1).encode() + b"\n")
     report.write(out / "report.html", summary)
