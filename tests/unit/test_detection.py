@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -180,3 +181,9 @@ def test_rows_reach_from_a_ten_thousandth_to_a_half() -> None:
     for share in ("0.01%", "0.10%", "1.00%", "10.00%", "50.00%"):
         assert any(row.cheat.startswith(share) for row in ROWS.values())
     assert len(ROWS) == len(simulation.rows()) >= 40
+
+
+def test_the_documents_table_is_the_functions(repo: Path) -> None:
+    text = (repo / "docs/policies.md").read_text()
+    part = text.split("<!-- table -->\n")[1].split("<!-- end -->")[0]
+    assert part == simulation.table()

@@ -108,6 +108,16 @@ def test_heads_without_operators_are_refused(head: SoftmaxHead) -> None:
         program_from_json(value)
 
 
+def test_descriptions_of_no_program_are_refused() -> None:
+    for value in (
+        None, {}, {"kind": "other"}, {**INTEGER.to_json(), "head": {"name": {}}},
+        {**INTEGER.to_json(), "steps": 0}, {**INTEGER.to_json(), "rate": 1 << 40},
+        {**FLOAT.to_json(), "sizes": "4"}, {**FLOAT.to_json(), "batch": None},
+    ):  # fmt: skip
+        with pytest.raises(InvalidInput):
+            program_from_json(value)
+
+
 # --- a liar loses
 
 

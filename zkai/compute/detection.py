@@ -9,7 +9,7 @@
 
 A probability here is that of the beacon's draw, which nobody knew when the work was committed to.
 Whoever can choose among several commitments afterwards has several tries (`with_tries`).
-docs/compute.md has the table; zkai.compute.simulation tries each row.
+docs/policies.md has the table; zkai.compute.simulation tries each row.
 """
 
 from __future__ import annotations

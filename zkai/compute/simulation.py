@@ -3,7 +3,7 @@
 A row is one policy against one cheat. A trial is a whole game with a seed: the cheat picks its
 places, a beacon value made of the seed draws the samples as `zkai.merkle.sample` does, and the
 check itself runs: leaves against real multiproofs, gradients computed again, results tallied,
-committees drawn. docs/compute.md has `rows()` as a table.
+committees drawn. docs/policies.md has `rows()` as a table.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def simulate(row: Row, trials: int, seed: int = 0) -> Rate:
 
 
 def table() -> str:
-    """Return every row as a table in Markdown, as docs/compute.md has it."""
+    """Return every row as a table in Markdown, as docs/policies.md has it."""
     head = ("policy", "cheat", "caught", "in 10 rounds", "at risk")
     lines = [head, ("---", "---", "--:", "--:", "--:")]
     for row in rows():
