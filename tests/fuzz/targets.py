@@ -17,6 +17,7 @@ from tests.fuzz.ckks_targets import CKKS_TARGETS
 from tests.fuzz.commit_targets import COMMIT_TARGETS
 from tests.fuzz.compute_targets import COMPUTE_TARGETS
 from tests.fuzz.dataset_targets import DATASET_TARGETS
+from tests.fuzz.dispute_targets import DISPUTE_TARGETS
 from tests.fuzz.federated_targets import FEDERATED_TARGETS
 from tests.fuzz.harness import Target
 from tests.fuzz.he_targets import HE_TARGETS
@@ -364,6 +365,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     **COMMIT_TARGETS,
     **COMPUTE_TARGETS,
     **DATASET_TARGETS,
+    **DISPUTE_TARGETS,
     **HE_TARGETS,
     **RECEIPT_TARGETS,
     **LEDGER_TARGETS,

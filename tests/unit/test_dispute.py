@@ -447,22 +447,42 @@ def test_evidence_is_the_agreed_inputs_and_nothing_else() -> None:
         decide(early, evidence)
 
 
-def test_outputs_too_large_for_a_move_are_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
-    from zkai.compute import player
-
-    monkeypatch.setattr(player, "MAX_SHOWN", 0)
+def test_values_that_may_differ_are_shown_and_are_those_committed_to() -> None:
     honest = honest_trace(FLOAT, "float")
-    game, evidence = played(Trace(FLOAT, honest.initial, rounded_otherwise), honest)
-    assert evidence is not None
-    with pytest.raises(InvalidInput, match="claimant's output is missing"):
-        decide(game, evidence)
-    step, layer, number = game.place
-    other = Trace(FLOAT, honest.initial, rounded_otherwise).between(step, layer)[number + 1]
-    right = {CLAIMANT: from_array(other.arrays[game.operator.output], "output")}
-    assert decide(game, replace(evidence, outputs=right)).losers == ()
-    wrong = {CLAIMANT: from_array(other.arrays[game.operator.output] + 1, "output")}
-    with pytest.raises(VerificationError, match="not the output"):
-        decide(game, replace(evidence, outputs=wrong))
+    other = Trace(FLOAT, honest.initial, rounded_otherwise)
+    game = Game(terms_of(FLOAT, other))
+    players = Player(keys()["ada"], other), Player(keys()["bo"], honest)
+    while game.stage != "reveal":
+        game.apply(players[len(game.entries) % 2].move(game))
+    fields = as_said(players[0].move(game))
+    output = fields["output"]
+    assert isinstance(output, dict)
+    own = as_said(players[1].move(deepcopy_after(game, players[0])))["output"]
+    for data in (None, "", own["data"]):  # type: ignore[index]
+        again = deepcopy(game)
+        again.apply(said(again, **{**fields, "output": {**output, "data": data}}))
+        assert again.verdict is not None
+        assert again.verdict.losers == (CLAIMANT,)
+    # An integer operator's output is known by its digest alone.
+    exact, *players_ = until(WHOLE - 1)
+    fields = as_said(players_[(WHOLE - 1) % 2].move(exact))
+    assert isinstance(fields["output"], dict)
+    exact.apply(said(exact, **{**fields, "output": {**fields["output"], "data": "AAAAAAAAAAA="}}))
+    assert exact.verdict is not None
+
+
+def deepcopy_after(game: Game, player: Player) -> Game:
+    again = deepcopy(game)
+    again.apply(player.move(again))
+    return again
+
+
+@pytest.mark.parametrize(
+    "changes", [{"sizes": (300, 300)}, {"batch": 20000}, {"sizes": (4,)}, {"rate_shift": 101}]
+)
+def test_networks_whose_tensors_no_move_carries_are_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(InvalidInput):
+        replace(FLOAT, **changes)  # type: ignore[arg-type]
 
 
 def test_recorded_steps_are_settled_by_their_replay() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from zkai.beacon import BeaconFile
+from zkai.commands import disputes
 from zkai.commands.console import Console
 from zkai.commands.files import check_target
 from zkai.commands.options import Commands, HelpFormatter, add_command
@@ -51,7 +52,7 @@ answer of the record after: the steps between the two are computed as well.
 
 def add_commands(commands: Commands) -> None:
     """Add `compute` and what it does."""
-    summary = "challenge recorded training steps, answer, check, replay"
+    summary = "challenge recorded training steps, replay them, settle disputes"
     parser = commands.add_parser(
         "compute",
         help=summary,
@@ -89,6 +90,7 @@ def add_commands(commands: Commands) -> None:
     _add_record(again)
     again.add_argument("--next", metavar="ANSWER", type=Path, help="of the record after")
     again.add_argument("--next-record", metavar="RECORD", type=Path)
+    disputes.add_commands(actions)
 
 
 def _add_record(parser: argparse.ArgumentParser) -> None:

@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from zkai.compute.operators import Operator
-from zkai.compute.program import Program, table_after
+from zkai.compute.operators import Array, Operator
+from zkai.compute.program import MAX_SHOWN, Program, array_from, table_after, tensor_of
 from zkai.compute.signed import FORFEIT, MOVE, check_signer, read
 from zkai.compute.terms import CHALLENGER, CLAIMANT, ROLES, Subject, Terms
 from zkai.encoding import hex32, keccak256, parse_hex32
@@ -42,8 +42,6 @@ STEPS, LAYERS, OPERATORS = "steps", "layers", "operators"
 CLAIM, OPEN, REVEAL, PROVE = "claim", "open", "reveal", "prove"
 MAX_ENTRIES = 512
 MAX_PATH = 128
-MAX_SHOWN = 1 << 18
-"""The most bytes of an output that a move carries."""
 
 
 class ContradictionError(Exception):
@@ -99,7 +97,7 @@ class Shown:
 
     table: Commitment
     output: Tensor
-    data: bytes | None = field(repr=False)
+    value: Array | None = field(repr=False)
 
 
 def tree_of(states: Sequence[bytes]) -> Bytes:
@@ -121,6 +119,7 @@ class Game:
         """Start at the first move of the claimant."""
         self.terms = terms
         self.entries: list[Envelope] = []
+        self.second: Envelope | None = None
         self.verdict: Verdict | None = None
         self.done: list[Level] = []
         self.shown: dict[str, Shown] = {}
@@ -199,6 +198,7 @@ class Game:
         if read(first, "first move")[0] != MOVE:
             raise VerificationError("second move: no move stands in its place")
         check_signer(entry, self.terms.keys[role], "second move")
+        self.second = entry
         self.verdict = Verdict((role,), f"signed two moves number {number}", self.place)
 
     def _forfeit(self, entry: Envelope, said: Mapping[str, Any], where: str) -> None:
@@ -251,10 +251,15 @@ class Game:
         table = Commitment.from_json(said["table"], "table")
         if table.root != self.level.agreed:
             raise ContradictionError("shows another state than the agreed one")
-        self.shown[role] = shown = Shown(table, *_output(said["output"], self.operator.output))
+        shown = Shown(table, *_output(said["output"], self.operator.output))
         after = table_after(table, self.operator, shown.output)
         if after.root != self.level.own[role]:
             raise ContradictionError("its output does not give the state that it claimed")
+        if (shown.value is None) != self.operator.exact:
+            raise ContradictionError("an output's values are shown where they may differ, only")
+        if shown.value is not None and tensor_of(shown.output.name, shown.value) != shown.output:
+            raise ContradictionError("shows other values than those it committed to")
+        self.shown[role] = shown
 
     def _prove(self, role: str, said: Mapping[str, Any]) -> None:
         given = said["proof"]
@@ -315,11 +320,12 @@ def _check_path(count: int, root: bytes, values: Mapping[int, bytes], proof: Any
         raise ContradictionError("shows a state that it did not commit to")
 
 
-def _output(value: Any, name: str) -> tuple[Tensor, bytes | None]:
+def _output(value: Any, name: str) -> tuple[Tensor, Array | None]:
     expect_fields(value, ("dtype", "shape", "top", "data"), "output")
     if not isinstance(value["dtype"], str) or not isinstance(value["shape"], list):
         raise InvalidInput("output: dtype is text, shape a list")
     head = Head(value["dtype"], tuple(value["shape"]))
     tensor = Tensor(name, head, parse_hex32(value["top"], "output.top"))
-    data = value["data"]
-    return tensor, None if data is None else from_base64(data, "output.data", MAX_SHOWN)
+    if value["data"] is None:
+        return tensor, None
+    return tensor, array_from(head, from_base64(value["data"], "output.data", MAX_SHOWN))

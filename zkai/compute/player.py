@@ -11,7 +11,6 @@ import numpy as np
 from zkai.compute.dispute import (
     CLAIM,
     LAYERS,
-    MAX_SHOWN,
     OPEN,
     REVEAL,
     STEPS,
@@ -105,9 +104,7 @@ class Player:
         states = self._within(game)
         before, after = states[game.level.low], states[game.level.high]
         array, tensor = after.tensors[game.operator.output]
-        data = None
-        if not game.operator.exact and array.nbytes <= MAX_SHOWN:
-            data = to_base64(array.tobytes())
+        data = None if game.operator.exact else to_base64(array.tobytes())
         output = {
             "dtype": tensor.head.dtype,
             "shape": list(tensor.head.shape),

@@ -27,6 +27,7 @@ from zkai.compute.operators import Array, Operator
 from zkai.encoding import keccak256
 from zkai.errors import InvalidInput
 from zkai.merkle.commitment import Commitment, Tensor, commit
+from zkai.merkle.tensor import Head as TensorHead
 from zkai.merkle.tensor import from_array
 from zkai.model.fixed_point import LOG2_E_NUMERATOR
 from zkai.model.heads import Head, LoraHead
@@ -34,9 +35,11 @@ from zkai.proof.jsonform import expect_fields
 from zkai.receipt.jcs import encode
 
 LEAF_BYTES = 256
-MAX_STEPS = 1 << 40
+MAX_STEPS = (1 << 40) - 1
 MAX_BATCH = 1 << 20
 MAX_LAYERS = 64
+MAX_SHOWN = 1 << 18
+"""The most bytes of a float32 output: a move of a dispute carries it."""
 WEIGHTS, X, LABELS = "weights", "x", "labels"
 
 
@@ -90,6 +93,20 @@ class State:
 def tensor_of(name: str, array: Array) -> Tensor:
     """Return a tensor's part of a commitment."""
     return commit({name: from_array(array, name)}, LEAF_BYTES).tensors[0]
+
+
+def array_from(head: TensorHead, data: bytes) -> Array:
+    """Return a tensor's values from its bytes.
+
+    Raises InvalidInput for another number of bytes, or a type that numpy lacks.
+    """
+    try:
+        kind = np.dtype(head.dtype).newbyteorder("<")
+    except TypeError as error:
+        raise InvalidInput(f"{head.dtype} is no type of a disputed tensor") from error
+    if len(data) != head.total:
+        raise InvalidInput(f"{len(data)} bytes for {head.text}")
+    return np.frombuffer(data, kind).astype(kind.newbyteorder("=")).reshape(head.shape)
 
 
 def table_of(tensors: Any) -> Commitment:
@@ -234,6 +251,9 @@ class NetworkProgram(Program):
                 raise InvalidInput("program: sizes are 1 to 2^16")
         if self.rate_shift > 100:
             raise InvalidInput("program: rate_shift is 0 to 100")
+        largest = max(max(n + 1, self.batch) * m for n, m in pairwise(self.sizes))
+        if 4 * max(largest, self.batch * self.sizes[0]) > MAX_SHOWN:
+            raise InvalidInput(f"program: a tensor within a step has more than {MAX_SHOWN} bytes")
 
     def to_json(self) -> dict[str, Any]:
         """Return the program's description."""
@@ -344,6 +364,7 @@ class Trace:
     initial: State
     tamper: Tamper | None = None
     states: list[State] = field(default_factory=list, repr=False)
+    _within: tuple[int, list[State]] = field(default=(-1, []), repr=False)
 
     def state(self, step: int) -> State:
         """Return the state before a step, or after all of them."""
@@ -355,10 +376,12 @@ class Trace:
 
     def within(self, step: int) -> list[State]:
         """Return the states between a step's layers, the first and the last included."""
-        states = [self.state(step)]
-        for number in range(len(self.program.layers(step))):
-            states.append(self._layer(states[-1], step, number)[-1])
-        return states
+        if self._within[0] != step:
+            states = [self.state(step)]
+            for number in range(len(self.program.layers(step))):
+                states.append(self._layer(states[-1], step, number)[-1])
+            self._within = step, states
+        return self._within[1]
 
     def between(self, step: int, layer: int) -> list[State]:
         """Return the states between a layer's operators, the first and the last included."""

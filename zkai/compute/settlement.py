@@ -12,18 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from zkai.beacon import Beacon, verify_order
 from zkai.circuit.statements.fork_terms import ForkTerms
 from zkai.circuit.statements.training_step import TrainingStep
-from zkai.compute.dispute import Game, Shown, Verdict
+from zkai.compute.dispute import Game, Verdict
 from zkai.compute.operators import Array
-from zkai.compute.program import Program, tensor_of
+from zkai.compute.program import Program, array_from, tensor_of
 from zkai.compute.terms import ROLES, ProvenSteps
 from zkai.encoding import load_json, sha256
 from zkai.errors import InvalidInput, VerificationError
-from zkai.merkle.tensor import Head, Source
+from zkai.merkle.tensor import Source
 from zkai.proof import formats
 from zkai.proof.formats import Proof, VerifyingKey
 
@@ -44,12 +42,11 @@ class ProofRules:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What decides beyond the record: the operator's inputs, by name; outputs too large for a
-    move, by role; the parties' proofs as files, by role, and what checks them; or a replay.
+    """What decides beyond the record: the operator's inputs, by name; the parties' proofs as files,
+    by role, and what checks them; or a replay.
     """
 
     tensors: Mapping[str, Source] = field(default_factory=dict, repr=False)
-    outputs: Mapping[str, Source] = field(default_factory=dict, repr=False)
     proofs: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     rules: ProofRules | None = field(default=None, repr=False)
     replay: Replay | None = field(default=None, repr=False)
@@ -106,40 +103,17 @@ def _by_operator(game: Game, evidence: Evidence) -> Verdict:
         return _verdict(game, dict.fromkeys(ROLES, str(error)))
     wrong = {}
     for role in ROLES:
-        if shown[role].output != right and not (
-            not operator.exact and operator.admits(inputs, _shown(role, shown[role], evidence))
-        ):
+        value = shown[role].value
+        if shown[role].output != right and (value is None or not operator.admits(inputs, value)):
             wrong[role] = f"{operator.kind} does not give its {operator.output}"
     return _verdict(game, wrong)
-
-
-def _shown(role: str, shown: Shown, evidence: Evidence) -> Array:
-    """Return a party's output. Raises as `decide` does."""
-    head = shown.output.head
-    if shown.data is not None and len(shown.data) == head.total:
-        array = _array(head, shown.data)
-    elif role in evidence.outputs:
-        array = array_of(evidence.outputs[role])
-    else:
-        raise InvalidInput(f"evidence: the {role}'s output is missing")
-    if tensor_of(shown.output.name, array) != shown.output:
-        raise VerificationError(f"evidence: not the output that the {role} committed to")
-    return array
 
 
 def array_of(source: Source) -> Array:
     """Return a tensor's values. Raises InvalidInput for types that numpy lacks, or 4 GiB."""
     if source.head.total > MAX_INPUT_BYTES:
         raise InvalidInput(f"{source.where}: larger than {MAX_INPUT_BYTES} bytes")
-    return _array(source.head, bytes(source.read(0, source.head.total)))
-
-
-def _array(head: Head, data: bytes) -> Array:
-    try:
-        kind = np.dtype(head.dtype).newbyteorder("<")
-    except TypeError as error:
-        raise InvalidInput(f"{head.dtype} is no type of a disputed tensor") from error
-    return np.frombuffer(data, kind).astype(kind.newbyteorder("=")).reshape(head.shape)
+    return array_from(source.head, bytes(source.read(0, source.head.total)))
 
 
 # One proof, one replay ---------------------------------------------------------------------------
