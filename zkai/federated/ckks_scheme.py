@@ -8,8 +8,8 @@ ceremony: nobody can put another key in its place. Nobody deals anything in a ro
 polynomials, shares and the parts of dealing checks are empty. A holder's scheme has its
 `HolderKey`; a holder that a ceremony left out has none, and says so where shares are checked.
 
-Values are integers, so what is opened is rounded to integers: `integer_error` bounds how far it can
-be from them, and parameters for which that is a quarter or more are refused.
+Values are integers, one in each coefficient of SEAL's plaintext: sums are exact, or the parameters
+are refused, and what is opened beside them does not depend on what anybody encrypted.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
-
-import numpy as np
 
 from zkai.encoding import hex32, parse_hex32, sha256
 from zkai.errors import InvalidInput, VerificationError
@@ -36,32 +34,16 @@ FORMAT = "zkai.ckks-parameters/1"
 _NUMBERS = ("values", "clients", "bound", "threshold", "holders", "scale_bits")
 _FIELDS = ("format", *_NUMBERS, "once", "key", "certificate")
 NO_PROOFS = (
-    "ckks: `encrypted_update` speaks of ciphertexts of rlwe only: SEAL encrypts under a joint key"
-    " with errors and an encoding of real numbers that no statement of ours computes; take scheme"
-    " rlwe for proven inputs"
+    "ckks: `encrypted_update` speaks of ciphertexts of rlwe only, under keys that clients draw:"
+    " SEAL encrypts under the joint key, with secrets that it shows to nobody; take scheme rlwe"
+    " for proven inputs"
 )
 ONE_ROUND = (
     "ckks: a key that lasts lets whoever saw an update's ciphertext put it into a later sum once"
     " more, which no budget would count: noise takes a key for one round (`zkai he ceremony open"
     " --once`), or scheme rlwe"
 )
-MOST_SCALE, _SPARE_BITS = 96, 2
-_ROUNDING = 0.25
-"""Sums of integers come out this near to integers, or something is wrong."""
-_FLOAT_BITS = 40
-"""What SEAL's transforms of doubles lose of the largest sum, in bits, at n <= 8192: each of
-encoding and decoding loses less than 5 log2(n) 2**-53 of the Euclidean norm, that is 2**-41 of the
-largest value times sqrt(n / 2)."""
-
-
-def integer_error(parameters: CkksSum) -> float:
-    """Return what every value of an opened sum of integers is off by at most:
-
-    n (t 2**smudge_bits + clients (noise + 2)) / 2**scale_bits + clients bound 2**-40
-    """
-    p = parameters
-    coefficient = (p.threshold << p.smudge_bits) + p.clients * (int(p.noise) + 2)
-    return float(p.chain.n * coefficient / 2**p.scale_bits + p.clients * p.bound / 2**_FLOAT_BITS)
+_MOST_SCALE, _SPARE_BITS = 96, 2
 
 
 def choose_sum(values: int, clients: int, largest: int, threshold: int, holders: int) -> CkksSum:
@@ -70,15 +52,14 @@ def choose_sum(values: int, clients: int, largest: int, threshold: int, holders:
     Raises InvalidInput if there are none.
     """
     bits = (max(clients, 1) * max(largest, 1)).bit_length()
-    scale = min(MOST_SCALE, CHAIN.data_ring.modulus.bit_length() - _SPARE_BITS - bits)
-    if scale >= 20:
-        found = CkksSum(values, clients, largest, threshold, holders, scale_bits=scale)
-        if integer_error(found) < _ROUNDING:
-            return found
-    raise InvalidInput(
-        f"ckks: sums of {clients} values of up to {largest} do not come out exact: take a smaller"
-        " bound, weight or noise, or fewer clients"
-    )
+    scale = min(_MOST_SCALE, CHAIN.data_ring.modulus.bit_length() - _SPARE_BITS - bits)
+    if scale < CkksSum.smudge_bits + threshold.bit_length() + 2:
+        raise InvalidInput(
+            f"ckks: sums of {clients} values of up to {largest} do not come out exact: take a"
+            " smaller bound, weight or noise, or fewer clients"
+        )
+    numbers = (values, clients, largest, threshold, holders)
+    return CkksSum(*numbers, scale_bits=scale, integers=True)
 
 
 def ckks_parameters(
@@ -104,13 +85,11 @@ def load_ckks(session: Session, key: HolderKey | None = None) -> CkksScheme:
     expect_fields(given, _FIELDS, where)
     if given["format"] != FORMAT or any(type(given[name]) is not int for name in _NUMBERS):
         raise InvalidInput(f"{where}: expected integers, and the format {FORMAT}")
-    parameters = CkksSum(**{name: given[name] for name in _NUMBERS})
+    parameters = CkksSum(**{name: given[name] for name in _NUMBERS}, integers=True)
     wanted = (session.values, len(session.clients), session.threshold, len(session.holders))
     found = (parameters.values, parameters.clients, parameters.threshold, parameters.holders)
     if found != wanted or session.largest > parameters.bound:
         raise InvalidInput(f"{where}: for other numbers of values, clients or holders, or a bound")
-    if integer_error(parameters) >= _ROUNDING:
-        raise InvalidInput(f"{where}: sums of integers do not come out exact with this scale")
     if session.inputs is not None:
         raise InvalidInput(f"{where}: {NO_PROOFS}")
     data = from_base64url(given["key"], f"{where}.key", CHAIN.public_key_bytes)
@@ -289,10 +268,7 @@ class CkksScheme:
             found = self.scheme.fuse(seed, total, opened)
         except InvalidInput as error:
             raise VerificationError(str(error)) from error
-        nearest = np.rint(found)
-        if np.abs(found - nearest).max() > _ROUNDING:
-            raise VerificationError("ckks: what was opened is no sum of integers")
-        return Fused(nearest.astype(np.int64), tuple(sorted(parts)), (), False)
+        return Fused(found, tuple(sorted(parts)), (), False)
 
     def check_linear(self, number: int, ciphertexts: Iterable[bytes], total: bytes) -> None:
         """Return None if a sum is that of its ciphertexts, added up again.

@@ -10,6 +10,8 @@ The zero shares z_j matter as much: without them, 3-of-5 with 1, 2, 3 active and
 10 d_3 = c0 + c1 s + 10 smudge_3 up to what the two know, and they read the noise modulo 10 exactly,
 however large the smudge. With them nobody sees more than the sum (docs/decisions/0018).
 
+Values are real numbers in SEAL's slots, or with `integers` one in each coefficient: exact sums.
+
 No function takes a c1: `partial` takes the ciphertexts, checks each digest before it parses, and
 adds them itself. The caller sees to it that all digests were logged before any body was shown (who
 sees the others' bodies first can steer the sum of c1 and read the key), that the set and the active
@@ -32,12 +34,11 @@ import numpy.typing as npt
 
 from zkai.encoding import Limbs, sha256
 from zkai.errors import InvalidInput, VerificationError
+from zkai.he.ckks_values import add_integers, checked_values, integers_of, slot_rows
 from zkai.he.joint_key import HolderKey, JointKey, weight
 from zkai.he.seal_file import Chain, read_ciphertext, write_ciphertext
 from zkai.he.seal_worker import SealWorker
 from zkai.he.shamir import check_committee
-
-Doubles = npt.NDArray[np.float64]
 
 CHAIN = Chain(8192, (1152921504606683137, 1152921504606748673, 1152921504606830593))
 """SEAL's own primes for [60, 60, 60]: 180 of the 218 bits that n = 8192 allows."""
@@ -57,9 +58,11 @@ _CHUNK = 16
 class CkksSum:
     """Sums of at most `clients` vectors of `values` numbers x, |x| <= bound, opened by t of n.
 
-    Raises InvalidInput if a sum could overflow, which CKKS would not notice:
+    With `integers` they are integers, and sums exact. Raises InvalidInput if a sum could overflow,
+    which CKKS would not notice, or integers could be off:
 
         clients bound 2**scale_bits + t 2**smudge_bits + noise < Q / 2
+        t 2**smudge_bits + noise < 2**scale_bits / 2
     """
 
     values: int
@@ -70,6 +73,7 @@ class CkksSum:
     chain: Chain = CHAIN
     scale_bits: int = 96
     smudge_bits: int = 61
+    integers: bool = False
 
     def __post_init__(self) -> None:
         check_committee(self.threshold, self.holders)
@@ -84,6 +88,8 @@ class CkksSum:
                 f"ckks: the sum of {self.clients} values up to {self.bound} overflows at "
                 f"2**{self.scale_bits}: take a smaller scale or bound"
             )
+        if self.integers and 2 * self.spread(self.clients) >= 1 << self.scale_bits:
+            raise InvalidInput(f"ckks: sums of integers are not exact at 2**{self.scale_bits}")
 
     @property
     def scale(self) -> float:
@@ -92,8 +98,8 @@ class CkksSum:
 
     @property
     def ciphertexts(self) -> int:
-        """SEAL ciphertexts a vector: n / 2 numbers each."""
-        return -(-self.values // self.chain.slots)
+        """SEAL ciphertexts a vector: n integers each, or n / 2 real numbers."""
+        return -(-self.values // (self.chain.n if self.integers else self.chain.slots))
 
     @property
     def noise(self) -> float:
@@ -110,8 +116,11 @@ class CkksSum:
 
     def largest(self, clients: int) -> int:
         """Return what coefficients of an opened sum of so many clients stay below."""
-        message = clients * (self.bound << self.scale_bits)
-        return message + (self.threshold << self.smudge_bits) + clients * (int(self.noise) + 1)
+        return clients * (self.bound << self.scale_bits) + self.spread(clients)
+
+    def spread(self, clients: int) -> int:
+        """Return what smudge and noise of an opened sum of so many clients stay below."""
+        return (self.threshold << self.smudge_bits) + clients * (int(self.noise) + 1)
 
     def statistical_bits(self, rounds: int = 1) -> float:
         """Return the bits of statistical security of what is opened in so many rounds.
@@ -154,9 +163,16 @@ class Ckks:
 
         Raises InvalidInput for another number, for what is not finite or beyond the bound.
         """
-        rows = _rows(self.parameters, values)
-        with SealWorker(self.parameters.chain) as worker:
-            found = worker.encrypt(self.joint.key, rows, self.parameters.scale)
+        p = self.parameters
+        given = checked_values(values, p.values, p.bound, "iu" if p.integers else "iuf")
+        slots = (
+            given[:0] if p.integers else given
+        )  # SEAL encrypts zeros, to which integers are added
+        with SealWorker(p.chain) as worker:
+            rows = slot_rows(slots, p.ciphertexts, p.chain.slots)
+            found = worker.encrypt(self.joint.key, rows, p.scale)
+        if p.integers:
+            add_integers(p.chain.data_ring, found, given, p.scale_bits)
         return self._pack(seed, found, 1, name)
 
     def name_of(self, seed: bytes, ciphertext: bytes) -> bytes:
@@ -241,8 +257,10 @@ class Ckks:
             part = ring.add(part, key.blind(ring, active, subject, first, len(part)))
             yield part.astype("<u8", copy=False).tobytes()
 
-    def fuse(self, seed: bytes, total: bytes, parts: Mapping[int, bytes]) -> Doubles:
+    def fuse(self, seed: bytes, total: bytes, parts: Mapping[int, bytes]) -> npt.NDArray[Any]:
         """Return the sum of the values, opened by the parts of the active holders.
+
+        float64, or exact int64 where values are integers.
 
         Raises InvalidInput for malformed bytes, or a wrong number of parts; VerificationError for
         parts of another sum or active set, and if what comes out is noise, not a sum of values
@@ -256,8 +274,12 @@ class Ckks:
         opened = np.ascontiguousarray(found[:, 0])
         for place, data in parts.items():
             ring.add(opened, self._part(seed, subject, place, data), out=opened)
-        if ring.largest(ring.coefficients(opened)) >= parameters.largest(count):
+        coefficients = ring.coefficients(opened)
+        if ring.largest(coefficients) >= parameters.largest(count):
             raise VerificationError("ckks: what was opened is noise: a wrong share, part or key")
+        if parameters.integers:
+            bits, spread = parameters.scale_bits, parameters.spread(count)
+            return integers_of(ring, coefficients, parameters.values, bits, spread)
         with SealWorker(parameters.chain) as worker:
             return worker.decode(opened, parameters.scale).ravel()[: parameters.values]
 
@@ -380,16 +402,3 @@ class CkksTotal:
     def to_bytes(self) -> bytes:
         """Return the sum's one byte form."""
         return self._scheme._pack(self._seed, *self.found())
-
-
-def _rows(parameters: CkksSum, values: npt.NDArray[Any]) -> Doubles:
-    """Return values as rows of slots, the last one filled with zeros."""
-    flat = np.asarray(values).ravel()
-    if flat.dtype.kind not in "iuf" or flat.size != parameters.values:
-        raise InvalidInput(f"ckks: expected {parameters.values} real numbers, got {flat.size}")
-    numbers = flat.astype(np.float64)
-    if not np.isfinite(numbers).all() or np.abs(numbers).max() > parameters.bound:
-        raise InvalidInput(f"ckks: values must be finite and at most {parameters.bound} in size")
-    rows = np.zeros((parameters.ciphertexts, parameters.chain.slots))
-    rows.ravel()[: flat.size] = numbers
-    return rows
