@@ -16,6 +16,11 @@ import numpy as np
 import pytest
 
 from tests.e2e.test_he_commands import run  # noqa: F401 - the fixture
+from zkai.federated.board import Board
+from zkai.federated.key_ceremony import read_ceremony
+from zkai.federated.key_member import KeyMember
+from zkai.federated.key_organiser import CONCLUDED, Organiser
+from zkai.federated.parties import read_party_key
 from zkai.receipt.signer import PublicKey
 
 pytest.importorskip("tenseal.sealapi")
@@ -174,3 +179,44 @@ def test_a_ceremony_a_session_and_a_resharing_by_processes(run: Any) -> None:  #
     run(f"{begin} keys2")
     sum_by_processes(run, "board2")
     assert check_sum(run, "board2")["scheme"] == "ckks"
+
+
+def test_noise_takes_a_key_for_one_round_which_is_never_handed_on(run: Any) -> None:  # noqa: F811
+    """The ceremony runs in this process, from the folders that the commands use."""
+    pytest.importorskip("dp_accounting")
+    holders = OLD[:3]
+    clients = [("client", name) for name in CLIENTS]
+    parties = [("aggregator", "agg"), *clients, *(("holder", h) for h in holders)]
+    make_parties(run, "parties", parties)
+    np.savez("like.npz", w=np.zeros((10, 7), int), b=np.zeros(10, int))
+    for board, options in (("keys", "--once"), ("lasting", "")):
+        run(f"he ceremony open agg --board {board} --parties parties --threshold 2 {options}")
+        conclude(Path(board), holders)
+    assert run("he ceremony verify --board keys")["once"] is True
+    begin = "he open agg --parties parties --like like.npz --threshold 2 --bound 50 --scheme ckks"
+    refused = run(f"{begin} --board other --key lasting --norm 600", status=2)
+    assert "noise takes a key for one round" in refused["message"]
+    opened = run(f"{begin} --board board --key keys --norm 600 --honest 2")
+    assert opened["parameters"]["once"] is True
+    assert json.loads(Path("board/session.json").read_text())["privacy"]["honest"] == 2
+    encrypt_updates(run, "board")
+    spent = run("he budget ada")
+    assert (spent["epsilon"], spent["releases"]) == (1.0, 1)
+    late = run("he encrypt ada bob.npz --board board --round 2", status=2)
+    assert "rounds 1 to 1" in late["message"]
+    reshare = "he ceremony reshare agg --board keys2 --parties parties --from keys --dealers h0,h2"
+    refused = run(f"{reshare} --threshold 2", status=2)
+    assert "for one round, and is not handed on" in refused["message"]
+
+
+def conclude(root: Path, holders: Sequence[str]) -> None:
+    """Run a ceremony to its end."""
+    board = Board(root)
+    terms = read_ceremony(board)
+    members = [KeyMember(terms, read_party_key(Path(h), "secret"), Path(h)) for h in holders]
+    organiser = Organiser.open(terms, read_party_key(Path("agg"), "secret"), Path("agg"), board)
+    while organiser.advance().phase != CONCLUDED:
+        for member in members:
+            member.step(board)
+    organiser.close()
+    assert all(member.step(board) == ["share kept"] for member in members)

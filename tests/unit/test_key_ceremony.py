@@ -467,7 +467,12 @@ def test_a_silent_party_is_left_out_and_signs_no_end_that_leaves_it_out(stages: 
     hall.step(others("h2"))
     found = hall.conclude(others("h2"))
     assert found.ceremony.excluded == {"h2": "did not respond"}
+    committee = hall.terms.terms.digest
+    with pytest.raises(InvalidInput, match="finish its ceremony first"):
+        hall.member("h2").shares.expected(committee)
     assert hall.member("h2").step(hall.board) == [LEFT_OUT]
+    assert hall.member("h2").shares.expected(committee) is None
+    assert hall.member("h1").shares.expected(committee) is not None
 
 
 def test_who_does_not_join_ends_the_ceremony(stages: Stages) -> None:

@@ -302,10 +302,13 @@ def session_parameters(
 
 
 def held_key(session: Session, folder: Path, key: PrivateKey) -> HolderKey | None:
-    """Return a holder's share for a session: None with scheme `rlwe`, or if it was left out."""
+    """Return a holder's share for a session: None with scheme `rlwe`, or if it was left out.
+
+    Raises InvalidInput for a holder that did not finish its key's ceremony.
+    """
     if session.scheme != CKKS:
         return None
-    return KeyShares(folder / "joint-keys", key).read(ckks_committee(session))
+    return KeyShares(folder / "joint-keys", key).expected(ckks_committee(session))
 
 
 def _holding(found: Transcript) -> list[str]:

@@ -3,7 +3,7 @@
     seal_message   a dealer's private message, to the one-time key that a holder made for this
                    dealer and ceremony: wrap (HPKE, X-Wing) || sealed object
     OneTimeKeys    those keys' seeds, under the holder's signing key; deleted at the end
-    KeyShares      FOLDER/joint-keys/COMMITTEE.share and .certificate
+    KeyShares      FOLDER/joint-keys/COMMITTEE.share and .certificate, or .left-out
 
 A complaint shows one seed: it opens one message of one dealer, and nothing else.
 """
@@ -112,13 +112,28 @@ class KeyShares:
 
     def write(self, key: HolderKey, certificate: Message) -> None:
         """Keep a share, with the decision that concluded its ceremony."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise InvalidInput(f"{self.folder}: cannot be made ({error.strerror})") from error
+        self._make()
         data = Locked(self.signer, b"share " + key.committee).close(key.to_bytes())
         write_atomic(self._path(key.committee, "certificate"), certificate.to_bytes(), mode=0o600)
         write_atomic(self._path(key.committee, "share"), data, mode=0o600)
+
+    def leave_out(self, committee: bytes) -> None:
+        """Note that a committee has this holder without a share."""
+        self._make()
+        write_atomic(self._path(committee, "left-out"), b"", mode=0o600)
+
+    def expected(self, committee: bytes) -> HolderKey | None:
+        """Return the share in a committee, or None for one that was left out.
+
+        Raises InvalidInput if its ceremony's end was not seen here, and as `read` does.
+        """
+        found = self.read(committee)
+        if found is None and not self._path(committee, "left-out").exists():
+            raise InvalidInput(
+                f"{self.folder}: no share of this session's key: finish its ceremony first, with"
+                " `zkai he ceremony step`"
+            )
+        return found
 
     def read(self, committee: bytes) -> HolderKey | None:
         """Return the share in a committee, or None.
@@ -150,6 +165,12 @@ class KeyShares:
     def delete(self, committee: bytes) -> None:
         """Delete a share that a new committee holds now; that there was one stays known."""
         self._path(committee, "share").unlink(missing_ok=True)
+
+    def _make(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise InvalidInput(f"{self.folder}: cannot be made ({error.strerror})") from error
 
     def _path(self, committee: bytes, kind: str) -> Path:
         return self.folder / f"{committee.hex()[:32]}.{kind}"

@@ -261,6 +261,7 @@ class KeyMember:
 
     def _keep(self, now: Transcript, memory: Memory, member: Member) -> str:
         if member.place not in now.ceremony.holders:
+            self.shares.leave_out(self.terms.terms.digest)
             return LEFT_OUT
         assert now.certificate is not None
         received = self._received(now, memory, member.place)
