@@ -269,6 +269,34 @@ def test_a_contract_that_changes_behind_its_adapter_is_noticed(place: OnChain) -
         check_deployment(Changed(), place.adapter, place.verifier)
 
 
+def answering(place: OnChain, *answer: int, reverts: bool = False) -> str:
+    """An adapter before a contract that gives everybody the same words."""
+    code = b"".join(
+        b"\x7f" + words([value]) + b"\x60" + bytes([32 * i]) + b"\x52"
+        for i, value in enumerate(answer)
+    )
+    code += bytes([0x60, 32 * len(answer), 0x60, 0, 0xFD if reverts else 0xF3])
+    start = bytes([0x60, len(code), 0x60, 12, 0x60, 0, 0x39, 0x60, len(code), 0x60, 0, 0xF3])
+    address = place.chain.deploy(start + code).address
+    code_hash = int.from_bytes(keccak256(code), "big")
+    return adapter_of(place, target=int(address, 16), code_hash=code_hash)
+
+
+def test_only_a_whole_yes_is_taken_for_one() -> None:
+    own, shared = deployed("generated"), deployed("reusable")
+    digest = int.from_bytes(read_vka_digest(shared.chain, shared.adapter), "big")
+    data = halo2_calldata(proof().proof, publics())
+    for place, answer, taken in (
+        (own, (1,), True), (own, (0,), False), (own, (2,), False), (own, (), False),
+        (shared, (1, digest), True), (shared, (1, digest + 1), False), (shared, (1,), False),
+        (shared, (0, digest), False), (shared, (), False),
+    ):  # fmt: skip
+        assert place.chain.call(answering(place, *answer), data).success == taken, answer
+    assert not own.chain.call(answering(own, 1, digest, reverts=True), data).success
+    with pytest.raises(VerificationError, match="InvalidKey"):  # it must take the key first
+        answering(shared, 1, digest, reverts=True)
+
+
 def test_malformed_words_are_refused_at_deployment(place: OnChain) -> None:
     bad: list[dict[str, int]] = [
         {"domain": DOMAIN + 1}, {"status": 2}, {"n": 1 << 32}, {"size": 1 << 32}, {"size": 33},

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench._anvil import running_anvil
 from tests.e2e.conftest import Shell
 from zkai import statement_file
 from zkai.halo2 import evm
@@ -150,3 +151,16 @@ def test_chain_commands_refuse_what_does_not_fit(desk: Shell) -> None:
     assert "EZKL names its contracts itself" in desk(command, status=2)["message"]
     answer = desk("chain deploy --key bk/verifying.json", status=3)
     assert "npm install solc" in answer["message"]
+
+
+@pytest.mark.node
+def test_the_body_goes_on_a_node(desk: Shell, repo: Path) -> None:
+    with running_anvil() as node:
+        Path("chain.key").write_text(node.secret)
+        Path("chain.key").chmod(0o600)
+        there = f"--rpc {node.url} --key-file chain.key --packages {repo} --form reusable"
+        made = desk(f"chain deploy --key bk/verifying.json {there}")
+        assert made["contract"] == evm.REUSABLE
+        command = f"chain verify decision/body.json --key bk/verifying.json {there}"
+        sent = desk(f"{command} --contract {made['address']} --send")
+        assert sent["gas"] > 400_000

@@ -293,3 +293,22 @@ def test_a_receipt_that_lies_of_its_body_is_refused(name: str, value: Any) -> No
     )  # fmt: skip
     with pytest.raises(VerificationError, match=name.replace(".", r"\.")):
         check(found)
+
+
+def test_heads_with_committed_weights_and_a_commitment_round() -> None:
+    whole = halo2_support.mlp()
+    made = wrap.wrap(
+        whole, wrap_support.AT, halo2_support.points(), config=halo2_support.SMALL,
+        weights="committed", output="public", format="groth16-commit",
+    )  # fmt: skip
+    model_of = wrap.Wrapped(model().body, made.head)
+    head = zkai.setup(made.head)
+    found = wrap.prove(model_of, body_keys().proving, head.proving, {"input": sample(2)})
+    wrap.verify(found, body_keys().verifying, head.verifying, head=made.head)
+    assert found.head.FORMAT == "zkai.groth16-commit/1"
+    scores = made.head.read_outputs(found.head.public)["output"]
+    expected = load_onnx(whole).run({"input": sample(2)})["output"]
+    assert np.abs(scores - expected).max() < 0.05
+    forged = Decision(found.body, replace(found.head, c=found.head.a))
+    with pytest.raises(VerificationError, match="the head: "):
+        wrap.verify(forged, body_keys().verifying, head.verifying)
