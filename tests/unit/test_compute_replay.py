@@ -14,6 +14,7 @@ from torch import nn
 from tests.unit import compute_support
 from tests.unit.compute_support import EVERY, STEPS, Toy, toy_task, trainer
 from zkai.compute import record as names
+from zkai.compute.hook import initial_root
 from zkai.compute.kept import Run, tables
 from zkai.compute.record import verify_chain
 from zkai.compute.replay import (
@@ -256,6 +257,60 @@ def test_states_on_the_way_are_those_of_the_run(run: Run) -> None:
     assert list(outputs) == ["0", "1", "2", "3"]
     claimed = tensors_of(run.groups(6)[names.ACTIVATIONS])
     assert all(torch.equal(outputs[name], claimed[name]) for name in MODULES)
+
+
+class Normalised(Toy):
+    """A model with buffers that its forward pass changes, a frozen layer and a schedule."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def model(self) -> nn.Module:
+        torch.manual_seed(4)
+        found = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 3))
+        found[0].weight.requires_grad_(False)
+        return found.to(torch.bfloat16) if self.kind == "bfloat16" else found
+
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        trained = [p for p in model.parameters() if p.requires_grad]
+        kinds: dict[str, Any] = {
+            "momentum": lambda: torch.optim.SGD(trained, lr=0.1, momentum=0.9, nesterov=True),
+            "plain": lambda: torch.optim.SGD(trained, lr=0.1),
+            "bfloat16": lambda: torch.optim.SGD(trained, lr=0.1),
+            "adagrad": lambda: torch.optim.Adagrad(trained, lr=0.1),
+            "rmsprop": lambda: torch.optim.RMSprop(trained, lr=0.01, centered=True),
+            "groups": lambda: torch.optim.Adam(
+                [{"params": trained[:2]}, {"params": trained[2:], "lr": 0.5}], amsgrad=True
+            ),
+        }
+        found: torch.optim.Optimizer = kinds[self.kind]()
+        return found
+
+    def loss(self, model: nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        x = batch["x"].to(next(model.parameters()).dtype)
+        return nn.functional.cross_entropy(model(x), batch["y"])
+
+    def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+        nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+        for group in optimizer.param_groups[:1]:
+            group["lr"] = 0.1 / (1 + step)
+
+
+@pytest.mark.parametrize("kind", ["momentum", "plain", "bfloat16", "adagrad", "rmsprop", "groups"])
+def test_optimizers_buffers_and_types_are_replayed(tmp_path: Path, kind: str) -> None:
+    program = Normalised(kind)
+    task = dataclasses.replace(toy_task(), initial=initial_root(program.model(), 64), every=2)
+    train(program, task, tmp_path / "run", trainer(), 5)
+    run = Run(tmp_path / "run")
+    for step in (0, 2, 4):
+        replay_step(program, task, run.signed(step).record, run.groups(step))
+    for first, last in ((0, 2), (2, 4), (4, 5)):
+        one, two = run.signed(first).record, run.signed(last).record
+        replay_interval(program, task, one, run.groups(first), two, run.groups(last))
+    before, after = (tensors_of(run.groups(2)[g]) for g in ("weights_before", "weights_after"))
+    assert after["1.num_batches_tracked"] == before["1.num_batches_tracked"] + 1
+    assert torch.equal(after["0.weight"], before["0.weight"])
+    assert "0.weight" not in run.groups(2)[names.GRADIENTS]
 
 
 def test_programs_are_loaded_by_name_and_digest(run: Run, tmp_path: Path) -> None:

@@ -13,16 +13,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-
 from zkai.compute import record as names
 from zkai.compute import snapshot
 from zkai.compute.balls import Arithmetic, Ball, Tensor, Unit
 from zkai.compute.capture import Found
 from zkai.compute.rules import EXACT, OPERATORS
-from zkai.compute.snapshot import Tensors, torch
+from zkai.compute.snapshot import (
+    SDPBackend,
+    Tensors,
+    TorchDispatchMode,
+    sdpa_kernel,
+    torch,
+    tree_leaves,
+)
 from zkai.errors import InvalidInput, VerificationError
 
 SLACK = 2.0

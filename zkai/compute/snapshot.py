@@ -23,6 +23,10 @@ from zkai.merkle.tensor import Source, from_array
 
 try:
     import torch as torch
+    from torch.nn.attention import SDPBackend as SDPBackend
+    from torch.nn.attention import sdpa_kernel as sdpa_kernel
+    from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
+    from torch.utils._pytree import tree_leaves as tree_leaves
 except ImportError as error:  # pragma: no cover - the development environment has it
     raise ToolError("recording needs torch: pip install 'zkai[torch]'") from error
 
