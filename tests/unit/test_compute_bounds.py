@@ -281,6 +281,16 @@ def test_each_operator_stays_within_its_bound(name: str) -> None:
                 assert float(ball.e.max()) < 4000 * (FLOAT.u + room) * float(ball.v.abs().max() + 1)
 
 
+def test_gradients_where_a_sign_is_in_doubt_are_bounded_by_themselves() -> None:
+    tracker = Tracker(FLOAT)
+    near = torch.tensor([1e-5, -1e-5, 1.0, -1.0], dtype=torch.float64).requires_grad_()
+    with tracker:
+        tracker._put(near.detach(), torch.full((4,), 1e-4).double())
+        near.relu().sum().backward()  # type: ignore[no-untyped-call]
+    assert near.grad is not None
+    assert tracker.ball(near.grad).e.tolist() == [1, 1, 0, 0]
+
+
 def test_operators_without_a_rule_are_refused() -> None:
     value = A.clone()
     for function, name in (
