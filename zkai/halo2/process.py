@@ -165,6 +165,8 @@ def _parse(line: bytes) -> dict[str, Any]:
     found = parse_json(line)
     if not isinstance(found, dict) or type(found.get("ok")) is not bool:
         raise ValueError("no answer")
+    if found["ok"] and ("result" not in found or type(found.get("peak")) is not int):
+        raise ValueError("no answer")
     return found
 
 

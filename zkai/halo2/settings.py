@@ -152,9 +152,12 @@ def parse_settings(text: str, where: str) -> dict[str, Any]:
         numbers += value["module_sizes"]["polycommit"] + value["module_sizes"]["poseidon"][1]
         shapes = [prod(shape) for shape in value["model_instance_shapes"]]
         visible = [_word(arguments[f"{n}_visibility"]) for n in ("input", "output", "param")]
+        tables = value["required_lookups"] + value["required_range_checks"]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise InvalidInput(f"{where}: not settings of EZKL ({error!r})") from error
-    if any(type(n) is not int or not -64 <= n < 1 << 40 for n in numbers + shapes):
+    if not isinstance(tables, list) or any(
+        type(n) is not int or not -64 <= n < 1 << 40 for n in numbers + shapes
+    ):
         raise InvalidInput(f"{where}: not settings of EZKL: a number is out of range")
     if not 1 <= arguments["logrows"] <= 26 or not all(visible):
         raise InvalidInput(f"{where}: not settings of EZKL: logrows {arguments['logrows']}")
@@ -176,10 +179,15 @@ _NUMBERS = (
 def canonical(data: bytes) -> Settings:
     """Return settings that EZKL wrote as one text: sorted, without the time.
 
+    EZKL lists lookups and ranges in the order of a hash table, and lays columns out in that order:
+    unsorted, one model would have several keys.
+
     Raises InvalidInput for what is no settings file.
     """
     value = parse_settings(data.decode("utf-8", "replace"), "settings")
     value["timestamp"] = 0
+    for name in ("required_lookups", "required_range_checks"):
+        value[name] = sorted(value[name], key=lambda item: json.dumps(item, sort_keys=True))
     return Settings(json.dumps(value, sort_keys=True, separators=(",", ":")))
 
 

@@ -119,9 +119,7 @@ def install(
             raise VerificationError(
                 f"{source}: its SHA-256 is {hex32(found)}, expected {hex32(wanted)}"
             )
-    with source.open("rb") as file:
-        is_ptau = file.read(4) == MAGIC
-    if is_ptau:
+    if _starts_with(source, MAGIC):
         return _install_ptau(Ptau(source), k, as_path(target), known, progress)
     status = CEREMONY if known else DEVELOPMENT
     string = open_srs(source, status)
@@ -154,6 +152,14 @@ def _has_parties(ptau: Ptau) -> bool:
         return bool(independent(ptau, verify_phase1(ptau)))
     except VerificationError:
         return False
+
+
+def _starts_with(path: Path, magic: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(magic)) == magic
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def open_srs(path: Path | str, status: str) -> Srs:
