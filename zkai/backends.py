@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeAlias, overload
 
 from zkai import pipeline
 from zkai.assignment import Destination
@@ -24,12 +24,28 @@ from zkai.halo2.formats import AnyKey, AnyProof, read_key
 from zkai.halo2.formats import verify as verify_format
 from zkai.halo2.keys import Halo2Keys, Halo2ProvingKey, Halo2VerifyingKey, is_halo2_folder
 from zkai.halo2.proof import Halo2Proof
+from zkai.halo2.slice_prover import (
+    SlicedEstimate,
+    SlicedKeys,
+    estimate_slices,
+    prove_slices,
+    setup_slices,
+)
+from zkai.halo2.slices import (
+    SlicedInference,
+    SlicedProof,
+    SlicedVerifyingKey,
+    is_sliced,
+    verify_slices,
+)
 from zkai.halo2.statement import Halo2Statement
 from zkai.halo2.step_proof import OpenedStepProof, prove_step
 from zkai.halo2.training import Halo2TrainingStep
 from zkai.pipeline import OpenedProof, ProgressCallback, reporter
 from zkai.proof.estimate import Estimate
 from zkai.proof.formats import Keys, ProvingKey
+
+AnyHalo2: TypeAlias = Halo2Statement | SlicedInference
 
 
 @overload
@@ -44,22 +60,30 @@ def estimate(
 ) -> Halo2Estimate: ...
 
 
+@overload
 def estimate(
-    statement: Statement | Halo2Statement,
+    statement: SlicedInference, *, compare: bool = ..., progress: ProgressCallback | None = ...
+) -> SlicedEstimate: ...
+
+
+def estimate(
+    statement: Statement | AnyHalo2,
     *,
     compare: bool = False,
     progress: ProgressCallback | None = None,
-) -> Estimate | Halo2Estimate:
+) -> Estimate | Halo2Estimate | SlicedEstimate:
     """Return what a statement costs, before any key is made; see `zkai.pipeline.estimate`.
 
     A statement of format halo2 is calibrated, and its costs come from a measured table.
 
     Raises InvalidInput if the circuit cannot be built or is too large to be proven here.
     """
-    if not isinstance(statement, Halo2Statement):
+    if not isinstance(statement, Halo2Statement | SlicedInference):
         return pipeline.estimate(statement, compare=compare, progress=progress)
     if compare:
         raise InvalidInput("compare: format halo2 has no other proof format")
+    if isinstance(statement, SlicedInference):
+        return estimate_slices(statement, progress=reporter(progress))
     return halo2_setup.estimate(statement, progress=reporter(progress))
 
 
@@ -87,15 +111,27 @@ def setup(
 ) -> Halo2Keys: ...
 
 
+@overload
 def setup(
-    statement: Statement | Halo2Statement,
+    statement: SlicedInference,
+    folder: Path | str | None = ...,
+    *,
+    ptau: Path | str | None = ...,
+    tau: Path | str | None = ...,
+    digest: bytes | str | None = ...,
+    progress: ProgressCallback | None = ...,
+) -> SlicedKeys: ...
+
+
+def setup(
+    statement: Statement | AnyHalo2,
     folder: Path | str | None = None,
     *,
     ptau: Path | str | None = None,
     tau: Path | str | None = None,
     digest: bytes | str | None = None,
     progress: ProgressCallback | None = None,
-) -> Keys | Halo2Keys:
+) -> Keys | Halo2Keys | SlicedKeys:
     """Return new keys of a statement, in `folder`; see `zkai.pipeline.setup`.
 
     Keys of format halo2 need powers of tau and no second phase: with a .ptau that records
@@ -105,7 +141,7 @@ def setup(
     Raises InvalidInput for both a .ptau and a tau, or if the folder holds anything or cannot be
     written, or the circuit is too large for the powers.
     """
-    if not isinstance(statement, Halo2Statement):
+    if not isinstance(statement, Halo2Statement | SlicedInference):
         if digest is not None:
             raise InvalidInput("setup: a digest of the setup string is for format halo2")
         return pipeline.setup(statement, folder, ptau=ptau, tau=tau, progress=progress)
@@ -116,11 +152,20 @@ def setup(
     if folder is None:
         temporary = tempfile.mkdtemp(prefix="zkai-keys-")
         atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-        return halo2_setup.setup(statement, Path(temporary), **given)
+        return _make_keys(statement, Path(temporary), given)
     target = as_path(folder, "folder")
     with new_folder(target) as partial:
-        halo2_setup.setup(statement, partial, **given)
-    return Halo2Keys.from_path(target)
+        _make_keys(statement, partial, given)
+    sliced = isinstance(statement, SlicedInference)
+    return SlicedKeys.from_path(target) if sliced else Halo2Keys.from_path(target)
+
+
+def _make_keys(
+    statement: AnyHalo2, folder: Path, given: Mapping[str, Any]
+) -> Halo2Keys | SlicedKeys:
+    if isinstance(statement, SlicedInference):
+        return setup_slices(statement, folder, **given)
+    return halo2_setup.setup(statement, folder, **given)
 
 
 def open_keys(folder: Path | str) -> Keys | Halo2Keys:
@@ -161,23 +206,44 @@ def prove(
 ) -> Halo2Proof: ...
 
 
+@overload
 def prove(
-    statement: Statement | Halo2Statement,
-    proving_key: ProvingKey | Halo2ProvingKey | Path | str,
+    statement: SlicedInference,
+    proving_key: SlicedKeys | Path | str,
+    values: Mapping[str, Any],
+    *,
+    jobs: int = ...,
+    progress: ProgressCallback | None = ...,
+) -> SlicedProof: ...
+
+
+def prove(
+    statement: Statement | AnyHalo2,
+    proving_key: ProvingKey | Halo2ProvingKey | SlicedKeys | Path | str,
     values: Mapping[str, Any],
     *,
     destination: Destination | None = None,
+    jobs: int = 1,
     progress: ProgressCallback | None = None,
-) -> OpenedProof | Halo2Proof:
+) -> OpenedProof | Halo2Proof | SlicedProof:
     """Return a proof of `statement` on private `values`, checked; see `zkai.pipeline.prove`.
 
     In format halo2 a training step's proof is for a destination and has an opening; an inference's
-    has neither.
+    has neither. A model in slices takes all of its keys, or their folder, and proves `jobs` slices
+    at a time.
 
     Raises InvalidInput, naming the value, for values that the statement cannot take, a key of
     another circuit or format, or a destination where there is none; VerificationError if the values
     do not satisfy the circuit.
     """
+    if isinstance(statement, SlicedInference):
+        keys = proving_key
+        if isinstance(keys, ProvingKey | Halo2ProvingKey):
+            raise InvalidInput(f"{keys.path}: one key; a model in slices takes one for each slice")
+        keys = keys if isinstance(keys, SlicedKeys) else SlicedKeys.from_path(keys)
+        return prove_slices(statement, keys, values, jobs=jobs, progress=reporter(progress))
+    if isinstance(proving_key, SlicedKeys):
+        raise InvalidInput("keys: of a model in slices, not of this statement")
     if not isinstance(statement, Halo2Statement):
         if isinstance(proving_key, Halo2ProvingKey):
             raise InvalidInput(f"{proving_key.path}: a key of format halo2, not of this statement")
@@ -200,8 +266,8 @@ def prove(
 
 
 def verify(
-    proof: AnyProof,
-    verifying_key: AnyKey | Path | str,
+    proof: AnyProof | SlicedProof,
+    verifying_key: AnyKey | SlicedVerifyingKey | Path | str,
     *,
     verifier: str = "native",
     production: bool = False,
@@ -215,7 +281,17 @@ def verify(
     """
     key = verifying_key
     if isinstance(key, str | Path):
-        key = read_key(key)
+        key = SlicedVerifyingKey.from_path(key) if is_sliced(key) else read_key(key)
+    if isinstance(proof, SlicedProof) or isinstance(key, SlicedVerifyingKey):
+        if not isinstance(proof, SlicedProof) or not isinstance(key, SlicedVerifyingKey):
+            raise VerificationError(
+                f"the proof has the format {proof.FORMAT}, the verifying key is for {key.PROOFS}"
+            )
+        if destination is not None:
+            raise VerificationError("a proof of an inference in format halo2 is for no destination")
+        given: dict[str, Any] = {"production": production, "trusted_digests": trusted_digests}
+        verify_slices(proof, key, **given, progress=reporter(progress))
+        return
     if not isinstance(proof, Halo2Proof) and not isinstance(key, Halo2VerifyingKey):
         pipeline.verify(
             proof,

@@ -20,6 +20,7 @@ from zkai.circuit.statements.visibility import check_visibility
 from zkai.encoding import FIELD_MODULUS
 from zkai.errors import InvalidInput
 from zkai.halo2.settings import Halo2Config
+from zkai.halo2.slices import SlicedInference
 from zkai.halo2.statement import Halo2Inference
 from zkai.model.calibrate import QuantConfig
 from zkai.model.fixed_point import FloatArray, IntArray
@@ -42,7 +43,8 @@ class Inference(inference.Inference):
     integers are. An input with visibility `hashed` has scale 13 unless `config.scale_bits` says.
 
     With backend "halo2" the result is a `zkai.halo2.statement.Halo2Inference`: `graph` is an ONNX
-    file of any operators, and `config` a Halo2Config.
+    file of any operators, and `config` a Halo2Config; with `cuts`, tensors to cut after or a number
+    of slices, it is a `zkai.halo2.slices.SlicedInference`.
 
     Raises InvalidInput for unusable samples, an accumulator that does not fit, and whatever that
     class refuses.
@@ -50,17 +52,15 @@ class Inference(inference.Inference):
 
     def __new__(  # type: ignore[misc]  # the other backend's statement is another class
         cls, graph: Any = None, *, backend: str = GROTH16, **choices: Any
-    ) -> Inference | Halo2Inference:
+    ) -> Inference | Halo2Inference | SlicedInference:
         if backend == HALO2:
-            if unknown := set(choices) - {"calibration", "visibility", "config"}:
+            if unknown := set(choices) - {"calibration", "visibility", "config", "cuts"}:
                 raise InvalidInput(f"backend halo2 takes no {', '.join(sorted(unknown))}")
-            seen, config = choices.get("visibility"), choices.get("config")
-            return Halo2Inference(
-                graph,
-                choices.get("calibration"),
-                {} if seen is None else seen,
-                Halo2Config() if config is None else config,
-            )
+            seen, config = choices.get("visibility") or {}, choices.get("config") or Halo2Config()
+            samples, cuts = choices.get("calibration"), choices.get("cuts")
+            if cuts is not None:
+                return SlicedInference(graph, samples, cuts, seen, config)
+            return Halo2Inference(graph, samples, seen, config)
         check_backend(backend)
         return super().__new__(cls)
 

@@ -24,6 +24,7 @@ from zkai.circuit.statements.skip_step import SkipStep
 from zkai.circuit.statements.training_step import TrainingStep
 from zkai.encoding import as_path, read_capped
 from zkai.errors import InvalidInput
+from zkai.halo2.slices import SlicedInference
 from zkai.halo2.statement import FORMAT as HALO2
 from zkai.halo2.statement import Halo2Statement
 from zkai.he.parameters import RING
@@ -66,7 +67,7 @@ def parse(data: bytes, path: Path) -> Statement:
     Raises InvalidInput as `load` does.
     """
     found = parse_any(data, path)
-    if isinstance(found, Halo2Statement):
+    if isinstance(found, Halo2Statement | SlicedInference):
         raise InvalidInput(
             f'{path}: format "{HALO2}" is for estimate, setup and prove; here use "{PLAIN}" or'
             f' "{COMMIT}"'

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from zkai.circuit.statements.base import Statement
 from zkai.errors import InvalidInput
 from zkai.halo2.settings import HASHED, Halo2Config
+from zkai.halo2.slices import SlicedInference
 from zkai.halo2.statement import Halo2Inference, Halo2Statement
 from zkai.halo2.step_layout import SALT_LIMBS
 from zkai.halo2.training import Halo2TrainingStep
@@ -17,13 +18,14 @@ from zkai.model.onnx_file import load_onnx
 from zkai.statement_head import read_head
 from zkai.statement_table import Table, read_samples
 
-AnyStatement: TypeAlias = Statement | Halo2Statement
+AnyHalo2: TypeAlias = Halo2Statement | SlicedInference
+AnyStatement: TypeAlias = Statement | AnyHalo2
 
 _TOP = ("statement", "format")
 _INTEGERS = ("scale", "max_k", "columns", "lookup_margin")
 
 
-def read_halo2(kind: str, top: Table, folder: Path) -> Halo2Statement:
+def read_halo2(kind: str, top: Table, folder: Path) -> AnyHalo2:
     """Return the statement of a file of format halo2.
 
     Raises InvalidInput, naming the key, as the statement itself does.
@@ -34,8 +36,8 @@ def read_halo2(kind: str, top: Table, folder: Path) -> Halo2Statement:
     return READERS[kind](top, folder)
 
 
-def _inference(top: Table, folder: Path) -> Halo2Statement:
-    top.only(*_TOP, "model", "calibration", "visibility", "halo2")
+def _inference(top: Table, folder: Path) -> AnyHalo2:
+    top.only(*_TOP, "model", "calibration", "visibility", "halo2", *_SLICING)
     model = load_onnx(folder / top.text("model"))
     samples = folder / top.text("calibration")
     calibration: Any = read_samples(samples)
@@ -43,9 +45,23 @@ def _inference(top: Table, folder: Path) -> Halo2Statement:
         (calibration,) = calibration.values()
     seen = top.table("visibility").content if "visibility" in top.content else {}
     try:
+        if cuts := _cuts(top):
+            return SlicedInference(model, calibration, cuts, seen, read_config(top))
         return Halo2Inference(model, calibration, seen, read_config(top))
     except InvalidInput as error:
         raise InvalidInput(f"{top.where} (calibration {samples}): {error}") from error
+
+
+_SLICING = ("slices", "cuts")
+
+
+def _cuts(top: Table) -> tuple[str, ...] | int | None:
+    """Return where a file cuts its model: after named tensors, or into so many slices."""
+    if all(name in top.content for name in _SLICING):
+        raise InvalidInput(f"{top.where}: give slices or cuts, one of the two")
+    if "cuts" in top.content:
+        return top.texts("cuts")
+    return top.integer("slices") if "slices" in top.content else None
 
 
 def _training_step(top: Table, folder: Path) -> Halo2Statement:
@@ -86,7 +102,7 @@ def read_config(top: Table) -> Halo2Config:
     return Halo2Config(**given)
 
 
-READERS: dict[str, Callable[[Table, Path], Halo2Statement]] = {
+READERS: dict[str, Callable[[Table, Path], AnyHalo2]] = {
     "inference": _inference,
     "training_step": _training_step,
 }

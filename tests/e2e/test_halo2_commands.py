@@ -127,3 +127,39 @@ def test_a_statement_file_names_what_is_wrong_with_it(
         (tmp_path / "s.toml").write_text(text.replace(old, new))
         assert run("estimate", tmp_path / "s.toml") == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_model_in_slices_goes_through_the_same_commands(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("model.onnx", "samples.npz"):
+        (tmp_path / name).write_bytes((world / name).read_bytes())
+    statement, keys, proof = (tmp_path / n for n in ("s.toml", "keys", "proof.json"))
+    statement.write_text(_STATEMENT.replace("[visibility]", "slices = 2\n[visibility]"))
+    given = ("--keys", keys, "--input", world / "in.json", "-o", proof)
+    assert run("estimate", statement, "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["slices"]) == 2
+    assert run("setup", statement, "-o", keys, "--json") == 0
+    assert run("prove", statement, *given, "--jobs", 2, "--json") == 0
+    capsys.readouterr()
+    key = keys / "verifying.json"
+    assert run("verify", proof, "--key", key, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["decoded"]["input"] == points()[0].tolist()
+    whole = json.loads(proof.read_text())
+    middle = whole["slices"][0]["public"]["output"]
+    whole["slices"][0]["public"]["output"] = str(int(middle) + 1)
+    proof.write_text(json.dumps(whole))
+    assert run("verify", proof, "--key", key) == 1
+    assert "slices 0 and 1 show different values" in capsys.readouterr().err
+    # Proofs and keys of one circuit and of slices are not taken for each other.
+    assert run("verify", world / "proof.json", "--key", key) == 2
+    assert "zkai.halo2/1" in capsys.readouterr().err
+    assert run("verify", world / "proof.json", "--key", key, "--ledger", "0x" + "01" * 20) == 2
+    assert run("prove", world / "s.toml", "--keys", world / "keys", *given[2:], "--jobs", 2) == 2
+    assert "--jobs: for models in slices" in capsys.readouterr().err
+    statement.write_text(
+        _STATEMENT.replace("[visibility]", 'slices = 2\ncuts = ["sum0"]\n[visibility]')
+    )
+    assert run("estimate", statement) == 2
+    assert "give slices or cuts" in capsys.readouterr().err

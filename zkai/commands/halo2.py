@@ -29,6 +29,8 @@ _OF_GROTH16: dict[str, Any] = {
 
 _OF_STEPS = ("state", "opening")
 _PLACE = ("chain_id", "ledger", "recipient")
+OF_INFERENCE = (*_OF_STEPS, *_PLACE)
+"""Options that an inference of this format has no use for."""
 
 _SHOWN = 16
 
@@ -92,7 +94,9 @@ def prove(
 ) -> Mapping[str, Any]:
     """Prove a statement: a training step has salts and a state to keep, an inference nothing."""
     is_step = isinstance(statement, Halo2TrainingStep)
-    refuse_options(options, () if is_step else (*_OF_STEPS, *_PLACE))
+    if options.jobs is not None:
+        raise InvalidInput("--jobs: for models in slices (slices or cuts in the statement's file)")
+    refuse_options(options, () if is_step else OF_INFERENCE)
     values = read_input(options.input)
     path = options.opening or options.out.with_suffix(".opening.json")
     if isinstance(statement, Halo2TrainingStep):

@@ -15,6 +15,7 @@ from zkai.commands.files import check_target
 from zkai.commands.options import Commands, add_command
 from zkai.errors import InvalidInput
 from zkai.halo2.estimate import Halo2Estimate
+from zkai.halo2.slice_prover import SlicedEstimate
 from zkai.model.onnx_file import GROTH16, HALO2
 from zkai.model.torch_export import export
 from zkai.proof.estimate import Estimate
@@ -134,7 +135,7 @@ def run_estimate(options: argparse.Namespace, console: Console) -> Mapping[str, 
     """Print what the statement costs."""
     with console.progress() as progress:
         statement = statement_file.load_any(options.statement)
-        estimate: Estimate | Halo2Estimate
+        estimate: Estimate | Halo2Estimate | SlicedEstimate
         estimate = backends.estimate(statement, compare=options.compare, progress=progress)
     if not console.as_json:
         console.say(str(estimate))

@@ -19,7 +19,7 @@ from zkai.circuit.statements.evaluation import Evaluation
 from zkai.circuit.statements.evaluation_set import EvaluationSet, Samples
 from zkai.circuit.statements.fork_terms import ForkTerms
 from zkai.circuit.statements.training_step import TrainingStep
-from zkai.commands import ceremonies, halo2, sent
+from zkai.commands import ceremonies, halo2, halo2_slices, sent
 from zkai.commands.console import Console
 from zkai.commands.files import check_target, read_input
 from zkai.commands.options import Commands, add_command
@@ -28,6 +28,7 @@ from zkai.errors import InvalidInput, VerificationError
 from zkai.halo2.formats import read_key, read_proof
 from zkai.halo2.keys import Halo2VerifyingKey
 from zkai.halo2.proof import Halo2Proof
+from zkai.halo2.slices import SlicedInference, is_sliced
 from zkai.halo2.statement import Halo2Statement
 from zkai.opening import read_state
 from zkai.proof.formats import Keys, Proof
@@ -149,6 +150,7 @@ def add_commands(commands: Commands) -> None:
     for name, (_, text) in FILES.items():
         prove.add_argument(f"--{name}", metavar="FILE", type=Path, help=text)
     prove.add_argument("-o", "--out", metavar="FILE", type=Path, required=True, help="the proof")
+    prove.add_argument("--jobs", metavar="N", type=int, help="slices to prove at a time (1)")
     prove.add_argument(
         "--opening",
         metavar="FILE",
@@ -213,6 +215,8 @@ def run_setup(options: argparse.Namespace, console: Console) -> Mapping[str, Any
     if options.statement is None or options.out is None:
         raise InvalidInput("setup: name a STATEMENT.toml and, with -o, a folder for the keys")
     statement = statement_file.load_any(options.statement)
+    if isinstance(statement, SlicedInference):
+        return halo2_slices.setup(statement, options, console)
     if isinstance(statement, Halo2Statement):
         return halo2.setup(statement, options, console)
     if options.ptau_digest is not None:
@@ -252,8 +256,12 @@ def run_prove(options: argparse.Namespace, console: Console) -> Mapping[str, Any
     if opening_path.resolve() == options.out.resolve():
         raise InvalidInput(f"{opening_path}: the opening and the proof need different files")
     statement = statement_file.load_any(options.statement)
+    if isinstance(statement, SlicedInference):
+        return halo2_slices.prove(statement, options, console)
     if isinstance(statement, Halo2Statement):
         return halo2.prove(statement, options, console, _destination(options))
+    if options.jobs is not None:
+        raise InvalidInput("--jobs: for models in slices, of format halo2")
     values = read_input(options.input)
     _add_states(values, statement, options)
     for name, (read, _) in FILES.items():
@@ -326,6 +334,8 @@ def proof_facts(proof: Proof) -> dict[str, Any]:
 
 def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
     """Verify, and show what was proven."""
+    if is_sliced(options.key) or is_sliced(options.proof):
+        return halo2_slices.verify(options, console)
     key, proof = read_key(options.key), read_proof(options.proof)
     if isinstance(key, Halo2VerifyingKey) or isinstance(proof, Halo2Proof):
         return halo2.verify(proof, key, options, console, _destination(options))

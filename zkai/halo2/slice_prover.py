@@ -1,4 +1,4 @@
-"""Keys and proofs of a model in slices: one key a slice, proven one by one or side by side."""
+"""Costs, keys and proofs of a model in slices: one key a slice, proven one by one or at once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any, Self
 
 from zkai.encoding import as_path
 from zkai.errors import InvalidInput, VerificationError
+from zkai.halo2.estimate import Halo2Estimate
 from zkai.halo2.keys import VERIFYING_FILE, Halo2Keys
 from zkai.halo2.process import Limits
 from zkai.halo2.proof import Halo2Proof, compute, prove_opened
-from zkai.halo2.setup import setup
+from zkai.halo2.setup import estimate, setup
 from zkai.halo2.slices import SlicedInference, SlicedProof, SlicedVerifyingKey, join
 from zkai.halo2.statement import tensor_names
 from zkai.model.fixed_point import IntArray
@@ -45,6 +46,55 @@ class SlicedKeys:
 
 def _folder(path: Path, place: int) -> Path:
     return path / f"slice-{place}"
+
+
+@dataclass(frozen=True)
+class SlicedEstimate:
+    """What each slice costs."""
+
+    slices: tuple[Halo2Estimate, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the estimate as JSON values: sums, and the most memory that one slice takes."""
+        parts = self.slices
+        return {
+            "statement": parts[0].statement,
+            "format": parts[0].format,
+            "constraints": sum(part.constraints for part in parts),
+            "proof_bytes": sum(part.proof_bytes for part in parts),
+            "proving_key_bytes": sum(part.proving_key_bytes for part in parts),
+            "setup_s": sum(part.setup_s for part in parts),
+            "prove_s": sum(part.prove_s for part in parts),
+            "verify_s": sum(part.verify_s for part in parts),
+            "memory_bytes": max(part.memory_bytes for part in parts),
+            "slices": [part.to_json() for part in parts],
+        }
+
+    def __str__(self) -> str:
+        whole = self.to_json()
+        lines = [
+            f"{whole['statement']}, in {len(self.slices)} slices",
+            f"  rows   {whole['constraints']:>14,}   in all, exact",
+            f"  setup  {whole['setup_s']:>12.1f} s   one by one, about, on this machine",
+            f"  prove  {whole['prove_s']:>12.1f} s   one by one, about, on this machine",
+            f"  memory {whole['memory_bytes'] / 1e6:>11,.0f} MB   of the largest slice, about",
+        ]
+        return "\n".join([*lines, *(f"slice {n}: {part}" for n, part in enumerate(self.slices))])
+
+
+def estimate_slices(
+    statement: SlicedInference, *, limits: Limits | None = None, progress: Progress | None = None
+) -> SlicedEstimate:
+    """Return what each slice costs. Raises InvalidInput, naming the slice, as `estimate` does."""
+    found = []
+    for place, part in enumerate(statement.slices):
+        (progress or no_progress)("calibrate the slices", place / len(statement.slices))
+        try:
+            found.append(estimate(part, limits=limits))
+        except InvalidInput as error:
+            raise InvalidInput(f"slice {place}: {error}") from error
+    (progress or no_progress)("calibrate the slices", 1.0)
+    return SlicedEstimate(tuple(found))
 
 
 def setup_slices(

@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from zkai.encoding import hex32, keccak256, parse_hex32, word
+from zkai.encoding import as_path, hex32, keccak256, parse_hex32, word
 from zkai.errors import InvalidInput, VerificationError
 from zkai.halo2.keys import Halo2VerifyingKey, parse_digests
 from zkai.halo2.process import Limits
@@ -391,3 +392,13 @@ def _check_links(proof: SlicedProof, key: SlicedVerifyingKey) -> None:
                 raise VerificationError(
                     f"slices {first} and {place} show different values of the tensor {tensor!r}"
                 )
+
+
+def is_sliced(path: Path | str) -> bool:
+    """Return whether a key's or proof's file says that it is of slices."""
+    try:
+        with as_path(path).open("rb") as file:
+            start = file.read(256)
+    except OSError:
+        return False
+    return any(f'"{name}"'.encode() in start for name in (PROOF_FORMAT, KEY_FORMAT))
