@@ -35,6 +35,7 @@ from zkai.he.committee import start
 from zkai.he.key_dealing import Dealing, Opening, Share, Terms
 from zkai.he.projection import largest
 from zkai.he.shamir import modular_weights
+from zkai.receipt.envelope import Envelope
 from zkai.receipt.signer import generate
 from zkai.vault.keys import VaultKey
 
@@ -409,6 +410,29 @@ def test_a_log_with_a_message_that_does_not_belong_is_no_log(stages: Stages) -> 
         organiser.close()
         with pytest.raises((VerificationError, InvalidInput), match=reason):
             other.member("h0").step(other.board)
+
+
+def test_nobody_is_framed_by_a_forged_second_message_or_signature(stages: Stages) -> None:
+    """An aggregator that signs for a party, to have it left out, and for holders."""
+    hall = stages.at("commit")
+    hall.step(NAMES)
+    hall.advance()
+    honest = parse_message(act_bytes(hall, "h1", bytes(32)))
+    forged = generate().sign(honest.envelope.signed_bytes)
+    keyid = hall.keys["h1"].keyid
+    second = Envelope(honest.envelope.payload, ((keyid, forged),))
+    predicate = hall.transcript().close()
+    said = [sign_message(KEY_DECISION, predicate, hall.keys[name]) for name in NAMES[:3]]
+    payload, signatures = said[0].envelope.payload, combine(said).envelope.signatures
+    stolen = Envelope(payload, (*signatures[:2], (signatures[2][0], signatures[1][1])))
+    for number, envelope in enumerate((second, stolen)):
+        other = hall.copy(hall.root.with_name(f"{hall.root.name}-forged{number}"))
+        organiser = other.organiser()
+        organiser.record.append([parse_message(envelope.to_bytes())])
+        organiser.record.publish(other.board)
+        organiser.close()
+        with pytest.raises(VerificationError, match="signature does not verify"):
+            other.transcript()
 
 
 def test_a_decision_needs_a_quorum_and_follows_from_the_log(stages: Stages) -> None:
