@@ -31,7 +31,8 @@ from zkai.federated.messages import (
     sign_message,
 )
 from zkai.he.ckks import CHAIN
-from zkai.he.committee import start
+from zkai.he.committee import start, start_resharing
+from zkai.he.joint_key import HolderKey
 from zkai.he.key_dealing import Dealing, Opening, Share, Terms
 from zkai.he.projection import largest
 from zkai.he.shamir import modular_weights
@@ -598,3 +599,26 @@ def test_a_key_for_one_round_is_not_handed_on(stages: Stages) -> None:
     with pytest.raises(VerificationError, match="for one round, and is not handed on"):
         hall.member("h0").step(hall.board)
     assert once.id != old.terms.id
+
+
+def test_an_old_holder_that_shares_another_value_ends_the_resharing_and_nothing_is_deleted(
+    stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = stages.done.copy(stages.root / "old-2")
+    hall = Hall(stages.root / "other", 3, 2, renews=(old, (0, 2)), first="n")
+
+    def dealt(terms: Terms, key: HolderKey) -> Dealing:
+        share = key.share.copy()
+        share[0, 0] = (share[0, 0] + np.uint64(1)) % np.uint64(CHAIN.primes[0])
+        return start_resharing(terms, replace(key, share=share) if key.place == 3 else key)
+
+    monkeypatch.setattr(key_member, "start_resharing", dealt)
+    with pytest.raises(VerificationError, match=r"resharing: the .* is not small"):
+        hall.until("concluded")
+    for name in ("h0", "h2"):
+        assert hall.member(name).shares.read(old.terms.terms.digest) is not None
+    again = Hall(stages.root / "third", 3, 2, renews=(old, (0, 2)), first="n")
+    again.folders["h0"] = stages.root / "empty"
+    again.until("commit", ["n0", "n1", "n2"])
+    with pytest.raises(InvalidInput, match="holds no such share"):
+        again.member("h0").step(again.board)
