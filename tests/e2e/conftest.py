@@ -25,6 +25,7 @@ from zkai.model.graph import Graph
 from zkai.model.training import SoftmaxHead
 from zkai.pipeline import OpenedProof
 from zkai.proof.proving_keys import Keys
+from zkai.receipt import keyfile
 
 HEAD = SoftmaxHead(features=3, classes=2)
 BATCH = 4
@@ -257,3 +258,21 @@ def commit_shell(
     """A shell in the folder whose keys and proof have a commitment round."""
     monkeypatch.chdir(commit_desk)
     return Shell(commit_desk, capsys)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run a command and return what --json prints."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZKAI_PASSPHRASE", "secret")
+    monkeypatch.setattr(keyfile, "LOG2_N", 14)
+
+    def run(command: str, status: int = 0) -> dict[str, Any]:
+        found = cli.main([*command.split(), "--json"])
+        out, err = capsys.readouterr()
+        assert found == status, err
+        assert "Traceback" not in err
+        answer: dict[str, Any] = json.loads(out)
+        return answer
+
+    return run

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
-from zkai import cli
 from zkai.he.rlwe_query import QueryKey
 
 STATEMENT = """\
@@ -25,22 +23,6 @@ values_per_coefficient = 1
 """
 X = [0.25, -0.5, 0, 1.75, -6.25, 6]
 BOUND = 150
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run a command and return what --json prints."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(command: str, status: int = 0) -> dict[str, Any]:
-        found = cli.main([*command.split(), "--json"])
-        out, err = capsys.readouterr()
-        assert found == status, err
-        assert "Traceback" not in err
-        answer: dict[str, Any] = json.loads(out)
-        return answer
-
-    return run
 
 
 def write(name: str, **values: Any) -> None:

@@ -11,28 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zkai import cli
-from zkai.receipt import keyfile
-
 CLIENTS, HOLDERS, THRESHOLD = ("ada", "bob", "cyd", "dan"), 5, 3
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run a command and return what --json prints."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ZKAI_PASSPHRASE", "secret")
-    monkeypatch.setattr(keyfile, "LOG2_N", 14)
-
-    def run(command: str, status: int = 0) -> dict[str, Any]:
-        found = cli.main([*command.split(), "--json"])
-        out, err = capsys.readouterr()
-        assert found == status, err
-        assert "Traceback" not in err
-        answer: dict[str, Any] = json.loads(out)
-        return answer
-
-    return run
 
 
 def begin(run: Any, holders: int, threshold: int, options: str = "") -> dict[str, Any]:

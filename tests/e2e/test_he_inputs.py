@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zkai import cli, pipeline
+from zkai import pipeline
 from zkai.errors import InvalidInput
 from zkai.federated.board import Board
 from zkai.federated.client import ClientParty
@@ -22,7 +22,6 @@ from zkai.federated.rules import InputRule
 from zkai.federated.schemes import load_scheme
 from zkai.opening import read_state
 from zkai.proof.formats import Keys, Proof
-from zkai.receipt import keyfile
 from zkai.sent_files import SentFiles
 
 HEAD = "[head]\nfeatures = 3\nclasses = 3\ninput_width = 5\nrate_shift = 6\nrate_bits = 4\n"
@@ -37,24 +36,6 @@ HONEST = ("ada", "bob")
 CHEATS = ("ciphertext", "proof", "step", "state", "user", "session", "norm", "weight")
 CLIENTS, HOLDERS = (*HONEST, *CHEATS), 3
 NORM = 0.5
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run a command and return what --json prints."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ZKAI_PASSPHRASE", "secret")
-    monkeypatch.setattr(keyfile, "LOG2_N", 14)
-
-    def run(command: str, status: int = 0) -> dict[str, Any]:
-        found = cli.main([*command.split(), "--json"])
-        out, err = capsys.readouterr()
-        assert found == status, err
-        assert "Traceback" not in err
-        answer: dict[str, Any] = json.loads(out)
-        return answer
-
-    return run
 
 
 def train(run: Any, name: str, labels: list[int], steps: int = 1, weight: float = 0.0) -> int:

@@ -92,7 +92,7 @@ def residual(folder: Path) -> Target:
         (scratch / "rounding.npz").write_bytes(data)
         Rounded.read(scratch / "rounding.npz")
 
-    return Target("he-residual", (path.read_bytes(),), use)
+    return Target("he-residual", (path.read_bytes(),), use, slow=True)
 
 
 INPUTS_TARGETS = {

@@ -23,7 +23,7 @@ from zkai.errors import InvalidInput, VerificationError
 from zkai.federated import client
 from zkai.federated.inputs import input_bytes
 from zkai.federated.messages import PARTIAL, SET, sign_message
-from zkai.federated.moving import applied, rule_at
+from zkai.federated.moving import applied, rule_at, was_aborted
 from zkai.federated.opening import open_sum, verify_aggregate
 from zkai.federated.rules import Base, InputRule
 from zkai.federated.schemes import RlweScheme
@@ -449,23 +449,6 @@ def test_a_proof_under_another_weight_is_left_out_by_name(
     only_c2_is_out(weighted, "the proof is about another ciphertext")
 
 
-def test_a_proof_without_a_weight_or_of_larger_ones_is_left_out_by_name(
-    weighted: World, training: Training
-) -> None:
-    """Its own key, for weights of up to 8, is not the rule's."""
-
-    def cheat(sent: Any, opening: Any) -> bytes:
-        statement = replace(weighted.rule.statement, max_weight=8)  # type: ignore[union-attr]
-        states = {"old_state": fork[0].opening.state, "new_state": fork[-1].opening.state}
-        values = {"sent": sent, "opening": opening, "norm_bound": training.bound, "weight": 4}
-        keys = zkai.setup(statement)
-        return input_bytes(zkai.prove(statement, keys.proving, states | values), fork)
-
-    fork = training.forks[2]
-    commit(weighted, 2, training.update(2), cheat, 4)
-    only_c2_is_out(weighted, "another encryption")
-
-
 def test_one_update_goes_in_under_one_weight(weighted: World, training: Training) -> None:
     client, update = weighted.clients[1], {"w": training.update(1)}
     place = (weighted.session, weighted.scheme, weighted.board)
@@ -575,6 +558,9 @@ def test_an_aborted_round_moves_no_base(base: World, training: Training) -> None
     found = rule_at(moving, world.session, world.scheme, view, 2)
     assert isinstance(found, InputRule)
     assert found.base == moving.base
+    assert was_aborted(world.session, view, 1, before=2)
+    world.board.put(2, "closed.certificate", view.entry(0))
+    assert not was_aborted(world.session, view, 1, before=2)
     (world.board.round_path(1, "abort")).write_bytes(b"{}")
     with pytest.raises(InvalidInput):
         rule_at(moving, world.session, world.scheme, view, 2)
