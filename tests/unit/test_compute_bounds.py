@@ -96,6 +96,12 @@ def test_without_deterministic_algorithms_nothing_is_expected_to_the_bit(run: Ru
     assert outcome.mode == BOUNDED
 
 
+def test_where_equality_was_agreed_on_bounds_are_not_enough(run: Run) -> None:
+    record = elsewhere(run.signed(3).record)
+    with pytest.raises(VerificationError, match="step 3: recorded with another cpu than here"):
+        replay_step(Toy(), run.task, record, run.groups(3), exact=True)
+
+
 class Slower(Toy):
     rate = 0.0099
 

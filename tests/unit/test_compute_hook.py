@@ -173,8 +173,9 @@ def test_wrong_use_is_named(tmp_path: Path) -> None:
         optimizer.step()
     with pytest.raises(InvalidInput, match="one value"):
         hook.observe(torch.ones(2), batch)
-    with pytest.raises(InvalidInput, match="at least one tensor"):
-        hook.observe(loss, {})
+    for odd in ({}, {"x": [1, 2]}):
+        with pytest.raises(InvalidInput, match="at least one tensor"):
+            hook.observe(loss, odd)
     hook.abandon()
     # Let go: the optimizer is its own again.
     optimizer.step()
@@ -182,6 +183,30 @@ def test_wrong_use_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="not the model's"):
         optimizer_state(hook.model, optimizer)
     hook.abandon()
+
+
+def test_a_block_closes_the_hook_or_lets_go(tmp_path: Path) -> None:
+    program = Toy()
+
+    def attempt(breaks: bool) -> list[int]:
+        model = program.model()
+        optimizer = program.optimizer(model)
+        with TrainingHook(model, optimizer, tmp_path / "run", toy_task(), trainer()) as hook:
+            for step in range(hook.step, hook.step + 2):
+                loss = program.loss(model, batch := program.batch(step))
+                optimizer.zero_grad()
+                loss.backward()
+                hook.observe(loss, batch)
+                optimizer.step()
+            if breaks:
+                raise KeyError("the loader broke")
+        return Run(tmp_path / "run").steps()
+
+    with pytest.raises(KeyError, match="loader"):
+        attempt(True)
+    assert not torch.are_deterministic_algorithms_enabled()
+    # Step 1 was not recorded, and is trained again.
+    assert attempt(False) == [0, 3]
 
 
 def test_sources_are_read_back_in_every_type(tmp_path: Path) -> None:

@@ -88,6 +88,9 @@ def add_commands(commands: Commands) -> None:
     again.add_argument("answer", metavar="ANSWER", type=Path, help="to a replay's challenge")
     again.add_argument("--program", metavar="FILE.py:NAME", required=True)
     _add_record(again)
+    again.add_argument(
+        "--bitwise", action="store_true", help="refuse a record of other software than here"
+    )
     again.add_argument("--next", metavar="ANSWER", type=Path, help="of the record after")
     again.add_argument("--next-record", metavar="RECORD", type=Path)
     disputes.add_commands(actions)
@@ -226,7 +229,7 @@ def run_replay(options: argparse.Namespace, console: Console) -> Mapping[str, An
         raise InvalidInput("--program: expected FILE.py:NAME")
     program = load_program(path, name, task)
     groups = by_group(open_tensors(options.answer), str(options.answer))
-    outcome = replay_step(program, task, signed.record, groups)
+    outcome = replay_step(program, task, signed.record, groups, exact=options.bitwise)
     result = {"step": signed.record.step, "mode": outcome.mode, "bounds": dict(outcome.shares)}
     console.say(f"step {signed.record.step}: computed again, {outcome.mode}")
     if outcome.shares:

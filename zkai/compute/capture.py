@@ -63,8 +63,8 @@ class Capture:
             raise InvalidInput(f"step {self.step}: observe was called twice in one step")
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             raise InvalidInput("observe: the loss is a tensor of one value")
-        if not batch:
-            raise InvalidInput("observe: the batch names at least one tensor")
+        if not batch or not all(isinstance(value, torch.Tensor) for value in batch.values()):
+            raise InvalidInput("observe: the batch names at least one tensor, and only tensors")
         self._observed = True
         self.losses.append(float(loss.detach()))
         if self._due:

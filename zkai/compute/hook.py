@@ -21,6 +21,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Self
 
 from zkai.compute import record as names
 from zkai.compute import snapshot
@@ -90,6 +91,15 @@ class TrainingHook:
         Raises InvalidInput for a second call in one step, or a loss that is no scalar.
         """
         self._capture.observe(loss, batch)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abandon()
 
     def close(self) -> None:
         """Record the state after the last step, wait until all is durable, and let go.

@@ -55,7 +55,9 @@ class Run:
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not (root / "task.json").exists():
-                if any(entry.name not in ("records", "kept") for entry in root.iterdir()):
+                # A crash may have left these two, and a task half written.
+                odd = [e for e in root.iterdir() if e.name not in ("records", "kept")]
+                if any(not entry.name.startswith(".task.json.") for entry in odd):
                     raise InvalidInput(f"{root}: holds other files; name a new folder")
                 for part in ("records", "kept"):
                     (root / part).mkdir(mode=0o700, exist_ok=True)

@@ -254,11 +254,14 @@ def trace(program: Program, task: Task, state: State, step: int) -> Tensors:
     return found
 
 
-def replay_step(program: Program, task: Task, record: Record, groups: Groups) -> Outcome:
+def replay_step(
+    program: Program, task: Task, record: Record, groups: Groups, *, exact: bool = False
+) -> Outcome:
     """Compute a recorded step again from its tensors, and compare every one.
 
     `groups` are all tensors of the step, as the trainer answers; data, settings and seed are the
-    program's own.
+    program's own. With `exact` a record of another environment than this machine's is refused: the
+    environment is the trainer's word, and one that nobody has would leave only bounds.
 
     Raises VerificationError naming step, group and tensor of the first that differs.
     """
@@ -271,8 +274,11 @@ def replay_step(program: Program, task: Task, record: Record, groups: Groups) ->
         # Earlier losses are of the steps since the last record: replay_interval looks at those.
         losses = claimed[names.LOSSES].get("loss", torch.empty(0))
         claimed[names.LOSSES] = {"loss": losses.reshape(-1)[-1:]}
-        here = snapshot.environment()
-        if not record.environment.deterministic or record.environment.differences(here):
+        odd = sorted(record.environment.differences(snapshot.environment()))
+        odd += [] if record.environment.deterministic else ["determinism"]
+        if odd and exact:
+            raise VerificationError(f"{where}: recorded with another {', '.join(odd)} than here")
+        if odd:
             return Outcome(BOUNDED, _replay_bounded(program, task, record, groups, claimed))
         machine = Machine(program, task, tuple(groups.get(names.ACTIVATIONS, ())))
         machine.put(State.before(record, groups), where)
