@@ -19,6 +19,7 @@ from tests.fuzz.compute_targets import COMPUTE_TARGETS
 from tests.fuzz.dataset_targets import DATASET_TARGETS
 from tests.fuzz.dispute_targets import DISPUTE_TARGETS
 from tests.fuzz.federated_targets import FEDERATED_TARGETS
+from tests.fuzz.halo2_targets import HALO2_TARGETS
 from tests.fuzz.harness import Target
 from tests.fuzz.he_targets import HE_TARGETS
 from tests.fuzz.inputs_targets import INPUTS_TARGETS
@@ -366,6 +367,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     **COMPUTE_TARGETS,
     **DATASET_TARGETS,
     **DISPUTE_TARGETS,
+    **HALO2_TARGETS,
     **HE_TARGETS,
     **RECEIPT_TARGETS,
     **LEDGER_TARGETS,

@@ -12,6 +12,8 @@ import pytest
 import torch
 from torch.nn import functional as nn
 
+from tests.unit.onnx_models import model as onnx_model
+from tests.unit.onnx_models import node as onnx_node
 from zkai.errors import InvalidInput
 from zkai.model import graph as real
 from zkai.model.export import load
@@ -357,3 +359,26 @@ def onnx_nodes(data: bytes) -> Any:
     import onnx
 
     return onnx.load_from_string(data).graph.node
+
+
+def test_an_onnx_files_cnn_is_trained_like_torchs() -> None:
+    """From the file on: weights by the file's names, a Gemm's in torch's own layout turned."""
+    rng = np.random.default_rng(10)
+    shapes = {"k": (2, 1, 3, 3), "kb": (2,), "w": (3, 8), "b": (3,)}
+    stored = {name: rng.normal(size=shape) * 0.5 for name, shape in shapes.items()}
+    nodes = [
+        onnx_node("Conv", ["x", "k", "kb"], "c", strides=[2, 2], pads=[1, 1, 0, 0]),
+        onnx_node("Relu", ["c"], "r"),
+        onnx_node("AveragePool", ["r"], "p", kernel_shape=[2, 2], strides=[1, 1]),
+        onnx_node("Flatten", ["p"], "f"),
+        onnx_node("Gemm", ["f", "w", "b"], "z", transB=1),
+    ]
+    graph = load(onnx_model(nodes, {"x": [3, 1, 6, 6]}, ["z"], stored).SerializeToString())
+    assert trainable(graph) == ("k", "kb", "w", "b")
+    assert graph.shapes["w"] == (8, 3)
+
+    def module(tensors: Mapping[str, Any], x: Any) -> Any:
+        x = nn.conv2d(nn.pad(x, (1, 0, 1, 0)), tensors["k"], tensors["kb"], 2)
+        return nn.avg_pool2d(torch.relu(x), 2, 1).flatten(1) @ tensors["w"] + tensors["b"]
+
+    check_against_torch(graph, StepRule(trainable(graph), 2.0**-3 / 3, 0.25), module, 2.0**-3, 10)
