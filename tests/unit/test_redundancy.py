@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from zkai.cli import main
 from zkai.compute.redundancy import (
     Submission,
     Tolerance,
@@ -23,6 +26,7 @@ from zkai.merkle import sample
 from zkai.merkle.commitment import commit
 from zkai.merkle.tensor import Head, from_array
 from zkai.receipt.envelope import Envelope
+from zkai.receipt.keyfile import write_key
 from zkai.receipt.signer import PrivateKey, generate
 
 TASK = keccak256(b"the task")
@@ -236,3 +240,24 @@ def test_values_are_read_as_their_types() -> None:
 def test_odd_tolerances_are_refused(bounds: tuple[float, float]) -> None:
     with pytest.raises(InvalidInput):
         Tolerance(*bounds)
+
+
+def test_results_are_signed_and_compared_at_the_command_line(
+    keys: dict[str, PrivateKey], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("ZKAI_PASSPHRASE", "x")
+    task = ("--task", hex32(TASK))
+    trainers: list[str] = []
+    for name, root in (("ada", RIGHT), ("bo", RIGHT), ("cy", WRONG)):
+        write_key(tmp_path / f"{name}.key", keys[name], "x", log2_n=14)
+        out = ("-o", str(tmp_path / name), "--key", str(tmp_path / f"{name}.key"))
+        assert main(["compute", "result", hex32(root), *task, *out]) == 0
+        trainers += ["--trainer", str(tmp_path / f"{name}.key")]
+    files = [str(tmp_path / name) for name in ("ada", "bo", "cy")]
+    capsys.readouterr()
+    assert main(["compute", "agree", *files, *task, *trainers, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["majority"], said["outliers"]) == (["ada", "bo"], ["cy"])
+    assert main(["compute", "agree", files[0], files[2], *task, *trainers]) == 1
+    assert main(["compute", "agree", *files, "--task", hex32(RIGHT), *trainers]) == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from zkai.beacon import BeaconFile
-from zkai.commands import disputes
+from zkai.commands import agreements, disputes
 from zkai.commands.console import Console
 from zkai.commands.files import check_target
 from zkai.commands.options import Commands, HelpFormatter, add_command
@@ -93,6 +93,7 @@ def add_commands(commands: Commands) -> None:
     )
     again.add_argument("--next", metavar="ANSWER", type=Path, help="of the record after")
     again.add_argument("--next-record", metavar="RECORD", type=Path)
+    agreements.add_commands(actions)
     disputes.add_commands(actions)
 
 
