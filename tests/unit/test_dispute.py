@@ -322,6 +322,56 @@ def test_a_liar_without_a_trace_behind_its_roots_loses() -> None:
     assert "does not give the state" in game.verdict.reason
 
 
+@pytest.mark.parametrize("level", ["steps", "layers", "operators"])
+def test_who_commits_to_another_start_loses(level: str) -> None:
+    """A tree that is whole and ends in what was claimed, from a state that was not agreed on."""
+    honest = honest_trace(INTEGER)
+    lie = lying_trace(INTEGER, Place(3, 1, 1))
+    elsewhere = keccak256(b"elsewhere")
+
+    class Mover(Player):
+        def _claim(self, game: Game) -> dict[str, object]:
+            roots = self._roots(game)
+            if game.level.name == level:
+                roots = [elsewhere, *roots[1:]]
+            nodes = tree_of(roots)
+            path = path_of(nodes, len(roots), [0, len(roots) - 1])
+            return {
+                "root": hex32(nodes[-1].tobytes()), "first": hex32(roots[0]),
+                "last": hex32(roots[-1]), "proof": path,
+            }  # fmt: skip
+
+    players = Player(keys()["ada"], honest), Mover(keys()["bo"], lie)
+    game = play(terms_of(INTEGER, honest), *players)
+    assert game.verdict == Verdict(
+        (CHALLENGER,), f"{level}: does not start from what was agreed", game.place
+    )
+
+
+def test_who_shows_another_state_before_the_operator_loses() -> None:
+    """Its claim follows from that state by the operator, but the state is not the agreed one."""
+    honest = honest_trace(INTEGER)
+    weights = honest.initial.arrays["weights"] + 7
+    other = Trace(INTEGER, State.of({**honest.initial.arrays, "weights": weights}))
+
+    class Shifter(Player):
+        def _roots(self, game: Game) -> list[bytes]:
+            own = [state.root for state in self._states(game)]
+            return [game.level.start, *own[1:]]
+
+        def _states(self, game: Game) -> list[State]:
+            if game.level.name == "steps":
+                return [other.state(step) for step in range(STEPS + 1)]
+            return self._within(game)
+
+    game = play(
+        terms_of(INTEGER, honest), Player(keys()["ada"], honest), Shifter(keys()["bo"], other)
+    )
+    assert game.verdict is not None
+    assert (game.verdict.losers, game.place[0]) == ((CHALLENGER,), 0)
+    assert "another state than the agreed one" in game.verdict.reason
+
+
 def test_who_disputes_what_it_claims_itself_loses() -> None:
     game, _ = played(honest_trace(INTEGER), honest_trace(INTEGER))
     assert game.verdict is not None
@@ -351,6 +401,9 @@ def test_forged_replayed_and_foreign_moves_are_held_against_nobody(moves: int) -
     elsewhere = sign(MOVE, keccak256(b"elsewhere"), read(move, "move")[2], due.key)
     result = sign(RESULT, game.terms.digest, read(move, "move")[2], due.key)
     late = sign(MOVE, game.terms.digest, {**read(move, "move")[2], "number": moves + 2}, due.key)
+    astray = sign(
+        MOVE, game.terms.digest, {**read(move, "move")[2], "previous": hex32(bytes(32))}, due.key
+    )  # fmt: skip
     odd = sign(
         MOVE, game.terms.digest,
         {**read(move, "move")[2], "number": bool(moves) if moves < 2 else str(moves)}, due.key,
@@ -358,6 +411,7 @@ def test_forged_replayed_and_foreign_moves_are_held_against_nobody(moves: int) -
     for entry, reason in (
         (stranger, "not signed by"), (forged, "does not verify"), (elsewhere, "another dispute"),
         (result, "not a move"), (late, "another place"), (odd, "another place"),
+        (astray, "another place"),
         (replace(move, signatures=move.signatures * 2), "alone"),
     ):  # fmt: skip
         with pytest.raises(VerificationError, match=reason):
