@@ -24,11 +24,19 @@ from zkai.federated.ckks_scheme import (
     load_ckks,
 )
 from zkai.federated.holder import KeyHolder
-from zkai.federated.messages import KEY_DECISION, Message, base, combine, sign_message
+from zkai.federated.messages import (
+    KEY_DECISION,
+    Message,
+    base,
+    combine,
+    parse_message,
+    sign_message,
+)
 from zkai.federated.noise import Privacy, decimal, plan
 from zkai.federated.opening import open_sum, verify_aggregate
 from zkai.federated.scheme import Int64
 from zkai.federated.schemes import load_scheme
+from zkai.federated.sealing import sealed_share_bytes
 from zkai.federated.session import CKKS, Session
 from zkai.he.ckks import CHAIN, Ckks
 from zkai.he.committee import start
@@ -237,6 +245,35 @@ def test_a_holder_that_the_ceremony_left_out_is_not_asked_to_open(
     active = world.round().require("active").body["holders"]
     assert world.holder_keys[0].keyid not in active
     assert len(active) == 2
+
+
+def test_a_corrupt_holder_cannot_complain_a_client_away_nor_a_client_a_holder(
+    world: CkksWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is dealt: a complaint is about whoever complains, and no sealed body is read."""
+
+    def sealed(*_: Any) -> bytes:
+        return bytes(sealed_share_bytes(0))
+
+    monkeypatch.setattr("zkai.federated.client.seal_share", sealed)
+    world.commit([0])
+    monkeypatch.undo()
+    world.commit([1, 2, 3])
+    world.until("dealing")
+    real = CkksScheme.check_share
+
+    def lying(self: CkksScheme, number: int, holder: int, key: bytes, share: bytes) -> None:
+        real(self, number, holder, key, share)
+        if holder == 1 and key == named:
+            raise InvalidInput("a lie")
+
+    commitment = world.board.read(1, f"commitments/{world.keyid(2)}")
+    named = parse_message(commitment).digest("key")
+    monkeypatch.setattr(CkksScheme, "check_share", lying)
+    world.opens_to(range(4))
+    body = world.round().require("set").body
+    assert body["excluded"] == []
+    assert len(body["dealings"]) == 2
 
 
 def test_sums_of_integers_come_out_exact_up_to_the_largest_that_are_taken(

@@ -199,6 +199,9 @@ class KeyHolder:
     def _share(self, rnd: Round, keyid: str, commitment: Message) -> bytes:
         """Return a client's share for this holder. Raises VerificationError if there is none."""
         size = self.scheme.share_bytes(self.place)
+        if size == 0:  # Nothing is dealt: what a client sealed is of no account.
+            self.scheme.check_share(rnd.number, self.place, commitment.digest("key"), b"")
+            return b""
         digest = parse_hex32(commitment.predicate["shares"][self.place], "share")
         sealed = rnd.board.body(rnd.number, digest, sealed_share_bytes(size), "share")
         key = self.keys.read(rnd.number)

@@ -70,9 +70,15 @@ def _judge_holders(
     """Return the dealing checks to use, and what they find wrong with which client.
 
     Whoever disagrees with half of the clients, and two at least, is taken for the one who is
-    wrong, as long as t others are left.
+    wrong, as long as t others are left. Where clients deal nothing, whoever complains has no share
+    of the joint key, or lies.
     """
     indices = list(logged)
+    if scheme.dealing_bytes == 0:
+        for index in [i for i in indices if logged[i].predicate["complaints"]]:
+            keyid = logged[index].predicate["holder"]
+            refused[rnd.session.holders_by_keyid[keyid].name] = "has no share of the joint key"
+            indices.remove(index)
     while True:
         dealings = Dealings.read(rnd, scheme, indices, reveal, members)
         faults = dealings.faults(rnd, scheme, commitments)
