@@ -16,13 +16,17 @@ import numpy as np
 from bench import harness
 from zkai.chain.embedded import EmbeddedChain
 from zkai.chain.halo2 import CHOICES, EvmVerifier, deploy, make_verifier, verify_on_chain
+from zkai.errors import InvalidInput, ToolError, VerificationError
 from zkai.halo2.evm import generate
-from zkai.halo2.proof import Halo2Proof, prove
-from zkai.halo2.settings import Halo2Config
+from zkai.halo2.keys import Halo2VerifyingKey
+from zkai.halo2.proof import Halo2Proof, prove, read_proof
+from zkai.halo2.settings import Halo2Config, canonical
 from zkai.halo2.setup import setup
+from zkai.halo2.srs import open_srs
 from zkai.halo2.statement import Halo2Inference
 from zkai.model.onnx_draft import OnnxDraft
 from zkai.model.onnx_file import load_onnx
+from zkai.proof.keys import DEVELOPMENT
 
 SHAPES = {
     "hashed": (8, {"input": "private", "output": "committed"}),
@@ -78,3 +82,39 @@ def halo2_gas() -> Sample:
                 f"{name}_adapter_bytes_{shape}": len(chain.code(made.address)),
             }
     return figures
+
+
+_WORDS = {"hashed": "committed", "fixed": "constant"}
+
+
+def folder_gas(folder: Path) -> dict[str, int]:
+    """Gas to verify the proof that EZKL left in a folder, through our adapter; {} if it cannot be.
+
+    The folder holds EZKL's own model.onnx, settings.json, vk.key, kzg.srs and proof.json.
+    """
+    if not available():
+        harness.note("ezkl, no gas: needs zkai[ezkl], Node and the npm lock")
+        return {}
+    settings = canonical((folder / "settings.json").read_bytes())
+    seen = settings.visibility
+    model = load_onnx(folder / "model.onnx")
+    samples = {name: np.zeros((2, *shape)) for name, shape in model.inputs.items()}
+    words = {"input": seen.input, "output": seen.output, "weights": seen.weights}
+    shown = {name: _WORDS.get(word, word) for name, word in words.items()}
+    string = open_srs(folder / "kzg.srs", DEVELOPMENT)
+    key = Halo2VerifyingKey(
+        Halo2Inference(model, samples, shown).describe(),
+        settings,
+        (folder / "vk.key").read_bytes(),
+        string.tau_g2,
+        DEVELOPMENT,
+        string.sha256,
+    )
+    try:
+        chain, verifier = EmbeddedChain(), make_verifier(key, packages=harness.ROOT)
+        address = deploy(verifier, chain).address
+        proof = read_proof(folder / "proof.json", key, {})
+        return {"gas": verify_on_chain(chain, address, proof, key)}
+    except (InvalidInput, ToolError, VerificationError) as error:
+        harness.note(f"ezkl, no gas: {error}")
+        return {}

@@ -22,6 +22,7 @@ import onnx
 from onnx import helper
 
 from bench import _ezkl, harness
+from bench._halo2_gas import folder_gas
 from zkai import pipeline
 from zkai.advice import in_format
 from zkai.circuit.r1cs import Circuit
@@ -239,6 +240,8 @@ def _measure(
         row = figures[name]
         if row is not None and (name == "ours" or not options.quick):
             figures[name] = {**row, "gas": None, **subject.run("gas")}
+    if (row := figures["ezkl"]) is not None:
+        figures["ezkl"] = {**row, "gas": None, **folder_gas(folder / "ezkl")}
     mine = figures.pop("ours")
     ratios = {
         f"{ratio}_{peer}": harness.ratio(mine, figures[peer], key)

@@ -469,7 +469,7 @@ def forged(edit: Any) -> Halo2Proof:
             srs_path="kzg.srs",
         )  # fmt: skip
         stated = {name: honest.public[name][0] for name in tags.LABELS}
-        return proofs._read_proof(worker.folder / "proof.json", key.verifying, stated)
+        return proofs.read_proof(worker.folder / "proof.json", key.verifying, stated)
 
 
 def felt_text(value: int) -> str:

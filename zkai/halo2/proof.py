@@ -214,7 +214,7 @@ def prove_opened(
             )
         except Fault as fault:
             raise ToolError(f"EZKL cannot prove it: {fault.text}") from fault
-        proof = _read_proof(worker.folder / _PROOF, verifying, labels or {})
+        proof = read_proof(worker.folder / _PROOF, verifying, labels or {})
     _check_inputs(proof, verifying.signals, feeds)
     verify(proof, verifying, progress=progress)
     return proof, _tensors(made, verifying.description)
@@ -279,7 +279,7 @@ def _tensors(made: Mapping[str, Any], description: Mapping[str, Any]) -> dict[st
     return found
 
 
-def _read_proof(path: Path, key: Halo2VerifyingKey, labels: Mapping[str, int]) -> Halo2Proof:
+def read_proof(path: Path, key: Halo2VerifyingKey, labels: Mapping[str, int]) -> Halo2Proof:
     """Return what EZKL wrote, as a proof of ours with its labels."""
     found = parse_json(read_capped(path, MAX_FILE_BYTES))
     instances = [felt(text) for column in found["instances"] for text in column]
