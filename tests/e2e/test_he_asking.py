@@ -64,6 +64,8 @@ def refused(run: Any, answer: str, proven: str, prove: str) -> None:
     assert "another ciphertext" in message
     message = run(answer.format("mine", "no") + proven.format(BOUND - 1), status=1)["message"]
     assert f"norm of {BOUND}" in message
+    strict = answer.format("mine", "no") + proven.format(BOUND) + " --production --vk-digest 0x00"
+    assert "development" in run(strict, status=1)["message"]
     message = run(answer.format("mine", "no"), status=2)["message"]
     assert "may be no query at all" in message
     message = run(answer.format("mine", "no") + " --unproven --norm-bound 3", status=2)["message"]

@@ -71,6 +71,10 @@ def add_actions(actions: Commands) -> None:
     told.add_argument("--key", metavar="FILE", type=Path, help="its verifying.json")
     told.add_argument("--statement", metavar="STATEMENT.toml", type=Path, help="what it proves")
     told.add_argument("--norm-bound", metavar="N", type=int, help="the longest query, in integers")
+    told.add_argument("--production", action="store_true", help="refuse development keys")
+    told.add_argument(
+        "--vk-digest", metavar="HEX", action="append", default=[], help="of a key that you trust"
+    )
     told.add_argument("--unproven", action="store_true", help="answer without a proof")
     told.add_argument("-o", "--out", metavar="ANSWER.json", type=Path, required=True)
     read = add_command(actions, "read", run_read, "open the answer to a query")
@@ -143,7 +147,10 @@ def _check_proof(options: argparse.Namespace, sent: Sent) -> None:
         )
     proof, key = Proof.from_path(options.proof), VerifyingKey.from_path(options.key)
     statement, bound = _query(options.statement), options.norm_bound
-    verify_encrypted_query(proof, key, sent, statement, norm_bound=bound)
+    verify_encrypted_query(
+        proof, key, sent, statement, norm_bound=bound, production=options.production,
+        trusted_digests=options.vk_digest,
+    )  # fmt: skip
 
 
 def run_read(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
