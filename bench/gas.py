@@ -129,7 +129,7 @@ def compiled(sources: dict[T, str], contract: str) -> dict[T, bytes]:
     }
 
 
-def our_run(chain: EmbeddedChain) -> Callable[[], Sample]:
+def our_run(chain: EmbeddedChain, quick: bool) -> Callable[[], Sample]:
     """Each call verifies one more proof with each of our verifiers."""
     fixed: Sample = {}
     prebuilt = deployed(
@@ -145,7 +145,7 @@ def our_run(chain: EmbeddedChain) -> Callable[[], Sample]:
     commit, commit_rendered = deployed_commit(chain, has_node, fixed)
     codes = {LINK_STEP_INPUTS: prebuilt_code(link_key())}
     linked = deployed(chain, codes, "groth16_link_verifier", fixed)[LINK_STEP_INPUTS]
-    fixed |= halo2_gas()
+    fixed |= halo2_gas(quick)
     index = iter(range(sys.maxsize))
 
     def run() -> Sample:
@@ -293,7 +293,9 @@ def main() -> None:
     options = harness.arguments("gas", str(__doc__).splitlines()[0]).parse_args()
     repeats = 1 if options.quick else 3
     chain = EmbeddedChain()
-    results = harness.alternate({"ours": our_run(chain), "snarkjs": snarkjs_run(chain)}, repeats)
+    results = harness.alternate(
+        {"ours": our_run(chain, options.quick), "snarkjs": snarkjs_run(chain)}, repeats
+    )
     ours, peer = results["ours"], results["snarkjs"]
     parameters = {
         "public_inputs": list(COUNTS),
