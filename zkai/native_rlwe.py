@@ -214,23 +214,29 @@ def mask(
 
 
 def add_noise(
-    tables: Tables, out: Limbs, seeds: Sequence[bytes], weights: Limbs, kind: int, bits: int
+    tables: Tables,
+    out: Limbs,
+    seeds: Sequence[bytes],
+    weights: Limbs,
+    kind: int,
+    bits: int,
+    first: int = 0,
 ) -> None:
     """Add sum over k of weights[k] v_k to residues (m, L, n), for weights (k, L) below q.
 
-    v_k (m, n) is `sample` of seed k, kind and bits, uniform in [-2^bits, 2^bits).
+    v_k (m, n) is `sample` of seed k, kind, first and bits, uniform in [-2^bits, 2^bits).
     """
     if tables.polynomials(out, "noise") is not out or out.ndim != 3:
         raise InvalidInput("noise: expected one array (m, L, n), without gaps")
     weights = np.ascontiguousarray(weights)
     if weights.dtype != np.uint64 or weights.shape != (len(seeds), len(tables.primes)):
         raise InvalidInput("noise: expected weights (k, L) of uint64, one for each seed")
-    if any(len(seed) != SEED_BYTES for seed in seeds) or not 0 <= bits < 62:
+    if any(len(seed) != SEED_BYTES for seed in seeds) or not 0 <= bits < 62 or first < 0:
         raise InvalidInput(f"noise: seeds have {SEED_BYTES} bytes, and bits are 0..61")
     data = b"".join(seeds)
     status = lib.zk_rlwe_noise(
         in_u64(out), out.size, ffi.from_buffer("uint8_t[]", data), len(data),
-        in_u64(weights), weights.size, kind, 0, bits, *tables.arguments(),
+        in_u64(weights), weights.size, kind, first, bits, *tables.arguments(),
     )  # fmt: skip
     check(status, "noise")
 

@@ -44,7 +44,6 @@ from zkai.he.rlwe import (
     holder_sets,
     open_share,
     partial,
-    set_weight,
     subject_of,
     verify_fingerprints,
 )
@@ -240,7 +239,7 @@ def test_denominators_tell_nothing_about_the_errors(clients: list[Client]) -> No
     bare = body_of(parts[3], 3)
     for members, seed in shares_of(clients, 3).take()[1].items():
         if {4, 5} & set(members):
-            weight = set_weight(ROUND, members, 3)
+            weight = shamir.set_weight(RING, members, 5, 3)
             bare = RING.subtract(bare, RING.combine(RING.small(noise_of(seed))[:, None], weight))
     assert attack(bare) < 0.15
 
@@ -273,9 +272,9 @@ def test_whoever_is_corrupt_one_set_is_of_all_others(threshold: int, holders: in
         ]
     for members in sets:  # 1 at 0, 0 at every holder outside, of degree below t
         outside = [j for j in everyone if j not in members]
-        assert all(not set_weight(round_, members, j).any() for j in outside)
+        assert all(not shamir.set_weight(RING, members, holders, j).any() for j in outside)
         points = tuple(list(members)[:1] + outside)
-        rows = np.stack([set_weight(round_, members, j) for j in points])
+        rows = np.stack([shamir.set_weight(RING, members, holders, j) for j in points])
         at_zero = shamir.modular_weights(RING, points, 0)
         for l, q in enumerate(RING.primes):  # noqa: E741 - the prime's number
             found = sum(int(w[l]) * int(r[0, l]) for w, r in zip(at_zero, rows, strict=True)) % q

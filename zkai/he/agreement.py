@@ -6,7 +6,8 @@ honest, that is, unless more than w - t are corrupt. With w >= 2t - 1 that is be
 a committee withstands.
 
 Each part is first shortened to two random combinations of its polynomials, with weights that the
-checker draws itself: parts that differ agree in them with probability 2^-108.
+checker draws itself: parts that differ agree in them with probability q^-2, for a prime q of 54
+bits (`rlwe`) or 60 (`ckks`).
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ import numpy as np
 
 from zkai.encoding import Limbs
 from zkai.errors import VerificationError
-from zkai.he.parameters import RING
+from zkai.he.ring import Ring
 from zkai.he.shamir import modular_weights
-from zkai.he.wire import Stream
 
 _DRAWS = 2
 
@@ -29,18 +29,19 @@ _DRAWS = 2
 class Shortener:
     """Random combinations of a part's polynomials (m, L, n), the same ones for all parts."""
 
-    def __init__(self, polynomials: int) -> None:
-        rows = -(-polynomials // RING.n)
-        drawn = RING.uniform(os.urandom(32), Stream.CHALLENGE, 0, _DRAWS * rows)
-        weights = np.moveaxis(drawn.reshape(_DRAWS, rows, *RING.shape), 2, 3)
-        self._weights = weights.reshape(_DRAWS, -1, len(RING.primes))[:, :polynomials]
+    def __init__(self, ring: Ring, polynomials: int) -> None:
+        rows = -(-polynomials // ring.n)
+        drawn = ring.uniform(os.urandom(32), 0, 0, _DRAWS * rows)
+        weights = np.moveaxis(drawn.reshape(_DRAWS, rows, *ring.shape), 2, 3)
+        self._ring = ring
+        self._weights = weights.reshape(_DRAWS, -1, len(ring.primes))[:, :polynomials]
 
     def shorten(self, part: Limbs) -> Limbs:
         """Return the combinations (2, L, n)."""
-        return np.stack([RING.combine(part, weights) for weights in self._weights])
+        return np.stack([self._ring.combine(part, weights) for weights in self._weights])
 
 
-def agreeing_holders(parts: Mapping[int, Limbs], threshold: int) -> tuple[int, ...]:
+def agreeing_holders(ring: Ring, parts: Mapping[int, Limbs], threshold: int) -> tuple[int, ...]:
     """Return the largest set of holders whose (shortened) parts are of one polynomial, at least t.
 
     Raises VerificationError if there are two such sets that contradict each other, t of more than
@@ -50,7 +51,7 @@ def agreeing_holders(parts: Mapping[int, Limbs], threshold: int) -> tuple[int, .
     for points in combinations(sorted(parts), threshold):
         if any(set(points) <= set(known) for known in best):
             continue
-        agreed = tuple(j for j in sorted(parts) if j in points or _fits(parts, points, j))
+        agreed = tuple(j for j in sorted(parts) if j in points or _fits(ring, parts, points, j))
         if len(agreed) == len(parts):
             return agreed
         best = [*(known for known in best if len(known) >= len(agreed)), agreed]
@@ -63,6 +64,6 @@ def agreeing_holders(parts: Mapping[int, Limbs], threshold: int) -> tuple[int, .
     return best[0]
 
 
-def _fits(parts: Mapping[int, Limbs], points: tuple[int, ...], at: int) -> bool:
+def _fits(ring: Ring, parts: Mapping[int, Limbs], points: tuple[int, ...], at: int) -> bool:
     rows = np.stack([parts[j] for j in points], axis=1)
-    return np.array_equal(RING.combine(rows, modular_weights(RING, points, at)), parts[at])
+    return np.array_equal(ring.combine(rows, modular_weights(ring, points, at)), parts[at])

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import NoReturn
 
 import numpy as np
@@ -23,15 +22,14 @@ import numpy as np
 from zkai import native_rlwe as native
 from zkai.encoding import Limbs
 from zkai.errors import InvalidInput
+from zkai.he import shamir
 from zkai.he.packing import pack_values
 from zkai.he.parameters import MASK_BITS, MASKS, RING, Round
 from zkai.he.ring import first
-from zkai.he.shamir import deal
+from zkai.he.shamir import HolderSet, deal
 from zkai.he.wire import Kind, Stream, derive, frame
 from zkai.native import Int64s
 from zkai.native_rlwe import Distribution
-
-HolderSet = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -206,12 +204,8 @@ def masks(round_: Round, start: int, count: int) -> Limbs:
 
 
 def holder_sets(round_: Round, holder: int | None = None) -> list[HolderSet]:
-    """Return all sets of n - t + 1 holders, in order, or those that a holder is in.
-
-    Whatever t - 1 holders are left out, one set is all of the others: they do not know its seed.
-    """
-    count, threshold = round_.parameters.holders, round_.parameters.threshold
-    sets = combinations(range(1, count + 1), count - threshold + 1)
+    """Return all sets of holders that share noise, in order, or those that a holder is in."""
+    sets = shamir.holder_sets(round_.parameters.threshold, round_.parameters.holders)
     return [members for members in sets if holder is None or holder in members]
 
 

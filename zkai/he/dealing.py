@@ -29,7 +29,6 @@ from zkai import native_rlwe as native
 from zkai.encoding import Limbs, sha256
 from zkai.errors import InvalidInput, VerificationError
 from zkai.he.client import (
-    HolderSet,
     check_mask,
     holder_sets,
     masks_from_seed,
@@ -39,7 +38,7 @@ from zkai.he.client import (
 from zkai.he.parameters import CHECK_BITS, ID_BYTES, MASKS, RING, Round
 from zkai.he.projection import Projection, largest
 from zkai.he.ring import first
-from zkai.he.shamir import check_points, modular_weights
+from zkai.he.shamir import HolderSet, check_points, modular_weights
 from zkai.he.wire import Kind, derive, frame, open_frame
 
 _WORDS_BYTES = native.polynomial_bytes(MASKS)

@@ -31,7 +31,7 @@ from zkai import native_rlwe as native
 from zkai.encoding import Limbs
 from zkai.errors import InvalidInput, VerificationError
 from zkai.he.agreement import Shortener, agreeing_holders
-from zkai.he.client import ClientKey, HolderSet, Opening, check_mask, check_seed, holder_sets, masks
+from zkai.he.client import ClientKey, Opening, check_mask, check_seed, holder_sets, masks
 from zkai.he.dealing import (
     Dealing,
     Share,
@@ -44,7 +44,7 @@ from zkai.he.dealing import (
 from zkai.he.packing import unpack_values
 from zkai.he.parameters import RING, RlweParameters, Round
 from zkai.he.ring import first
-from zkai.he.shamir import check_points, modular_weights
+from zkai.he.shamir import HolderSet, check_points, modular_weights, set_weight
 from zkai.he.sums import CiphertextSum, fingerprint, verify_fingerprints
 from zkai.he.wire import Kind, Stream, derive, frame, open_polynomials, subject_of
 from zkai.native import Int64s
@@ -72,7 +72,6 @@ __all__ = [
     "open_share",
     "opening_identifier",
     "partial",
-    "set_weight",
     "subject_of",
     "verify_dealings",
     "verify_fingerprints",
@@ -159,16 +158,10 @@ def partial(total: CiphertextSum, shares: ShareSum, minimum: int) -> bytes:
     nothing = np.zeros((round_.polynomials, RING.n), dtype=np.int64)
     body = native.mask(RING.tables, secret, (round_.seed, int(Stream.MASK), 0), nothing)
     secret.fill(0)
-    weights = np.concatenate([set_weight(round_, members, holder) for members in seeds])
-    bits = round_.parameters.smudge_bits
+    bits, holders = round_.parameters.smudge_bits, round_.parameters.holders
+    weights = np.concatenate([set_weight(RING, each, holders, holder) for each in seeds])
     native.add_noise(RING.tables, body, list(seeds.values()), weights, int(Stream.SMUDGE), bits)
     return frame(Kind.PARTIAL, round_, opening_identifier(total), RING.pack(body), holder)
-
-
-def set_weight(round_: Round, members: HolderSet, holder: int) -> Limbs:
-    """Return L_H(j) modulo each prime, (1, L): 1 at 0, and 0 at every holder outside the set."""
-    outside = (j for j in range(1, round_.parameters.holders + 1) if j not in members)
-    return modular_weights(RING, (0, *outside), holder)[:1]
 
 
 @dataclass(frozen=True)
@@ -196,7 +189,7 @@ def fuse(total: CiphertextSum, partials: Mapping[int, bytes]) -> Fused:
     """
     round_, parameters = total.round, total.round.parameters
     check_points(sorted(partials), parameters.holders, "partials")
-    agreed = agreeing_holders(_shortened(total, partials), parameters.threshold)
+    agreed = agreeing_holders(RING, _shortened(total, partials), parameters.threshold)
     apart = tuple(sorted(set(partials) - set(agreed)))
     base, opened = agreed[: parameters.threshold], total.residues
     for j, weight in zip(base, modular_weights(RING, base, 0), strict=True):
@@ -220,7 +213,7 @@ def _shortened(total: CiphertextSum, partials: Mapping[int, bytes]) -> dict[int,
 
     One part at a time, so memory is one part's.
     """
-    shortener = Shortener(total.round.polynomials)
+    shortener = Shortener(RING, total.round.polynomials)
     parts, wrong = dict[int, Limbs](), list[str]()
     for holder, data in sorted(partials.items()):
         try:

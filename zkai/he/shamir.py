@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import combinations
 from math import lcm, prod
 
 import numpy as np
@@ -21,6 +22,7 @@ from zkai.errors import InvalidInput
 from zkai.he.ring import Ring
 from zkai.native_rlwe import Tables, combine
 
+HolderSet = tuple[int, ...]
 MAX_HOLDERS = 10
 """So few that every set of t holders can be gone through."""
 
@@ -51,6 +53,25 @@ def weights(points: tuple[int, ...], at: int) -> tuple[Fraction, ...]:
         Fraction(prod(at - k for k in points if k != j), prod(j - k for k in points if k != j))
         for j in points
     )
+
+
+def holder_sets(threshold: int, holders: int) -> list[HolderSet]:
+    """Return all sets of n - t + 1 holders, in order: those that share noise.
+
+    Whatever t - 1 holders are left out, one set is all of the others: they do not know its seed.
+    """
+    return list(combinations(range(1, holders + 1), holders - threshold + 1))
+
+
+def set_weight(ring: Ring | Tables, members: HolderSet, holders: int, at: int) -> Limbs:
+    """Return L_H(at) modulo each prime, (1, L): 1 at 0, and 0 at every holder outside the set H.
+
+    Noise r_H that only a set knows is shared by these weights: its degree is that of keys' shares.
+    Source: Cramer, Damgård, Ishai, "Share conversion, pseudorandom secret-sharing and applications
+    to secure computation", TCC 2005.
+    """
+    outside = (j for j in range(1, holders + 1) if j not in members)
+    return modular_weights(ring, (0, *outside), at)[:1]
 
 
 def whole_weights(points: tuple[int, ...], at: int) -> tuple[int, tuple[int, ...]]:
