@@ -7,7 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from tests.fuzz.harness import Target
-from zkai.he.ckks import _HEAD, CIPHERTEXT, MAGIC, PARTIAL, Ckks, CkksSum
+from zkai.he.ckks import CIPHERTEXT, MAGIC, PARTIAL, Ckks, CkksSum
+from zkai.he.ckks_sum import HEAD
 from zkai.he.committee import Ceremony, start
 from zkai.he.joint_key import HolderKey, JointKey
 from zkai.he.key_dealing import Dealing, Opening, Share, Terms, _share_digest, parse_response
@@ -101,7 +102,7 @@ def holder_response(folder: Path) -> Target:
 def holder_key(folder: Path) -> Target:
     """A holder's own file."""
     words = CHAIN.ring.uniform(bytes(32), 0)[0]
-    good = HolderKey(bytes(32), SEED, 1, 2, words, {2: bytes(32), 3: SEED}).to_bytes()
+    good = HolderKey(bytes(32), SEED, 1, 2, 3, words, {(1, 2): bytes(32), (1, 3): SEED}).to_bytes()
 
     def use(scratch: Path, data: bytes) -> None:
         if HolderKey.from_bytes(CHAIN, data).to_bytes() != data:
@@ -115,9 +116,9 @@ def ckks_bytes(folder: Path) -> Target:
     joint = JointKey(CHAIN, CHAIN.ring.uniform(bytes(32), 0, 0, 2))
     scheme = Ckks(CkksSum(2048, 4, 2, 2, 3, CHAIN, 62, 32), joint)
     words = CHAIN.data_ring.uniform(SEED, 0, 0, 2)
-    head = _HEAD.pack(MAGIC, CIPHERTEXT, 1, joint.id, SEED, bytes(32))
+    head = HEAD.pack(MAGIC, CIPHERTEXT, 1, joint.id, SEED, bytes(32))
     ciphertext = head + write_ciphertext(CHAIN, words, scheme.parameters.scale)
-    part = _HEAD.pack(MAGIC, PARTIAL, 2, joint.id, SEED, bytes(32)) + words[0].tobytes()
+    part = HEAD.pack(MAGIC, PARTIAL, 2, joint.id, SEED, bytes(32)) + words[0].tobytes()
 
     def use(scratch: Path, data: bytes) -> None:
         if len(data) == scheme.parameters.partial_bytes:

@@ -102,12 +102,16 @@ def test_the_joint_key_is_seals_file_and_its_id_its_digest() -> None:
         JointKey.from_seal(SMALL, data[:-1])
 
 
-def test_pairs_share_keys_that_nobody_else_has() -> None:
-    _, keys = committee()
-    for j, key in keys.items():
-        assert set(key.pairs) == set(keys) - {j}
-        assert all(keys[k].pairs[j] == secret for k, secret in key.pairs.items())
-    assert len({secret for key in keys.values() for secret in key.pairs.values()}) == 10
+def test_sets_of_holders_have_keys_that_nobody_else_has() -> None:
+    """Each pair, for shares of zero, and each set of n - t + 1, for noise."""
+    given, keys = terms(), committee()[1]
+    assert [len(s) for s in given.sets].count(2) == [len(s) for s in given.sets].count(3) == 10
+    for members in given.sets:
+        assert tuple(j for j in keys if members in keys[j].sets) == members
+        assert len({keys[j].sets[members] for j in members}) == 1
+    assert len({secret for key in keys.values() for secret in key.sets.values()}) == 20
+    two_of_three = Terms(SMALL, 2, ("ann", "bob", "cid"), bytes(32))
+    assert two_of_three.sets == [(1, 2), (1, 3), (2, 3)]
 
 
 def test_zero_shares_add_up_to_zero_and_each_is_another_with_every_set() -> None:
@@ -145,7 +149,7 @@ def test_messages_have_one_form_each() -> None:
     with pytest.raises(InvalidInput, match="below its prime"):
         Opening.from_bytes(given, over)
     good = key.to_bytes()
-    start = len(good) - key.share.nbytes - 34 * len(key.pairs)
+    start = len(good) - key.share.nbytes - 34 * len(key.sets)
     first, second = good[start : start + 34], good[start + 34 : start + 68]
     swapped = good[:start] + second + first + good[start + 68 :]
     for data in (good[:-1], b"", good[:-8] + b"\xff" * 8, swapped):
@@ -264,7 +268,7 @@ def test_a_flipped_bit_in_a_share_names_its_dealer() -> None:
     assert np.array_equal(secret, joint_secret(keys, (3, 4, 5)))
     error = RING.coefficients(RING.add(joint.key[0], RING.multiply(joint.key[1], secret)))
     assert largest(RING, error) <= 4 * ERROR_BOUND
-    assert 2 not in keys[1].pairs
+    assert keys[1].holders == 5  # noise is still shared among all places, bob's too
 
 
 def test_a_share_whose_error_is_small_under_a_is_seen_too() -> None:
@@ -537,8 +541,8 @@ def test_the_new_committee_opens_what_the_old_would_have() -> None:
     joint, new = renewed()
     parameters = replace(scheme().parameters, threshold=2, holders=3)
     changed = Ckks(parameters, joint)
-    parts = {j: changed.partial(SEED, new[j], (1, 3), logged(sent), 3) for j in (1, 3)}
-    found = changed.fuse(SEED, changed.add(SEED, sent), parts)
+    parts = {j: changed.partial(SEED, new[j], logged(sent), 3) for j in (1, 3)}
+    found = changed.fuse(SEED, changed.add(SEED, sent), parts).values
     assert np.abs(found - values.sum(0)).max() < 1e-6
 
 
@@ -555,10 +559,10 @@ def test_mixed_partials_of_old_and_new_shares_open_nothing() -> None:
     joint, keys = committee()
     _, new = renewed()
     changed = Ckks(replace(scheme().parameters, threshold=2, holders=3), joint)
-    old = replace(keys[1], threshold=2)
+    old = replace(keys[1], threshold=2, holders=3)
     parts = {
-        1: changed.partial(SEED, old, (1, 3), logged(sent), 3),
-        3: changed.partial(SEED, new[3], (1, 3), logged(sent), 3),
+        1: changed.partial(SEED, old, logged(sent), 3),
+        3: changed.partial(SEED, new[3], logged(sent), 3),
     }
     with pytest.raises(VerificationError, match="noise"):
         changed.fuse(SEED, changed.add(SEED, sent), parts)
@@ -644,4 +648,4 @@ def test_the_parameters_of_a_sum_name_the_committee() -> None:
     joint, keys = committee()
     other = Ckks(CkksSum(3000, 4, 2, 2, 3, SMALL, 62, 32), joint)
     with pytest.raises(InvalidInput, match="not of this joint key"):
-        other.partial(SEED, keys[1], (1, 2), logged(ciphertexts()[1]), 2)
+        other.partial(SEED, keys[1], logged(ciphertexts()[1]), 2)

@@ -139,9 +139,9 @@ def test_holders_open_with_their_own_key_only(
     _, keys = committee
     without = load_ckks(world.session)
     with pytest.raises(InvalidInput, match="its own key"):
-        without.partial(1, 0, (0, 1), [], 2)
+        without.partial(1, 0, [], 2)
     with pytest.raises(InvalidInput, match="its own key"):
-        load_ckks(world.session, keys[2]).partial(1, 0, (0, 1), [], 2)
+        load_ckks(world.session, keys[2]).partial(1, 0, [], 2)
     with pytest.raises(InvalidInput, match="joint key"):
         load_ckks(world.session, replace(keys[1], key_id=bytes(32)))
 
@@ -152,12 +152,12 @@ def test_a_holder_opens_contributions_under_their_logged_names(
     scheme = load_ckks(world.session, committee[1][1])
     made = [scheme.start(1, world_values(world, i)) for i in range(2)]
     inputs = [(each.key, each.ciphertext, b"") for each in made]
-    assert len(scheme.partial(1, 0, (0, 2), inputs, 2)) == scheme.partial_bytes
+    assert len(scheme.partial(1, 0, inputs, 2)) == scheme.partial_bytes
     exchanged = [(made[1].key, made[0].ciphertext, b""), inputs[1]]
     with pytest.raises(VerificationError, match="another name"):
-        scheme.partial(1, 0, (0, 2), exchanged, 2)
+        scheme.partial(1, 0, exchanged, 2)
     with pytest.raises(VerificationError, match="at least 3"):
-        scheme.partial(1, 0, (0, 2), inputs, 3)
+        scheme.partial(1, 0, inputs, 3)
 
 
 def test_parameters_fit_the_session(world: CkksWorld) -> None:
@@ -288,9 +288,9 @@ def test_sums_of_integers_come_out_exact_up_to_the_largest_that_are_taken(
     rows = source.choice([-largest, largest, 1 - largest, 1, 0], (2, 9000)).astype(np.int64)
     sent = [scheme.encrypt(seed, row, bytes([i + 1] * 32)) for i, row in enumerate(rows)]
     logged = [(sha256(data), data) for data in sent]
-    parts = {j: scheme.partial(seed, keys[j], (1, 3), logged, 2) for j in (1, 3)}
+    parts = {j: scheme.partial(seed, keys[j], logged, 2) for j in (1, 3)}
     total = scheme.add(seed, sent)
-    found = scheme.fuse(seed, total, parts)
+    found = scheme.fuse(seed, total, parts).values
     assert found.dtype == np.int64
     assert np.array_equal(found, rows.sum(axis=0))
     wrong = bytearray(parts[1])
@@ -315,22 +315,27 @@ def test_an_opened_sum_that_is_off_by_a_fraction_of_an_integer_or_too_long_is_re
     scheme, seed, ring = Ckks(parameters, joint), bytes(32), CHAIN.data_ring
     sent = [scheme.encrypt(seed, np.full(5, i)) for i in (2, 3)]
     logged = [(sha256(data), data) for data in sent]
-    parts = {j: scheme.partial(seed, keys[j], (1, 3), logged, 2) for j in (1, 3)}
+    parts = {j: scheme.partial(seed, keys[j], logged, 2) for j in (1, 3)}
     total = scheme.add(seed, sent)
-    assert scheme.fuse(seed, total, parts).tolist() == [5] * 5
+    assert scheme.fuse(seed, total, parts).values.tolist() == [5] * 5
+
+    two_thirds = 2 * pow(3, -1, ring.modulus)  # the weights of 1 and 3 at 0 are 3/2 and -1/2
 
     def shifted(place: int, by: int) -> dict[int, bytes]:
         words = np.frombuffer(parts[1][112:], "<u8").reshape(1, *ring.shape).astype(np.uint64)
         bump = np.zeros((1, ring.n), np.int64)
         bump[0, place] = 1
-        scaled = ring.combine(ring.small(bump)[:, None], ring.residues([by]))
+        scaled = ring.combine(ring.small(bump)[:, None], ring.residues([by * two_thirds]))
         return {**parts, 1: parts[1][:112] + ring.add(words, ring.ntt(scaled)).tobytes()}
 
     scale = 1 << parameters.scale_bits
     for place, by in ((0, scale // 3), (2, scale // 2), (5, scale), (ring.n - 1, scale)):
         with pytest.raises(VerificationError, match="no sum of integers"):
             scheme.fuse(seed, total, shifted(place, by))
-    assert scheme.fuse(seed, total, shifted(1, scale)).tolist() == [5, 6, 5, 5, 5]
+    assert scheme.fuse(seed, total, shifted(1, scale)).values.tolist() == [5, 6, 5, 5, 5]
+    whole = {**shifted(1, scale), 2: scheme.partial(seed, keys[2], logged, 2)}
+    with pytest.raises(VerificationError, match="contradict each other"):
+        scheme.fuse(seed, total, whole)
 
 
 def test_seal_decrypts_integers_from_the_coefficients(

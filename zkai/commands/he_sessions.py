@@ -99,8 +99,8 @@ def run_open(options: argparse.Namespace, console: Console) -> Mapping[str, Any]
         f"{len(clients)} clients, of whom {session.least} must contribute; {session.threshold} of"
         f" {len(holders)} key holders open a sum, {session.quorum} sign each decision"
     )
-    if not scheme.spare_parts or len(holders) < 2 * session.threshold - 1:
-        console.note("no sum of this session can be checked: take rlwe, and 2t - 1 holders or more")
+    if len(holders) < 2 * session.threshold - 1:
+        console.note("no sum of this session can be checked: take 2t - 1 holders or more")
     shown = {name: value for name, value in session.parameters.items() if name not in _LARGE}
     return {"session": hex32(session.id), "board": str(options.board), "clients": len(clients),
             "holders": len(holders), "quorum": session.quorum, "least": session.least,

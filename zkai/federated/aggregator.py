@@ -334,7 +334,7 @@ class Aggregator:
         return self._certify(number, SET)
 
     def _activate(self, number: int, wait: bool) -> Status | None:
-        """Propose who opens the sum: holders that can read all shares, all or the first t."""
+        """Propose who opens the sum: all holders that can read all shares."""
         if not self._proposed(number, ACTIVE):
             rnd = self._round(number)
             chosen = rnd.require(SET)
@@ -345,17 +345,13 @@ class Aggregator:
                 for m in dealers
                 if not set(m.predicate["complaints"]) & set(chosen.clients)
             ]
-            signed = set(self.board.listed(number, f"{SET}-signed"))
-            able.sort(
-                key=lambda keyid: (keyid not in signed, self.session.holder_keyids.index(keyid))
-            )
             if len(able) < self.session.threshold:
                 raise VerificationError(
                     f"round {number}: {len(able)} key holders can read every share,"
                     f" {self.session.threshold} must; abort"
                 )
-            holders = able if self.scheme.spare_parts else able[: self.session.threshold]
-            self._propose(rnd, ACTIVE, chosen, {"holders": holders})
+            able.sort(key=self.session.holder_keyids.index)
+            self._propose(rnd, ACTIVE, chosen, {"holders": able})
         return self._certify(number, ACTIVE)
 
     def _collect(self, number: int, wait: bool) -> Status | None:

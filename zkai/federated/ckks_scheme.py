@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import comb
 from typing import Any, NoReturn
 
 from zkai.encoding import hex32, parse_hex32, sha256
@@ -53,7 +54,7 @@ def choose_sum(values: int, clients: int, largest: int, threshold: int, holders:
     """
     bits = (max(clients, 1) * max(largest, 1)).bit_length()
     scale = min(_MOST_SCALE, CHAIN.data_ring.modulus.bit_length() - _SPARE_BITS - bits)
-    if scale < CkksSum.smudge_bits + threshold.bit_length() + 2:
+    if scale < CkksSum.smudge_bits + comb(holders, threshold - 1).bit_length() + 2:
         raise InvalidInput(
             f"ckks: sums of {clients} values of up to {largest} do not come out exact: take a"
             " smaller bound, weight or noise, or fewer clients"
@@ -181,11 +182,6 @@ class CkksScheme:
         """Nothing is dealt."""
         return 0
 
-    @property
-    def spare_parts(self) -> bool:
-        """Exactly t holders open a sum: nothing shows a part that is off by a little."""
-        return False
-
     def share_bytes(self, holder: int) -> int:
         """Nothing is dealt."""
         return 0
@@ -229,7 +225,6 @@ class CkksScheme:
         self,
         number: int,
         holder: int,
-        active: Sequence[int],
         inputs: Iterable[tuple[bytes, bytes, bytes]],
         minimum: int,
     ) -> bytes:
@@ -239,9 +234,8 @@ class CkksScheme:
         """
         if self.key is None or self.key.place != holder + 1:
             raise InvalidInput("ckks: a holder opens with its own key")
-        seed, places = self.seed(number), [j + 1 for j in active]
-        logged = self._logged(seed, inputs)
-        return self.scheme.partial(seed, self.key, places, logged, minimum)
+        seed = self.seed(number)
+        return self.scheme.partial(seed, self.key, self._logged(seed, inputs), minimum)
 
     def _logged(
         self, seed: bytes, inputs: Iterable[tuple[bytes, bytes, bytes]]
@@ -259,7 +253,7 @@ class CkksScheme:
     def fuse(
         self, number: int, total: bytes, keys: Sequence[bytes], parts: Mapping[int, bytes]
     ) -> Fused:
-        """Return the sum of the values. Raises VerificationError if a part is far off."""
+        """Return the sum of the values. Raises VerificationError if the parts do not open it."""
         seed = self.seed(number)
         opened = {j + 1: part for j, part in parts.items()}
         try:
@@ -268,7 +262,8 @@ class CkksScheme:
             found = self.scheme.fuse(seed, total, opened)
         except InvalidInput as error:
             raise VerificationError(str(error)) from error
-        return Fused(found, tuple(sorted(parts)), (), False)
+        agreed, apart = (tuple(j - 1 for j in some) for some in (found.agreed, found.apart))
+        return Fused(found.values, agreed, apart, found.checked)
 
     def check_linear(self, number: int, ciphertexts: Iterable[bytes], total: bytes) -> None:
         """Return None if a sum is that of its ciphertexts, added up again.

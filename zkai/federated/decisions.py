@@ -235,20 +235,19 @@ class Round:
         return message
 
     def check_active(
-        self, decision: Decision, chosen: Decision, dealers: Sequence[Message], spare: bool
+        self, decision: Decision, chosen: Decision, dealers: Sequence[Message]
     ) -> None:
-        """Return None if t holders, who all could check every client in the set, are to open it.
+        """Return None if all holders that could check every client in the set are to open it.
 
-        With `spare`, where more parts than t show which are wrong, all such holders are.
+        More of them than t, since they show whose part is wrong.
 
         Raises VerificationError otherwise.
         """
         self.check_common(decision)
         holders = decision.body["holders"]
         able = {m.predicate["holder"]: set(m.predicate["complaints"]) for m in dealers}
-        expected = len(able) if spare else self.session.threshold
-        if len(set(holders)) != len(holders) or len(holders) != expected:
-            raise VerificationError(f"active: expected {expected} distinct holders")
+        if len(set(holders)) != len(holders) or len(holders) != len(able):
+            raise VerificationError(f"active: expected {len(able)} distinct holders")
         for keyid in holders:
             if keyid not in able:
                 raise VerificationError(f"active: {keyid} took no part in the dealing check")

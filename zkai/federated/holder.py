@@ -136,8 +136,7 @@ class KeyHolder:
 
     def _check_active(self, rnd: Round, decision: Decision) -> None:
         chosen = self._recorded_set(rnd)
-        spare = self.scheme.spare_parts
-        rnd.check_active(decision, chosen.decision, chosen.dealings, spare)
+        rnd.check_active(decision, chosen.decision, chosen.dealings)
 
     def _recorded_set(self, rnd: Round) -> Chosen:
         """Return the set that the record holds, checked here, and not another than signed here."""
@@ -237,11 +236,8 @@ class KeyHolder:
 
     def _open(self, rnd: Round, active: Decision) -> bytes:
         """Return message and body of the partial decryption."""
-        chosen, order = rnd.require(SET), self.session.holder_keyids
-        opening = [order.index(keyid) for keyid in active.body["holders"]]
-        body = self.scheme.partial(
-            rnd.number, self.place, opening, self._inputs(rnd, chosen), self.session.least
-        )
+        inputs = self._inputs(rnd, rnd.require(SET))
+        body = self.scheme.partial(rnd.number, self.place, inputs, self.session.least)
         predicate = {
             **base(self.session.id, rnd.number),
             "holder": self.key.keyid,

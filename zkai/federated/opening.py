@@ -165,7 +165,7 @@ def verify_aggregate(rnd: Round, scheme: Scheme, statement: bytes, values: Int64
     closed, chosen, active = (rnd.require(phase) for phase in (CLOSED, SET, ACTIVE))
     rnd.check_closed(closed)
     checked = check_set(rnd, scheme, chosen)
-    rnd.check_active(active, chosen, checked.dealings, scheme.spare_parts)
+    rnd.check_active(active, chosen, checked.dealings)
     total = rnd.board.body(
         rnd.number, parse_hex32(chosen.body["sum"], "sum"), scheme.ciphertext_bytes, "sum"
     )

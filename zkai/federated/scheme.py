@@ -109,10 +109,6 @@ class Scheme(Protocol):
     def dealing_bytes(self) -> int:
         """The length of a holder's part of the dealing check of one client."""
 
-    @property
-    def spare_parts(self) -> bool:
-        """Whether more than t holders may open a sum, so that wrong parts are seen."""
-
     def share_bytes(self, holder: int) -> int:
         """Return the length of a holder's share."""
 
@@ -145,11 +141,13 @@ class Scheme(Protocol):
         self,
         number: int,
         holder: int,
-        active: Sequence[int],
         inputs: Iterable[tuple[bytes, bytes, bytes]],
         minimum: int,
     ) -> bytes:
-        """Return a holder's part of the decryption of a sum of (key, ciphertext, share)."""
+        """Return a holder's part of the decryption of a sum of (key, ciphertext, share).
+
+        It is the same whoever else opens the sum; t parts give all others.
+        """
 
     def sent(self, number: int, ciphertext: bytes, check: bytes, dealing: bytes) -> Any:
         """Return what proofs about a ciphertext speak of. Raises InvalidInput."""

@@ -127,11 +127,6 @@ class RlweScheme:
         """The length of a holder's part of the dealing check of one client."""
         return self.parameters.answer_bytes()
 
-    @property
-    def spare_parts(self) -> bool:
-        """Parts are shares: every holder may hand one in, and those that are wrong are seen."""
-        return True
-
     def share_bytes(self, holder: int) -> int:
         """Return the length of a holder's share."""
         return self.parameters.share_bytes(holder + 1)
@@ -171,14 +166,10 @@ class RlweScheme:
         self,
         number: int,
         holder: int,
-        active: Sequence[int],
         inputs: Iterable[tuple[bytes, bytes, bytes]],
         minimum: int,
     ) -> bytes:
-        """Return a holder's part of the decryption of a sum of (key, ciphertext, share).
-
-        It is the same whoever else is active.
-        """
+        """Return a holder's part of the decryption of a sum of (key, ciphertext, share)."""
         round_ = self._round(number)
         total, shares = CiphertextSum(round_), ShareSum(round_, holder + 1)
         try:

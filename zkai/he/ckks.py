@@ -2,20 +2,21 @@
 
     client      (c0, c1) = SEAL's encryption under the joint public key
     everybody   c = sum of the ciphertexts, recomputed from their bytes
-    holder j    d_j = lambda_j f(j) c1 + smudge_j + z_j,   sum of z_j over the active holders = 0
-    anybody     plaintext = c0 + sum of d_j, decoded by SEAL
+    holder j    D(j) = f(j) c1 + noise(j), a share of s c1 + noise
+    anybody     plaintext = c0 + D(0), decoded by SEAL; parts that do not fit the others are seen
 
-lambda_j depends on the active set, so the set is fixed before, and smudge_j comes after lambda_j.
-The zero shares z_j matter as much: without them, 3-of-5 with 1, 2, 3 active and 4, 5 corrupt,
-10 d_3 = c0 + c1 s + 10 smudge_3 up to what the two know, and they read the noise modulo 10 exactly,
-however large the smudge. With them nobody sees more than the sum (docs/decisions/0018).
+Every set of n - t + 1 holders draws noise of its own, which is shared as the key is
+(`HolderKey.add_noise`): so t parts give all others, and say nothing but D(0). Noise that each
+holder adds for itself is no way: 3-of-5 with 1, 2, 3 active and 4, 5 corrupt, 10 d_3 = c0 + c1 s +
+10 noise_3 up to what the two know, and they read the noise modulo 10 exactly, however large it is
+(docs/decisions/0018 and 0026).
 
 Values are real numbers in SEAL's slots, or with `integers` one in each coefficient: exact sums.
 
 No function takes a c1: `partial` takes the ciphertexts, checks each digest before it parses, and
 adds them itself. The caller sees to it that all digests were logged before any body was shown (who
-sees the others' bodies first can steer the sum of c1 and read the key), that the set and the active
-holders are the recorded ones, and that a holder answers once a round.
+sees the others' bodies first can steer the sum of c1 and read the key), that the set is the
+recorded one, and that a holder answers once a round.
 
 Sources: Cheon, Kim, Kim, Song (Asiacrypt 2017); Li, Micciancio (Eurocrypt 2021), for why decrypted
 sums of CKKS need smudging; Mouchet, Bertrand, Hubaux (J. Cryptology 2023).
@@ -23,10 +24,8 @@ sums of CKKS need smudging; Mouchet, Bertrand, Hubaux (J. Cryptology 2023).
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from math import log2, sqrt
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,115 +33,21 @@ import numpy.typing as npt
 
 from zkai.encoding import Limbs, sha256
 from zkai.errors import InvalidInput, VerificationError
+from zkai.he.agreement import Shortener, agreeing_holders
+from zkai.he.ckks_sum import CHAIN, HEAD, CkksSum
 from zkai.he.ckks_values import add_integers, checked_values, integers_of, slot_rows
-from zkai.he.joint_key import HolderKey, JointKey, weight
-from zkai.he.seal_file import Chain, read_ciphertext, write_ciphertext
+from zkai.he.joint_key import HolderKey, JointKey
+from zkai.he.seal_file import read_ciphertext, write_ciphertext
 from zkai.he.seal_worker import SealWorker
-from zkai.he.shamir import check_committee
-
-CHAIN = Chain(8192, (1152921504606683137, 1152921504606748673, 1152921504606830593))
-"""SEAL's own primes for [60, 60, 60]: 180 of the 218 bits that n = 8192 allows."""
+from zkai.he.shamir import check_points, modular_weights
 
 MAGIC = b"zkaickks"
 CIPHERTEXT, PARTIAL = 1, 2
-MAX_VALUES = 1 << 28
-MAX_CLIENTS = 1 << 20
-_HEAD = struct.Struct("<8sII32s32s32s")
-_ERROR_VARIANCE = 10.5
-_TAIL = 9
-"""Standard deviations: a coefficient's noise is beyond them with probability below 2**-60."""
 _CHUNK = 16
 
-
-@dataclass(frozen=True)
-class CkksSum:
-    """Sums of at most `clients` vectors of `values` numbers x, |x| <= bound, opened by t of n.
-
-    With `integers` they are integers, and sums exact. Raises InvalidInput if a sum could overflow,
-    which CKKS would not notice, or integers could be off:
-
-        clients bound 2**scale_bits + t 2**smudge_bits + noise < Q / 2
-        t 2**smudge_bits + noise < 2**scale_bits / 2
-    """
-
-    values: int
-    clients: int
-    bound: int
-    threshold: int
-    holders: int
-    chain: Chain = CHAIN
-    scale_bits: int = 96
-    smudge_bits: int = 61
-    integers: bool = False
-
-    def __post_init__(self) -> None:
-        check_committee(self.threshold, self.holders)
-        if not 1 <= self.values <= MAX_VALUES or not 1 <= self.clients <= MAX_CLIENTS:
-            raise InvalidInput(f"ckks: at most {MAX_VALUES} values and {MAX_CLIENTS} clients")
-        if len(self.chain.data_primes) > 2:
-            raise InvalidInput("ckks: at most two primes and the special one")
-        if self.bound < 1 or not 20 <= self.scale_bits <= 110 or not 20 <= self.smudge_bits <= 61:
-            raise InvalidInput("ckks: bound >= 1, scale_bits 20..110, smudge_bits 20..61 expected")
-        if self.largest(self.clients) >= self.chain.data_ring.modulus // 2:
-            raise InvalidInput(
-                f"ckks: the sum of {self.clients} values up to {self.bound} overflows at "
-                f"2**{self.scale_bits}: take a smaller scale or bound"
-            )
-        if self.integers and 2 * self.spread(self.clients) >= 1 << self.scale_bits:
-            raise InvalidInput(f"ckks: sums of integers are not exact at 2**{self.scale_bits}")
-
-    @property
-    def scale(self) -> float:
-        """What values are multiplied with."""
-        return 2.0**self.scale_bits
-
-    @property
-    def ciphertexts(self) -> int:
-        """SEAL ciphertexts a vector: n integers each, or n / 2 real numbers."""
-        return -(-self.values // (self.chain.n if self.integers else self.chain.slots))
-
-    @property
-    def noise(self) -> float:
-        """What a coefficient's noise in one fresh ciphertext stays below, but for 2**-60.
-
-        Its variance is 10.5 (1 + 4/3 n h) / P**2 + (1 + 2/3 n h) / 12 with a special prime P and
-        h dealers' ternary secrets; without one, the first term with P = 1.
-        """
-        spread = self.chain.n * self.holders * 2 / 3
-        error = _ERROR_VARIANCE * (1 + 2 * spread)
-        if len(self.chain.primes) == 1:
-            return _TAIL * sqrt(error)
-        return _TAIL * sqrt(error / self.chain.primes[-1] ** 2 + (1 + spread) / 12)
-
-    def largest(self, clients: int) -> int:
-        """Return what coefficients of an opened sum of so many clients stay below."""
-        return clients * (self.bound << self.scale_bits) + self.spread(clients)
-
-    def spread(self, clients: int) -> int:
-        """Return what smudge and noise of an opened sum of so many clients stay below."""
-        return (self.threshold << self.smudge_bits) + clients * (int(self.noise) + 1)
-
-    def statistical_bits(self, rounds: int = 1) -> float:
-        """Return the bits of statistical security of what is opened in so many rounds.
-
-        One holder's smudge counts, since the others may be corrupt:
-
-            smudge_bits + 1 - log2(clients noise) - log2(coefficients) - log2(rounds)
-        """
-        coefficients = self.ciphertexts * self.chain.n
-        hidden = log2(self.clients * self.noise) + log2(coefficients) + log2(rounds)
-        return self.smudge_bits + 1 - hidden
-
-    @property
-    def ciphertext_bytes(self) -> int:
-        """The length of a client's ciphertext, and of a sum."""
-        return _HEAD.size + self.ciphertexts * self.chain.ciphertext_bytes
-
-    @property
-    def partial_bytes(self) -> int:
-        """The length of a holder's part of a decryption."""
-        words = self.ciphertexts * len(self.chain.data_primes) * self.chain.n
-        return _HEAD.size + 8 * words
+__all__ = [
+    "CHAIN", "CIPHERTEXT", "MAGIC", "PARTIAL", "Ckks", "CkksFused", "CkksSum", "CkksTotal",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -179,7 +84,7 @@ class Ckks:
         """Return a contribution's name. Raises InvalidInput for a sum, or what is neither."""
         self._expect_size(ciphertext, "ciphertext")
         self._expect(ciphertext, CIPHERTEXT, seed, "ciphertext")
-        count, name = _HEAD.unpack_from(ciphertext)[2], _HEAD.unpack_from(ciphertext)[5]
+        count, name = HEAD.unpack_from(ciphertext)[2], HEAD.unpack_from(ciphertext)[5]
         if count != 1:
             raise InvalidInput("ckks: a sum stands where a client's ciphertext should")
         return bytes(name)
@@ -200,28 +105,26 @@ class Ckks:
         self,
         seed: bytes,
         key: HolderKey,
-        active: Sequence[int],
         logged: Iterable[tuple[bytes, bytes]],
         minimum: int,
     ) -> bytes:
         """Return a holder's part of the decryption of the sum of logged clients' ciphertexts.
 
         `logged` has the recorded digest (SHA-256) and the bytes of each client's ciphertext.
-        Smudge and shares of zero follow from the holder's key, the sum, the round and the active
-        set: asked again for the same, it says the same, and nothing can be averaged.
+        The part follows from the keys and the sum's c1: asked again, and whoever else opens, a
+        holder says the same, and nothing can be averaged.
 
-        Raises InvalidInput for a holder's key of another joint key or an active set without it;
+        Raises InvalidInput for a holder's key of another joint key;
         VerificationError for fewer than `minimum` (at least 2) distinct ciphertexts, or bytes that
         have not the digest.
         """
-        if key.key_id != self.joint.id or key.threshold != self.parameters.threshold:
+        committee = self.parameters.threshold, self.parameters.holders
+        if key.key_id != self.joint.id or (key.threshold, key.holders) != committee:
             raise InvalidInput("ckks: this holder's key is not of this joint key")
-        if len(active) != self.parameters.threshold:
-            raise InvalidInput(f"ckks: {self.parameters.threshold} holders open, not {len(active)}")
         total, count = self._logged_sum(seed, logged, minimum)
-        subject = self._subject(seed, self._pack(seed, total, count), active)
-        parts = self._parts(key, active, subject, total[:, 1])
-        head = _HEAD.pack(MAGIC, PARTIAL, key.place, self.joint.id, seed, subject)
+        subject = self._subject(seed, self._pack(seed, total, count))
+        parts = self._parts(key, np.ascontiguousarray(total[:, 1]))
+        head = HEAD.pack(MAGIC, PARTIAL, key.place, self.joint.id, seed, subject)
         return head + b"".join(parts)
 
     def _logged_sum(
@@ -243,54 +146,73 @@ class Ckks:
             )
         return total.found()
 
-    def _parts(
-        self, key: HolderKey, active: Sequence[int], subject: bytes, c1: Limbs
-    ) -> Iterable[bytes]:
+    def _parts(self, key: HolderKey, c1: Limbs) -> Iterable[bytes]:
         ring, bits = self.parameters.chain.data_ring, self.parameters.smudge_bits
-        share = key.share[: len(ring.primes)]
-        scaled = ring.combine(share[None], weight(ring, key.place, active))
-        secret = sha256(b"zkai/he/ckks/smudge/1\0" + subject + key.secret)
+        share = np.ascontiguousarray(key.share[: len(ring.primes)])
+        subject = sha256(b"zkai/he/ckks/c1/1\0" + c1.astype("<u8", copy=False).tobytes())
         for first in range(0, len(c1), _CHUNK):
-            part = ring.multiply(np.ascontiguousarray(c1[first : first + _CHUNK]), scaled)
-            smudge = ring.smudge(secret, 0, len(part), bits, first)
-            part = ring.add(part, ring.ntt(ring.small(smudge)))
-            part = ring.add(part, key.blind(ring, active, subject, first, len(part)))
-            yield part.astype("<u8", copy=False).tobytes()
+            part = ring.multiply(c1[first : first + _CHUNK], share)
+            noise = ring.zeros(len(part))
+            key.add_noise(ring, noise, subject, first, bits)
+            yield ring.add(part, ring.ntt(noise)).astype("<u8", copy=False).tobytes()
 
-    def fuse(self, seed: bytes, total: bytes, parts: Mapping[int, bytes]) -> npt.NDArray[Any]:
-        """Return the sum of the values, opened by the parts of the active holders.
+    def fuse(self, seed: bytes, total: bytes, parts: Mapping[int, bytes]) -> CkksFused:
+        """Return the sum of the values, opened by the parts of t holders or more.
 
-        float64, or exact int64 where values are integers.
+        They are float64, or exact int64 where values are integers. A part that is none of this sum,
+        or does not fit the others, is set apart.
 
-        Raises InvalidInput for malformed bytes, or a wrong number of parts; VerificationError for
-        parts of another sum or active set, and if what comes out is noise, not a sum of values
-        within the bound: then a share or the key is wrong.
+        Raises InvalidInput for a malformed sum, or if fewer than t holders have a part of it;
+        VerificationError if the parts contradict each other, and if what comes out is noise, not a
+        sum of values within the bound: then a share or the key is wrong.
         """
         parameters, ring = self.parameters, self.parameters.chain.data_ring
-        if len(parts) != parameters.threshold:
-            raise InvalidInput(f"ckks: {parameters.threshold} parts open a sum, not {len(parts)}")
         found, count = self._unpack(seed, total, "sum")
-        subject = self._subject(seed, total, sorted(parts))
-        opened = np.ascontiguousarray(found[:, 0])
-        for place, data in parts.items():
-            ring.add(opened, self._part(seed, subject, place, data), out=opened)
+        subject, threshold = self._subject(seed, total), parameters.threshold
+        agreed = agreeing_holders(ring, self._shortened(seed, subject, parts), threshold)
+        opened, base = np.ascontiguousarray(found[:, 0]), agreed[:threshold]
+        for place, weight in zip(base, modular_weights(ring, base, 0), strict=True):
+            part = self._part(seed, subject, place, parts[place])
+            ring.add(opened, ring.combine(part[:, None], weight[None]), out=opened)
+        checked = len(agreed) >= 2 * threshold - 1
         coefficients = ring.coefficients(opened)
         if ring.largest(coefficients) >= parameters.largest(count):
-            raise VerificationError("ckks: what was opened is noise: a wrong share, part or key")
+            why = "a ciphertext or the key is" if checked else "a share, part or key is"
+            raise VerificationError(f"ckks: what was opened is noise: {why} wrong")
+        apart = tuple(sorted(set(parts) - set(agreed)))
         if parameters.integers:
             bits, spread = parameters.scale_bits, parameters.spread(count)
-            return integers_of(ring, coefficients, parameters.values, bits, spread)
+            exact = integers_of(ring, coefficients, parameters.values, bits, spread)
+            return CkksFused(exact, agreed, apart, checked)
         with SealWorker(parameters.chain) as worker:
-            return worker.decode(opened, parameters.scale).ravel()[: parameters.values]
+            values = worker.decode(opened, parameters.scale).ravel()[: parameters.values]
+        return CkksFused(values, agreed, apart, checked)
+
+    def _shortened(
+        self, seed: bytes, subject: bytes, parts: Mapping[int, bytes]
+    ) -> dict[int, Limbs]:
+        """Return what parts of this sum are compared by. Raises InvalidInput for fewer than t."""
+        shortener = Shortener(self.parameters.chain.data_ring, self.parameters.ciphertexts)
+        found, wrong = dict[int, Limbs](), list[str]()
+        check_points(sorted(parts), self.parameters.holders, "parts")
+        for place, data in sorted(parts.items()):
+            try:
+                found[place] = shortener.shorten(self._part(seed, subject, place, data))
+            except InvalidInput as error:
+                wrong.append(str(error))
+        if len(found) < self.parameters.threshold:
+            needed = f"{self.parameters.threshold} parts open a sum, {len(found)} are there"
+            raise InvalidInput("; ".join([f"ckks: {needed}", *wrong]))
+        return found
 
     def _part(self, seed: bytes, subject: bytes, place: int, data: bytes) -> Limbs:
         where, ring = f"part of holder {place}", self.parameters.chain.data_ring
         if len(data) != self.parameters.partial_bytes:
             raise InvalidInput(f"{where}: {len(data)} bytes, not {self.parameters.partial_bytes}")
         self._expect(data, PARTIAL, seed, where)
-        if _HEAD.unpack_from(data)[2] != place or _HEAD.unpack_from(data)[5] != subject:
-            raise VerificationError(f"{where}: of another holder, sum or active set")
-        words = np.frombuffer(data, "<u8", offset=_HEAD.size).astype(np.uint64, copy=False)
+        if HEAD.unpack_from(data)[2] != place or HEAD.unpack_from(data)[5] != subject:
+            raise InvalidInput(f"{where}: of another holder or sum")
+        words = np.frombuffer(data, "<u8", offset=HEAD.size).astype(np.uint64, copy=False)
         words = words.reshape(-1, *ring.shape)
         if (words >= np.array(ring.primes, np.uint64)[:, None]).any():
             raise InvalidInput(f"{where}: a residue is not below its prime")
@@ -302,15 +224,14 @@ class Ckks:
             total.add_any(data)
         return total.found()
 
-    def _subject(self, seed: bytes, total: bytes, active: Sequence[int]) -> bytes:
-        places = struct.pack(f"<{len(active)}H", *sorted(active))
-        return sha256(b"zkai/he/ckks/opened/1\0" + seed + sha256(total) + places)
+    def _subject(self, seed: bytes, total: bytes) -> bytes:
+        return sha256(b"zkai/he/ckks/opened/2\0" + seed + sha256(total))
 
     def _pack(self, seed: bytes, found: Limbs, count: int, name: bytes = bytes(32)) -> bytes:
         if len(seed) != 32 or len(name) != 32:
             raise InvalidInput("ckks: a round's seed and a name have 32 bytes")
         chain, scale = self.parameters.chain, self.parameters.scale
-        head = _HEAD.pack(MAGIC, CIPHERTEXT, count, self.joint.id, seed, name)
+        head = HEAD.pack(MAGIC, CIPHERTEXT, count, self.joint.id, seed, name)
         return head + b"".join(write_ciphertext(chain, one, scale) for one in found)
 
     def _unpack(self, seed: bytes, data: bytes, where: str) -> tuple[Limbs, int]:
@@ -318,7 +239,7 @@ class Ckks:
         parameters = self.parameters
         self._expect_size(data, where)
         self._expect(data, CIPHERTEXT, seed, where)
-        count, name = _HEAD.unpack_from(data)[2], _HEAD.unpack_from(data)[5]
+        count, name = HEAD.unpack_from(data)[2], HEAD.unpack_from(data)[5]
         if not 1 <= count <= parameters.clients:
             raise InvalidInput(f"{where}: of {count} clients; 1..{parameters.clients} are expected")
         if count > 1 and name != bytes(32):
@@ -326,7 +247,7 @@ class Ckks:
         chain, size, view = parameters.chain, parameters.chain.ciphertext_bytes, memoryview(data)
         out = np.empty((parameters.ciphertexts, 2, *chain.data_ring.shape), np.uint64)
         for i in range(parameters.ciphertexts):
-            start = _HEAD.size + i * size
+            start = HEAD.size + i * size
             out[i] = read_ciphertext(chain, view[start : start + size], parameters.scale, where)
         return out, count
 
@@ -336,13 +257,26 @@ class Ckks:
             raise InvalidInput(f"{where}: {len(data)} bytes, not {size}")
 
     def _expect(self, data: bytes, kind: int, seed: bytes, where: str) -> None:
-        magic, found, _, key_id, round_seed, _ = _HEAD.unpack_from(data)
+        magic, found, _, key_id, round_seed, _ = HEAD.unpack_from(data)
         if (magic, found) != (MAGIC, kind):
             raise InvalidInput(f"{where}: not such a file of scheme ckks")
         if key_id != self.joint.id:
             raise InvalidInput(f"{where}: under another joint key")
         if round_seed != seed:
             raise InvalidInput(f"{where}: of another round")
+
+
+@dataclass(frozen=True)
+class CkksFused:
+    """An opened sum: its values (values,), whose parts agree on it, and whose do not.
+
+    `checked` says that 2t - 1 parts agree: then at most t - 1 corrupt holders did not shift it.
+    """
+
+    values: npt.NDArray[Any] = field(repr=False)
+    agreed: tuple[int, ...]
+    apart: tuple[int, ...]
+    checked: bool
 
 
 class CkksTotal:

@@ -163,7 +163,7 @@ class ClientKey:
         return b"".join(map(self._set_seed, holder_sets(self.round, holder)))
 
     def _set_seed(self, members: HolderSet) -> bytes:
-        return self._derived("set", sum(1 << j for j in members))
+        return self._derived("set", shamir.set_mask(members))
 
     def _mask(self) -> Limbs:
         """Return y(0) (L, 128): what hides the projection in the dealing check."""

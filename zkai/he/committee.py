@@ -39,9 +39,11 @@ from zkai.he.key_dealing import (
     parse_response,
     respond,
     response_bytes,
+    sets_of,
     verify_dealing,
 )
 from zkai.he.projection import ROWS, Projection
+from zkai.he.shamir import HolderSet
 
 _DOMAIN = b"zkai/he/committee/1/"
 
@@ -348,19 +350,18 @@ class Ceremony:
         if holder not in self.holders:
             raise VerificationError(f"ceremony: holder {holder} is excluded")
         total = ring.zeros()
-        seeds: dict[int, list[bytes]] = {h: [] for h in self.terms.places if h != holder}
+        seeds: dict[HolderSet, list[bytes]] = {s: [] for s in sets_of(self.terms, holder)}
         for dealer in self.qualified:
             share = self.accept(dealer, holder, messages[dealer])
             total = ring.add(total, share.value)
-            for other, seed in zip(seeds, share.seeds, strict=True):
-                seeds[other].append(seed)
-        pairs = {
-            other: sha256(_DOMAIN + b"pair" + self.terms.digest + b"".join(found))
-            for other, found in seeds.items()
-            if other in self.holders
+            for members, seed in zip(seeds, share.seeds, strict=True):
+                seeds[members].append(seed)
+        keys = {
+            members: sha256(_DOMAIN + b"set" + self.terms.digest + b"".join(found))
+            for members, found in seeds.items()
         }
-        place, threshold = holder, self.terms.threshold
-        return HolderKey(joint.id, self.terms.digest, place, threshold, total, pairs)
+        threshold, count = self.terms.threshold, len(self.terms.holders)
+        return HolderKey(joint.id, self.terms.digest, holder, threshold, count, total, keys)
 
     def exclude(self, name: str, reason: str) -> None:
         """Leave a party out for a reason that the log shows; the first reason stands."""

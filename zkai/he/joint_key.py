@@ -1,7 +1,8 @@
 """A joint public key, and what one of its holders keeps.
 
-The key is (b, a), b = -(a s + e); holder j keeps f(j) with f(0) = s, and a symmetric key with each
-other holder, for shares of zero. `zkai.he.committee` makes them.
+The key is (b, a), b = -(a s + e); holder j keeps f(j) with f(0) = s, and symmetric keys: one with
+each other holder, for shares of zero when the key is dealt anew, and one with each set of n - t + 1
+holders, for noise when a sum is opened. `zkai.he.committee` makes them.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from zkai import native_rlwe as native
 from zkai.encoding import Limbs, sha256
 from zkai.errors import InvalidInput
 from zkai.he.ring import Ring
 from zkai.he.seal_file import Chain, read_public_key, write_public_key
-from zkai.he.shamir import modular_weights
+from zkai.he.shamir import HolderSet, holder_sets, modular_weights, set_mask, set_weight
 
 _DOMAIN = b"zkai/he/joint-key/1/"
-_KEY_HEAD = struct.Struct("<32s32sHHH")
+_KEY_HEAD = struct.Struct("<32s32sHHHH")
 
 
 @dataclass(frozen=True)
@@ -46,26 +48,23 @@ class JointKey:
 
 @dataclass(frozen=True)
 class HolderKey:
-    """What one holder keeps: its share of the key, and a key with each other holder."""
+    """What one of n holders keeps: its share of the key, and the keys of the sets that it is in."""
 
     key_id: bytes
     committee: bytes
     """Digest of the terms under which the share was dealt."""
     place: int
     threshold: int
+    holders: int
     share: Limbs = field(repr=False)
-    pairs: Mapping[int, bytes] = field(repr=False)
-
-    @property
-    def secret(self) -> bytes:
-        """A digest of all that only this holder knows: a seed for its noise."""
-        return sha256(_DOMAIN + b"noise" + self.to_bytes())
+    sets: Mapping[HolderSet, bytes] = field(repr=False)
 
     def to_bytes(self) -> bytes:
         """Return the key for the holder's own, encrypted file."""
-        count = len(self.pairs)
-        head = _KEY_HEAD.pack(self.key_id, self.committee, self.place, self.threshold, count)
-        keys = b"".join(struct.pack("<H", k) + self.pairs[k] for k in sorted(self.pairs))
+        numbers = self.place, self.threshold, self.holders, len(self.sets)
+        head = _KEY_HEAD.pack(self.key_id, self.committee, *numbers)
+        masks = {set_mask(members): key for members, key in self.sets.items()}
+        keys = b"".join(struct.pack("<H", mask) + masks[mask] for mask in sorted(masks))
         return head + keys + np.ascontiguousarray(self.share, "<u8").tobytes()
 
     @staticmethod
@@ -74,17 +73,20 @@ class HolderKey:
         rows, size = len(chain.primes), 8 * len(chain.primes) * chain.n
         if len(data) < _KEY_HEAD.size:
             raise InvalidInput(f"{where}: cut off")
-        key_id, committee, place, threshold, count = _KEY_HEAD.unpack_from(data)
+        key_id, committee, place, threshold, holders, count = _KEY_HEAD.unpack_from(data)
         start = _KEY_HEAD.size
         if len(data) != start + 34 * count + size:
             raise InvalidInput(f"{where}: {len(data)} bytes, expected another size")
         parts = [data[start + 34 * i : start + 34 * (i + 1)] for i in range(count)]
-        pairs = {struct.unpack_from("<H", part)[0]: part[2:] for part in parts}
+        masks = {struct.unpack_from("<H", part)[0]: part[2:] for part in parts}
         share = np.frombuffer(data[start + 34 * count :], "<u8").reshape(rows, chain.n)
-        ordered = len(pairs) == count and list(pairs) == sorted(pairs)
+        ordered = len(masks) == count and list(masks) == sorted(masks)
         if not ordered or (share >= np.array(chain.primes, np.uint64)[:, None]).any():
             raise InvalidInput(f"{where}: not in the form in which it is written")
-        return HolderKey(key_id, committee, place, threshold, share.astype(np.uint64), pairs)
+        sets = {tuple(j for j in range(16) if mask >> j & 1): key for mask, key in masks.items()}
+        return HolderKey(
+            key_id, committee, place, threshold, holders, share.astype(np.uint64), sets
+        )
 
     def blind(
         self, ring: Ring, active: Sequence[int], context: bytes, first: int, count: int
@@ -99,15 +101,35 @@ class HolderKey:
         label = b",".join(str(place).encode() for place in sorted(active))
         total = ring.zeros(count)
         for other in others:
-            seed = sha256(_DOMAIN + b"blind" + self.pairs[other] + sha256(context) + label)
-            part = ring.uniform(seed, 0, first, count)
+            pair = self.sets[_pair(self.place, other)]
+            part = ring.uniform(sha256(_DOMAIN + b"blind" + pair + sha256(context) + label), 0,
+                                first, count)  # fmt: skip
             total = ring.add(total, part) if self.place < other else ring.subtract(total, part)
         return total
+
+    def add_noise(self, ring: Ring, out: Limbs, subject: bytes, first: int, bits: int) -> None:
+        """Add this holder's share of noise to polynomials (count, L, n) in coefficient form.
+
+        The noise is the sum over all sets H of n - t + 1 holders of r_H in [-2^bits, 2^bits), which
+        H draws from its key and the subject; polynomials are numbered from `first`.
+
+        Raises InvalidInput if a set's key is missing.
+        """
+        sets = [s for s in holder_sets(self.threshold, self.holders) if self.place in s]
+        if not set(sets) <= set(self.sets):
+            raise InvalidInput(f"holder {self.place}: the key of a set of holders is missing")
+        seeds = [sha256(_DOMAIN + b"noise" + self.sets[s] + sha256(subject)) for s in sets]
+        weights = np.concatenate([set_weight(ring, s, self.holders, self.place) for s in sets])
+        native.add_noise(ring.tables, out, seeds, weights, 0, bits, first)
+
+
+def _pair(one: int, other: int) -> HolderSet:
+    return min(one, other), max(one, other)
 
 
 def _others(key: HolderKey, active: Sequence[int]) -> list[int]:
     others = sorted(set(active) - {key.place})
-    if len(others) + 1 != len(active) or any(place not in key.pairs for place in others):
+    if len(others) + 1 != len(active) or any(_pair(key.place, k) not in key.sets for k in others):
         raise InvalidInput(f"holder {key.place}: not one of the active holders {list(active)}")
     if len(active) < key.threshold:
         raise InvalidInput(f"{len(active)} holders are active, {key.threshold} are needed")

@@ -1,8 +1,8 @@
 """One dealer's part of a key: a value shared among holders, in messages of exact size.
 
-    opening   what all may read: digests of the private messages and of the pairs' seeds, and in a
+    opening   what all may read: digests of the private messages and of the sets' seeds, and in a
               key generation b = -(a s + e). Its SHA-256 is the commitment that is logged first.
-    share     what one holder gets: f(j), its share of the dealer's mask, and a seed for each pair
+    share     what one holder gets: f(j), its share of the dealer's mask, and a seed for each set
               of holders that it belongs to.
     response  what a holder says of each dealer, once P is known:
               [P coef(f(j)), P coef(a f(j))] + mask(j), exact modulo each prime.
@@ -26,7 +26,7 @@ from zkai.errors import InvalidInput, VerificationError
 from zkai.he.projection import ROWS, Projection, interpolate, largest
 from zkai.he.ring import Ring
 from zkai.he.seal_file import Chain
-from zkai.he.shamir import MAX_HOLDERS
+from zkai.he.shamir import MAX_HOLDERS, HolderSet, holder_sets, set_mask
 from zkai.he.shamir import deal as shamir_deal
 
 MAX_NAME = 128
@@ -89,9 +89,11 @@ class Terms:
         return range(1, len(self.holders) + 1)
 
     @property
-    def pairs(self) -> list[tuple[int, int]]:
-        """All pairs of holders, in order."""
-        return list(combinations(self.places, 2))
+    def sets(self) -> list[HolderSet]:
+        """The sets of holders that have a seed of their own, in order: all pairs, which make shares
+        of zero, and all sets of n - t + 1, which make noise."""
+        pairs = combinations(self.places, 2)
+        return sorted({*pairs, *holder_sets(self.threshold, len(self.holders))})
 
     @property
     def digest(self) -> bytes:
@@ -139,25 +141,25 @@ class Opening:
     dealer: int
     salt: bytes
     shares: tuple[bytes, ...]
-    pairs: tuple[bytes, ...]
+    seeds: tuple[bytes, ...]
     public: Limbs | None
 
     @staticmethod
     def bytes_each(terms: Terms) -> int:
         """The size of an opening."""
-        digests = len(terms.holders) + len(terms.pairs)
+        digests = len(terms.holders) + len(terms.sets)
         return _OPENING_HEAD.size + 32 * digests + (0 if terms.renews else terms.polynomial_bytes)
 
     def to_bytes(self, terms: Terms) -> bytes:
         """Return the message."""
         head = _OPENING_HEAD.pack(terms.digest, self.dealer, self.salt)
         body = b"" if self.public is None else _raw(self.public)
-        return head + b"".join(self.shares) + b"".join(self.pairs) + body
+        return head + b"".join(self.shares) + b"".join(self.seeds) + body
 
     @staticmethod
     def from_bytes(terms: Terms, data: bytes, where: str = "opening") -> Opening:
         """Parse `to_bytes`'s form. Raises InvalidInput, naming `where`, for anything else."""
-        digests = len(terms.holders) + len(terms.pairs)
+        digests = len(terms.holders) + len(terms.sets)
         start = _OPENING_HEAD.size
         _expect_size(data, Opening.bytes_each(terms), where)
         digest, dealer, salt = _OPENING_HEAD.unpack_from(data)
@@ -193,7 +195,7 @@ class Share:
     def bytes_each(terms: Terms) -> int:
         """The size of a private message."""
         mask = 8 * terms.response_words[0] * terms.response_words[1]
-        seeds = _SEED * (len(terms.holders) - 1)
+        seeds = _SEED * len(sets_of(terms, 1))
         return _SHARE_HEAD.size + terms.polynomial_bytes + mask + seeds
 
     @staticmethod
@@ -217,9 +219,10 @@ class Share:
         end = middle + 8 * int(np.prod(terms.response_words))
         mask = _words(terms, data[middle:end], terms.response_words, where)
         seeds = tuple(data[i : i + _SEED] for i in range(end, len(data), _SEED))
-        for pair, seed in zip(_pairs_of(terms, holder), seeds, strict=True):
-            if _seed_digest(terms, pair, seed) != opening.pairs[terms.pairs.index(pair)]:
-                raise VerificationError(f"{where}: a pair's seed is not what all were told of")
+        told = dict(zip(terms.sets, opening.seeds, strict=True))
+        for members, seed in zip(sets_of(terms, holder), seeds, strict=True):
+            if _seed_digest(terms, members, seed) != told[members]:
+                raise VerificationError(f"{where}: a set's seed is not what all were told of")
         return Share(dealer, holder, value, mask, seeds)
 
 
@@ -234,7 +237,7 @@ class Dealing:
 def deal(
     terms: Terms, dealer: int, secret: Limbs, public: Limbs | None, blind: Limbs | None = None
 ) -> Dealing:
-    """Share a (L, n) value in NTT form among the holders, masks and pairs' seeds with it.
+    """Share a (L, n) value in NTT form among the holders, masks and sets' seeds with it.
 
     `blind` (L, 2 ROWS) is added to the mask; the blinds of all dealers add up to zero.
 
@@ -246,14 +249,14 @@ def deal(
     padded = np.zeros_like(secret)
     padded[:, : 2 * ROWS] = _mask(terms, blind)
     masks = share_out(terms, padded)[:, :, : 2 * ROWS]
-    seeds = {pair: os.urandom(_SEED) for pair in terms.pairs}
+    seeds = {members: os.urandom(_SEED) for members in terms.sets}
     messages = tuple(
         Share(
-            dealer, j, values[j - 1], masks[j - 1], tuple(seeds[p] for p in _pairs_of(terms, j))
+            dealer, j, values[j - 1], masks[j - 1], tuple(seeds[s] for s in sets_of(terms, j))
         ).to_bytes(terms)
         for j in terms.places
     )
-    digests = tuple(_seed_digest(terms, pair, seed) for pair, seed in seeds.items())
+    digests = tuple(_seed_digest(terms, members, seed) for members, seed in seeds.items())
     shares = tuple(_share_digest(message) for message in messages)
     return Dealing(Opening(dealer, os.urandom(32), shares, digests, public), messages)
 
@@ -351,16 +354,17 @@ def parse_response(
     return holder, said
 
 
-def _pairs_of(terms: Terms, holder: int) -> list[tuple[int, int]]:
-    return [pair for pair in terms.pairs if holder in pair]
+def sets_of(terms: Terms, holder: int) -> list[HolderSet]:
+    """Return the sets with seeds that a holder is in, in order."""
+    return [members for members in terms.sets if holder in members]
 
 
 def _share_digest(message: bytes) -> bytes:
     return sha256(_DOMAIN + b"share" + message)
 
 
-def _seed_digest(terms: Terms, pair: tuple[int, int], seed: bytes) -> bytes:
-    return sha256(_DOMAIN + b"seed" + terms.digest + struct.pack("<HH", *pair) + seed)
+def _seed_digest(terms: Terms, members: HolderSet, seed: bytes) -> bytes:
+    return sha256(_DOMAIN + b"seed" + terms.digest + struct.pack("<H", set_mask(members)) + seed)
 
 
 def _raw(words: Limbs) -> bytes:

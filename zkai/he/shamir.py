@@ -63,6 +63,11 @@ def holder_sets(threshold: int, holders: int) -> list[HolderSet]:
     return list(combinations(range(1, holders + 1), holders - threshold + 1))
 
 
+def set_mask(members: HolderSet) -> int:
+    """Return a set of holders as a number: bit j stands for holder j."""
+    return sum(1 << j for j in members)
+
+
 def set_weight(ring: Ring | Tables, members: HolderSet, holders: int, at: int) -> Limbs:
     """Return L_H(at) modulo each prime, (1, L): 1 at 0, and 0 at every holder outside the set H.
 
