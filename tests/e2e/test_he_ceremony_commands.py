@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.e2e.test_he_commands import run  # noqa: F401 - the fixture
 from zkai.federated.board import Board
 from zkai.federated.key_ceremony import read_ceremony
 from zkai.federated.key_member import KeyMember
@@ -30,7 +29,7 @@ CHEAT, KILLED = "h3", "h1"
 REPO = Path(__file__).resolve().parents[2]
 
 
-def make_parties(run: Any, folder: str, parties: Sequence[tuple[str, str]]) -> None:  # noqa: F811
+def make_parties(run: Any, folder: str, parties: Sequence[tuple[str, str]]) -> None:
     Path(folder).mkdir()
     for role, name in parties:
         if not Path(name).exists():
@@ -69,14 +68,14 @@ def kill_after(process: subprocess.Popen[bytes], path: Path) -> None:
     assert path.exists()
 
 
-def encrypt_updates(run: Any, board: str) -> None:  # noqa: F811
+def encrypt_updates(run: Any, board: str) -> None:
     for i, name in enumerate(CLIENTS):
         source = np.random.default_rng(i)
         np.savez(f"{name}.npz", w=source.integers(-50, 51, (10, 7)), b=source.integers(-50, 51, 10))
         run(f"he encrypt {name} {name}.npz --board {board}")
 
 
-def check_sum(run: Any, board: str) -> dict[str, Any]:  # noqa: F811
+def check_sum(run: Any, board: str) -> dict[str, Any]:
     """Open the sum of what the clients encrypted last, and check it."""
     statement: dict[str, Any] = run(f"he decrypt --board {board} -o {board}.npz")
     found, updates = np.load(f"{board}.npz"), [np.load(f"{name}.npz") for name in CLIENTS]
@@ -86,7 +85,7 @@ def check_sum(run: Any, board: str) -> dict[str, Any]:  # noqa: F811
     return statement
 
 
-def sum_by_processes(run: Any, board: str) -> None:  # noqa: F811
+def sum_by_processes(run: Any, board: str) -> None:
     """A round whose holders are processes."""
     with following([begun(f"he serve {name} --board {board} --follow 300") for name in NEW]):
         encrypt_updates(run, board)
@@ -101,7 +100,7 @@ def sum_by_processes(run: Any, board: str) -> None:  # noqa: F811
         assert done["phase"] == "opened"
 
 
-def ceremony_in_turns(run: Any, agreed: str) -> dict[str, list[str]]:  # noqa: F811
+def ceremony_in_turns(run: Any, agreed: str) -> dict[str, list[str]]:
     """A resharing whose parties' commands run one after the other: what each did."""
     done: dict[str, list[str]] = {name: [] for name in ("h0", "h2", *NEW)}
     phase = ""
@@ -135,7 +134,7 @@ def ceremony_by_processes(steps: Sequence[str], advance: str) -> list[dict[str, 
     return answers
 
 
-def test_a_ceremony_a_session_and_a_resharing_by_processes(run: Any) -> None:  # noqa: F811
+def test_a_ceremony_a_session_and_a_resharing_by_processes(run: Any) -> None:
     clients = [("client", name) for name in CLIENTS]
     make_parties(run, "parties", [("aggregator", "agg"), *clients, *(("holder", h) for h in OLD)])
     np.savez("like.npz", w=np.zeros((10, 7), int), b=np.zeros(10, int))
@@ -181,7 +180,7 @@ def test_a_ceremony_a_session_and_a_resharing_by_processes(run: Any) -> None:  #
     assert check_sum(run, "board2")["scheme"] == "ckks"
 
 
-def test_noise_takes_a_key_for_one_round_which_is_never_handed_on(run: Any) -> None:  # noqa: F811
+def test_noise_takes_a_key_for_one_round_which_is_never_handed_on(run: Any) -> None:
     """The ceremony runs in this process, from the folders that the commands use."""
     pytest.importorskip("dp_accounting")
     holders = OLD[:3]
