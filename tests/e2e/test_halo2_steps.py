@@ -18,6 +18,9 @@ from zkai import cli
 from zkai.circuit.statements.training_step import TrainingStep as PlainStep
 from zkai.halo2.keys import Halo2VerifyingKey
 from zkai.halo2.proof import Halo2Proof
+from zkai.receipt.signer import ED25519, generate
+from zkai.receipt.statement import Facts, Place, issue
+from zkai.receipt.verify import verify_proof_of
 from zkai.statement_file import load_any
 
 LEDGER, ELSEWHERE = "0x" + "ab" * 20, "0x" + "ac" * 20
@@ -193,3 +196,46 @@ def test_a_graph_in_a_file_is_a_step_too(tmp_path: Path) -> None:
     text = text.replace("batch = 2", f'batch = 2\ntrained = ["{names[0]}"]')
     (tmp_path / "s.toml").write_text(text)
     assert load_any(tmp_path / "s.toml").rule.trained == names[:1]
+
+
+# Receipts ---------------------------------------------------------------------------------------
+
+
+def test_a_steps_receipt_has_the_fields_of_our_own_steps(world: Path) -> None:
+    key, (first, second) = key_of(world), proofs(world)
+    signer = generate(ED25519)
+    place = Place(31337, bytes(12) + bytes.fromhex(LEDGER[2:]))
+    receipts = []
+    for proof in (first, second):
+        parent = receipts[-1].id if receipts else None
+        facts = Facts(parent=parent)
+        receipts.append(issue(proof, [signer], verifying_key=key, place=place, facts=facts))
+    said = [receipt.predicate for receipt in receipts]
+    assert [part["kind"] for part in said] == ["training_step"] * 2
+    assert [part["step"] for part in said] == [0, 1]
+    assert said[0]["fork"] == "3"
+    for name in ("model", "fork", "user"):
+        assert said[0][name] == said[1][name] == str(first.public[name][0])
+    listed = said[0]["proof"]["commitments"]
+    assert {"model", "user", "old_state", "new_state", "batch"} <= set(listed)
+    shown = [part["proof"]["public"] for part in said]
+    assert shown[0]["new_state"] == shown[1]["old_state"]
+    assert receipts[0].grade == "proven (development key)"
+    for number, receipt in enumerate(receipts):
+        data = (world / f"proof{number}.json").read_bytes()
+        assert verify_proof_of(receipt, data, key) == proofs(world)[number]
+
+
+def test_a_receipt_is_of_one_step_and_one_place(world: Path) -> None:
+    key, (first, _) = key_of(world), proofs(world)
+    signer = generate(ED25519)
+    with pytest.raises(zkai.InvalidInput, match="another destination"):
+        issue(first, [signer], verifying_key=key, place=Place(1))
+    place = Place(31337, bytes(12) + bytes.fromhex(LEDGER[2:]))
+    receipt = issue(first, [signer], verifying_key=key, place=place)
+    with pytest.raises(zkai.VerificationError, match="different proof"):
+        verify_proof_of(receipt, (world / "proof1.json").read_bytes(), key)
+    renamed = replace(first, public={**first.public, "user": (5,)})
+    lying = issue(renamed, [signer], verifying_key=key, place=place)
+    with pytest.raises(zkai.VerificationError, match="other labels"):
+        verify_proof_of(lying, renamed.file_bytes(), key)
