@@ -278,12 +278,12 @@ def test_attention_and_what_broadcasts() -> None:
 
 
 def test_labels_become_one_row_each_whatever_they_are() -> None:
-    draft = OnnxDraft({"labels": (7, 1)})
+    draft = OnnxDraft({"labels": (9, 1)})
     model = draft.model({"y": draft.one_hot("labels", 4)})
     run = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
-    labels = np.array([0, 1, 2, 3, -5, 99, 1.3], np.float32)
+    labels = np.array([0, 1, 2, 3, -5, 99, 1.3, 0.45, 0.55], np.float32)
     (found,) = run.run(None, {"labels": labels[:, None]})
-    assert np.array_equal(found, np.eye(4)[[0, 1, 2, 3, 0, 3, 1]])
+    assert np.array_equal(found, np.eye(4)[[0, 1, 2, 3, 0, 3, 1, 0, 1]])
 
 
 def test_transposed_tables_are_adjoint() -> None:

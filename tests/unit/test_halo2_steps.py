@@ -154,6 +154,14 @@ def test_equal_tensors_have_unequal_commitments(kind: str) -> None:
     first, second = layout.salt(), layout.salt()
     assert len(first) == SALT_LIMBS[kind]
     assert not np.array_equal(first, second)
+    tensors = {"layer1.weight": WEIGHTS, "layer1.bias": BIAS}
+    for salt in (first, second):
+        assert np.array_equal(layout.pack_state(tensors, salt)[-len(salt) :], salt)
+        assert np.array_equal(layout.pack_batch(X, LABELS, salt)[-len(salt) :], salt)
+    opening = steps(kind)[0].opening
+    salt = opening.salts["new_salt"]
+    assert np.array_equal(opening.state.vector[-len(salt) :], salt)
+    assert salt.any()
     found = steps(kind)
     assert found[0].public["batch"] != found[1].public["batch"]  # the same rows
     guess = layout.pack_batch(X, LABELS, np.zeros_like(first))
