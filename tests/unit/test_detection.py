@@ -17,7 +17,7 @@ from zkai.compute import detection, simulation
 from zkai.compute.detection import Stakes, minimum_stake
 from zkai.errors import InvalidInput, VerificationError
 
-TRIALS = 1000 if os.environ.get("ZKAI_TEST_SLOW") else 40
+TRIALS = 1000 if os.environ.get("ZKAI_TEST_SLOW") else 24
 ROWS = {f"{row.policy}, {row.cheat}": row for row in simulation.rows()}
 
 

@@ -121,9 +121,11 @@ def test_descriptions_of_no_program_are_refused() -> None:
 # --- a liar loses
 
 
-@pytest.mark.parametrize("liar", [CLAIMANT, CHALLENGER])
-@pytest.mark.parametrize("place", PLACES, ids=lambda p: "-".join(map(str, p)))
-def test_a_liar_loses_wherever_it_lies_and_whoever_starts(place: Place, liar: str) -> None:
+@pytest.mark.parametrize(
+    ("liar", "place"),
+    [(CLAIMANT, place) for place in PLACES] + [(CHALLENGER, place) for place in PLACES[::3]],
+)
+def test_a_liar_loses_wherever_it_lies_and_whoever_starts(liar: str, place: Place) -> None:
     lie, honest = lying_trace(INTEGER, place), honest_trace(INTEGER)
     game, evidence = played(*((lie, honest) if liar == CLAIMANT else (honest, lie)))
     verdict = decide(game, evidence)
