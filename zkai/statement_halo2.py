@@ -10,11 +10,10 @@ from zkai.circuit.statements.base import Statement
 from zkai.errors import InvalidInput
 from zkai.halo2.settings import HASHED, Halo2Config
 from zkai.halo2.slices import SlicedInference
-from zkai.halo2.statement import Halo2Inference, Halo2Statement
+from zkai.halo2.statement import Halo2Inference, Halo2Statement, model_for
 from zkai.halo2.step_layout import SALT_LIMBS
 from zkai.halo2.training import Halo2TrainingStep
 from zkai.model.export import load
-from zkai.model.onnx_file import load_onnx
 from zkai.statement_head import read_head
 from zkai.statement_table import Table, read_samples
 
@@ -38,16 +37,17 @@ def read_halo2(kind: str, top: Table, folder: Path) -> AnyHalo2:
 
 def _inference(top: Table, folder: Path) -> AnyHalo2:
     top.only(*_TOP, "model", "calibration", "visibility", "halo2", *_SLICING)
-    model = load_onnx(folder / top.text("model"))
-    samples = folder / top.text("calibration")
+    path, samples = folder / top.text("model"), folder / top.text("calibration")
     calibration: Any = read_samples(samples)
-    if len(calibration) == 1 and len(model.inputs) == 1:
+    if len(calibration) == 1:
         (calibration,) = calibration.values()
     seen = top.table("visibility").content if "visibility" in top.content else {}
+    config = read_config(top)
     try:
+        model = model_for(path, calibration)
         if cuts := _cuts(top):
-            return SlicedInference(model, calibration, cuts, seen, read_config(top))
-        return Halo2Inference(model, calibration, seen, read_config(top))
+            return SlicedInference(model, calibration, cuts, seen, config)
+        return Halo2Inference(model, calibration, seen, config)
     except InvalidInput as error:
         raise InvalidInput(f"{top.where} (calibration {samples}): {error}") from error
 
@@ -92,13 +92,15 @@ def _training_step(top: Table, folder: Path) -> Halo2Statement:
 def read_config(top: Table) -> Halo2Config:
     """Return the choices of a file's [halo2] table. Raises InvalidInput naming the key."""
     table = top.table("halo2") if "halo2" in top.content else Table({}, top.where)
-    table.only(*_INTEGERS, "decomposition")
+    table.only(*_INTEGERS, "decomposition", "tolerance")
     given: dict[str, Any] = {n: table.integer(n) for n in _INTEGERS if n in table.content}
     if "decomposition" in table.content:
         pair = table.integers("decomposition")
         if len(pair) != 2:
             raise InvalidInput(f"{table.where}: decomposition: expected [base, legs]")
         given["decomposition"] = pair
+    if "tolerance" in table.content:
+        given["tolerance"] = table.number("tolerance")
     return Halo2Config(**given)
 
 

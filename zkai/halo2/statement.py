@@ -177,11 +177,17 @@ class Halo2Inference(Halo2Statement):
     version: ClassVar[str] = INFERENCE
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "model", _model_of(self.model))
+        object.__setattr__(self, "model", model_for(self.model, self.calibration))
         _check_config(self.config)
         if self.calibration is None:
             raise InvalidInput("calibration: give samples that look like what will be proven")
-        _ = self.samples, self.ezkl_visibility
+        seen = self.ezkl_visibility
+        if not self.config.check_ranges and (seen.input, seen.output) != (PUBLIC, PUBLIC):
+            raise InvalidInput(
+                "config: check_ranges may be False only if input and output are public: a hidden"
+                " number without a range may be any field element, such as one half"
+            )
+        _ = self.samples
 
     @cached_property
     def samples(self) -> Mapping[str, npt.NDArray[np.float64]]:
@@ -234,11 +240,20 @@ def _check_config(config: object) -> None:
         raise InvalidInput(f"config: expected a Halo2Config, got {type(config).__name__}")
 
 
-def _model_of(source: Any) -> OnnxModel:
+def model_for(source: Any, samples: Any) -> OnnxModel:
+    """Return an ONNX file's model; shapes that it leaves open are those of the samples.
+
+    Raises InvalidInput for what is no ONNX file or stays open.
+    """
     if isinstance(source, OnnxModel):
         return source
     if isinstance(source, str | Path | bytes):
-        return load_onnx(source)
+        try:
+            if isinstance(samples, Mapping):
+                return load_onnx(source, {name: np.shape(a)[1:] for name, a in samples.items()})
+            return load_onnx(source, only=np.shape(samples)[1:] or None)
+        except ValueError as error:
+            raise InvalidInput(f"calibration: holds no arrays of numbers ({error})") from error
     raise InvalidInput(
         f"graph: format halo2 takes an ONNX file, its bytes, or what zkai.load(..., backend="
         f"'halo2') returns; got {type(source).__name__}"

@@ -117,11 +117,15 @@ def load_model(
 
 
 def load_onnx(
-    source: str | Path | bytes, input_shapes: Mapping[str, Sequence[int]] | None = None
+    source: str | Path | bytes,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    *,
+    only: Sequence[int] | None = None,
 ) -> OnnxModel:
     """Return an ONNX file (path or bytes) as it is; any operator is taken.
 
-    `input_shapes` gives the shape of inputs that the file leaves dynamic.
+    `input_shapes` gives the shape of inputs that the file leaves dynamic, `only` that of a single
+    input; neither says anything about a shape that the file fixes.
 
     Raises InvalidInput for a file that is missing, too large, malformed, keeps tensors in other
     files, or leaves a shape open.
@@ -143,12 +147,14 @@ def load_onnx(
                 " the model"
             )
     constants = {tensor.name for tensor in graph.initializer}
-    shapes = input_shapes or {}
+    given = [value for value in graph.input if value.name not in constants]
+    shapes = dict(input_shapes or {})
+    if only is not None and len(given) == 1:
+        shapes[given[0].name] = only
     inputs = {}
-    for value in graph.input:
-        if value.name in constants:
-            continue
-        shape = static_shape(where, value, shapes.get(value.name))
+    for value in given:
+        wanted = shapes.get(value.name) if _leaves_open(value) else None
+        shape = static_shape(where, value, wanted)
         inputs[value.name] = shape
         sizes = value.type.tensor_type.shape
         sizes.ClearField("dim")
@@ -163,6 +169,12 @@ def load_onnx(
     )
     fixed = model.SerializeToString(deterministic=True)
     return OnnxModel(fixed, MappingProxyType(inputs), outputs, operators)
+
+
+def _leaves_open(value: onnx.ValueInfoProto) -> bool:
+    """Return whether a file says less than the whole shape of an input."""
+    kind = value.type.tensor_type
+    return not kind.HasField("shape") or not all(d.HasField("dim_value") for d in kind.shape.dim)
 
 
 def sample_arrays(
