@@ -102,6 +102,13 @@ def test_where_equality_was_agreed_on_bounds_are_not_enough(run: Run) -> None:
         replay_step(Toy(), run.task, record, run.groups(3), exact=True)
 
 
+@pytest.mark.parametrize("group", [names.WEIGHTS_BEFORE, names.WEIGHTS_AFTER])
+def test_a_coarser_type_does_not_widen_the_bounds(run: Run, group: str) -> None:
+    coarse = {n: t.to(torch.bfloat16) for n, t in tensors_of(run.groups(3)[group]).items()}
+    with pytest.raises(VerificationError, match=f"step 3, {group}: tensor 0.weight: torch.bfloat16"):
+        replay(run, 3, change={group: coarse})
+
+
 class Slower(Toy):
     rate = 0.0099
 

@@ -300,7 +300,16 @@ def _replay_bounded(
     of gradients near zero would leave Adam's steps without any.
     """
     where = f"step {record.step}"
-    unit = bounds.unit_of(claimed[names.WEIGHTS_BEFORE])
+    own = snapshot.weights(program.model())
+    unit = bounds.unit_of(own)
+    for part in (names.WEIGHTS_BEFORE, names.WEIGHTS_AFTER):
+        # A coarser type than the program's would widen every bound.
+        for name, tensor in claimed[part].items():
+            if name in own and tensor.dtype != own[name].dtype:
+                raise VerificationError(
+                    f"{where}, {part}: tensor {name}: {tensor.dtype}, the program's is"
+                    f" {own[name].dtype}"
+                )
     broad = bounds.Wide(program)
     tracker = bounds.Tracker(unit)
     machine = Machine(broad, task, tuple(groups.get(names.ACTIVATIONS, ())))
