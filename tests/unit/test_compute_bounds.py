@@ -16,8 +16,9 @@ from zkai.compute import record as names
 from zkai.compute.balls import Unit
 from zkai.compute.bounds import SLACK, Tracker
 from zkai.compute.kept import Run, tables
+from zkai.compute.machine import train
 from zkai.compute.record import Record
-from zkai.compute.replay import BOUNDED, Outcome, replay_step, train
+from zkai.compute.replay import BOUNDED, Outcome, replay_step
 from zkai.compute.rules import OPERATORS
 from zkai.compute.snapshot import sources, tensors_of
 from zkai.errors import InvalidInput, VerificationError
@@ -105,7 +106,10 @@ def test_where_equality_was_agreed_on_bounds_are_not_enough(run: Run) -> None:
 @pytest.mark.parametrize("group", [names.WEIGHTS_BEFORE, names.WEIGHTS_AFTER])
 def test_a_coarser_type_does_not_widen_the_bounds(run: Run, group: str) -> None:
     coarse = {n: t.to(torch.bfloat16) for n, t in tensors_of(run.groups(3)[group]).items()}
-    with pytest.raises(VerificationError, match=f"step 3, {group}: tensor 0.weight: torch.bfloat16"):
+    message = f"step 3, {group}: tensor 0.weight: torch.bfloat16"
+    with pytest.raises(VerificationError, match=message):
+        VerificationError, match=f"step 3, {group}: tensor 0.weight: torch.bfloat16"
+    ):
         replay(run, 3, change={group: coarse})
 
 

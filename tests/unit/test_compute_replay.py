@@ -16,17 +16,9 @@ from tests.unit.compute_support import EVERY, STEPS, Toy, toy_task, trainer
 from zkai.compute import record as names
 from zkai.compute.hook import initial_root
 from zkai.compute.kept import Run, tables
+from zkai.compute.machine import State, advance, load_program, trace, train
 from zkai.compute.record import verify_chain
-from zkai.compute.replay import (
-    BITWISE,
-    State,
-    advance,
-    load_program,
-    replay_interval,
-    replay_step,
-    trace,
-    train,
-)
+from zkai.compute.replay import BITWISE, replay_interval, replay_step
 from zkai.compute.snapshot import sources, tensors_of
 from zkai.compute.task import Task
 from zkai.errors import InvalidInput, VerificationError

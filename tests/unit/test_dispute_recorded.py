@@ -14,6 +14,7 @@ import torch
 from tests.unit.compute_support import EVERY, STEPS, Toy, record_run, toy_task
 from tests.unit.dispute_support import keys
 from zkai.compute.kept import Run
+from zkai.compute.machine import Machine, State
 from zkai.compute.player import Player, play
 from zkai.compute.recorded import (
     replay_from,
@@ -22,7 +23,6 @@ from zkai.compute.recorded import (
     roots_of_run,
     state_at,
 )
-from zkai.compute.replay import Machine, State
 from zkai.compute.settlement import Evidence, decide
 from zkai.compute.terms import CHALLENGER, CLAIMANT, RecordedSteps, Terms
 from zkai.errors import VerificationError

@@ -223,7 +223,8 @@ def run_replay(options: argparse.Namespace, console: Console) -> Mapping[str, An
     if (options.next is None) != (options.next_record is None):
         raise InvalidInput("--next and --next-record belong together")
     signed, task = _verified(options, options.record)
-    from zkai.compute.replay import load_program, replay_interval, replay_step
+    from zkai.compute.machine import load_program
+    from zkai.compute.replay import replay_interval, replay_step
 
     path, colon, name = options.program.rpartition(":")
     if not colon or not path:

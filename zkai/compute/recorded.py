@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from zkai.compute import snapshot
+from zkai.compute.machine import Program, State, advance
 from zkai.compute.record import OPTIMIZER_BEFORE, WEIGHTS_BEFORE, Record
-from zkai.compute.replay import Program, State, advance
 from zkai.compute.settlement import Replay
 from zkai.compute.task import Task
 from zkai.encoding import keccak256
