@@ -125,3 +125,11 @@ def test_other_elements_are_refused(bad: list[int]) -> None:
 def test_no_elements_have_no_digest() -> None:
     with pytest.raises(InvalidInput, match="at least one"):
         halo2_hash([])
+
+
+def test_elements_at_or_above_r_are_refused_by_the_library() -> None:
+    vectors = np.zeros((5, 3, 4), np.uint64)
+    halo2_hash_many(vectors)
+    vectors[4, 2] = to_limbs([R])[0]
+    with pytest.raises(InvalidInput, match="not canonical"):
+        halo2_hash_many(vectors)
