@@ -42,6 +42,7 @@ from zkai.halo2.step_proof import initial_model, nowhere, prove_step
 from zkai.halo2.step_state import StepState, read_state
 from zkai.halo2.training import Halo2TrainingStep
 from zkai.model.heads import MlpHead, SoftmaxHead
+from zkai.model.onnx_draft import OnnxDraft
 
 KINDS = ("hashed", "polycommit")
 NEAR = 2e-4
@@ -384,6 +385,22 @@ def test_outputs_at_another_scale_are_refused() -> None:
     with pytest.raises(InvalidInput, match="scale_rebase_multiplier is 10"):
         Halo2VerifyingKey.from_json(value)
     assert settings.output_scales == (13,)
+
+
+def test_a_graph_that_EZKL_computes_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """EZKL's Equal leaves 1/8192 for 1: labels would count for nothing, and proofs verify."""
+    require_ezkl()
+
+    def by_equal(draft: OnnxDraft, labels: str, classes: int) -> str:
+        shape = (draft.shapes[labels][0], classes)
+        flags = draft._add("Equal", (labels, draft.constant(np.arange(classes)[None])), shape)
+        return draft._add("Cast", (flags,), shape, to=1)
+
+    statement = softmax()
+    assert statement.config.tolerance == 2.0**-10
+    monkeypatch.setattr(OnnxDraft, "one_hot", by_equal)
+    with pytest.raises(InvalidInput, match=r"'new_state' values that differ by 0\.1"):
+        calibration_of(statement)
 
 
 # What is refused before any proof ---------------------------------------------------------------
