@@ -246,6 +246,45 @@ def test_float_bounds_hold_for_other_orders_and_refuse_what_is_beyond(kind: str)
     assert not operator.admits(tensors, right[:1])
 
 
+@pytest.mark.parametrize(
+    ("garbage", "reason"),
+    [
+        ({"a": np.zeros(3, np.int64)}, "lacks the operator's inputs"),
+        ({"weights": np.zeros(3, np.int64)}, "operator block"),
+    ],
+)
+def test_liars_who_agree_on_a_state_that_nothing_follows_from_both_lose(
+    garbage: dict[str, np.ndarray], reason: str
+) -> None:
+    """Both invent the state after the first layer, and differ in what the next operator gives."""
+    program = integer_program(1)
+    start, middle = honest_trace(program).initial, State.of(garbage)
+    operator = program.layers(0)[1].operators[0]
+
+    class Inventor(Player):
+        def _within(self, game: Game) -> list[State]:
+            mark = int(self.key.keyid == keys()["bo"].keyid)
+            own, after = State.of({"end": np.full(2, mark)}), np.full((2, 2), mark)
+            first = {
+                "steps": [start],
+                "layers": [start, middle],
+                "operators": [middle, middle.after(operator, after)],
+            }[game.level.name]
+            return [*first, *[own] * (game.level.count - len(first))]
+
+        def _roots(self, game: Game) -> list[bytes]:
+            return [state.root for state in self._within(game)]
+
+    players = [Inventor(keys()[name], honest_trace(program)) for name in ("ada", "bo")]
+    claimed = State.of({"end": np.full(2, 0)}).root
+    game = play(replace(terms_of(program, honest_trace(program)), claimed=claimed), *players)
+    assert game.settling, game.verdict
+    given = Evidence({name: from_array(array, name) for name, array in garbage.items()})
+    verdict = decide(game, given)
+    assert (verdict.losers, verdict.place) == ((CLAIMANT, CHALLENGER), (0, 1, 0))
+    assert reason in verdict.reason
+
+
 # --- parties that answer inconsistently
 
 
