@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,13 @@ def test_a_step_is_sampled_and_replayed(
     later = "--next r6 --next-record run/records/0000000000000006.json"
     found = run(capsys, f"compute replay r3 {signed} --program {PROGRAM} {later}")
     assert (found["mode"], found["next"]) == ("bitwise", 6)
+    # The chain that the record stands in: whole, and with a link missing.
+    run(capsys, f"compute check a --challenge c.json {signed} --records run")
+    shutil.copytree("run/records", "part/records")
+    shutil.copy("run/task.json", "part/task.json")
+    os.unlink("part/records/0000000000000000.json")
+    words = f"compute check a --challenge c.json {signed} --records part"
+    assert "does not start from" in run(capsys, words, status=1)["message"]
     # The answer to one challenge is none to another; tensors of one step are not another's.
     message = run(capsys, f"compute check a --challenge v.json {signed}", status=1)["message"]
     assert "activations" in message

@@ -196,6 +196,13 @@ def test_one_value_changed_in_any_group_is_named(run: Run, group: str, tensor: s
         replay_step(Toy(), run.task, record, groups)
 
 
+def test_the_first_step_starts_from_the_tasks_weights(run: Run) -> None:
+    other = tensors_of(run.groups(3)[names.WEIGHTS_BEFORE])
+    record, groups = forged(run, 0, {names.WEIGHTS_BEFORE: other})
+    with pytest.raises(VerificationError, match="step 0, weights_before: does not start from"):
+        replay_step(Toy(), run.task, record, groups)
+
+
 def test_optimizers_start_with_nothing(run: Run) -> None:
     state = tensors_of(run.groups(3)[names.OPTIMIZER_BEFORE])
     record, groups = forged(run, 0, {names.OPTIMIZER_BEFORE: state})

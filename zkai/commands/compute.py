@@ -16,7 +16,13 @@ from zkai.commands.options import Commands, HelpFormatter, add_command
 from zkai.compute import challenge as challenges
 from zkai.compute.challenge import ANSWER_FORMAT, REPLAY, SAMPLE, Challenge, Drawn
 from zkai.compute.kept import Run, by_group, verify_groups
-from zkai.compute.record import ACTIVATIONS, SignedRecord, parse_record, verify_record
+from zkai.compute.record import (
+    ACTIVATIONS,
+    SignedRecord,
+    parse_record,
+    verify_chain,
+    verify_record,
+)
 from zkai.compute.task import Task
 from zkai.encoding import hex32, parse_hex32, read_capped, write_atomic
 from zkai.errors import InvalidInput, VerificationError
@@ -37,9 +43,9 @@ weights, gradients or data to whoever reads it: a sample a part, a replay all.
 """
 
 _CHECK_HELP = """
-Checks who signed the record, that the answer is to this challenge, and that the
-record commits to what it shows. --own compares with what you computed yourself:
-the folder of your own run of the task.
+Checks who signed the record, with --records the whole run's, that the answer is
+to this challenge, and that the record commits to what it shows. --own compares
+with what you computed yourself: the folder of your own run of the task.
 """
 
 _REPLAY_HELP = """
@@ -102,6 +108,10 @@ def _add_record(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", metavar="TASK.json", type=Path, required=True)
     parser.add_argument("--trust", metavar="TRUST.json", type=Path, required=True)
     parser.add_argument(
+        "--records", metavar="RUN", type=Path,
+        help="the run's task.json and records/: check the whole chain up to its end",
+    )  # fmt: skip
+    parser.add_argument(
         "--logged-at", metavar="SECONDS", type=int,
         help="when others saw the record, in seconds since 1970",
     )  # fmt: skip
@@ -114,7 +124,16 @@ def _read_record(path: Path) -> SignedRecord:
 def _verified(options: argparse.Namespace, path: Path) -> tuple[SignedRecord, Task]:
     task, signed = Task.from_path(options.task), _read_record(path)
     store = TrustStore.from_path(options.trust)
-    verify_record(signed, task, store, at=int(time.time()), logged_at=options.logged_at)
+    now = int(time.time())
+    verify_record(signed, task, store, at=now, logged_at=options.logged_at)
+    if options.records is not None:
+        run = Run(options.records)
+        chain = [run.signed(step) for step in run.steps()]
+        verify_chain([other.record for other in chain], task)
+        for other in chain:
+            verify_record(other, task, store, at=now, logged_at=options.logged_at)
+        if signed.record.root not in (other.record.root for other in chain):
+            raise VerificationError(f"{path}: not a record of the run in {options.records}")
     return signed, task
 
 

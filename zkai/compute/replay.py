@@ -51,9 +51,11 @@ def replay_step(
     Raises VerificationError naming step, group and tensor of the first that differs.
     """
     verify_groups(record, groups, task.leaf_bytes)
-    if record.ends:
-        raise InvalidInput(f"step {record.step}: the end of the run, and no step")
     where = f"step {record.step}"
+    if record.ends:
+        raise InvalidInput(f"{where}: the end of the run, and no step")
+    if record.step == 0 and record.groups[names.WEIGHTS_BEFORE] != task.initial:
+        raise VerificationError(f"{where}, weights_before: does not start from the task's weights")
     with snapshot.settings_of(record.environment):
         claimed = {name: snapshot.tensors_of(tensors) for name, tensors in groups.items()}
         # Earlier losses are of the steps since the last record: replay_interval looks at those.
