@@ -13,7 +13,7 @@ import pytest
 from tests.unit.ckks_support import opened as begun
 from tests.unit.ckks_support import respond_all
 from tests.unit.federated_support import BOUND, World
-from zkai.encoding import hex32, sha256
+from zkai.encoding import hex32, parse_hex32, sha256
 from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.aggregator import OPENED
 from zkai.federated.ckks_scheme import (
@@ -25,7 +25,9 @@ from zkai.federated.ckks_scheme import (
 )
 from zkai.federated.holder import KeyHolder
 from zkai.federated.messages import (
+    ACTIVE,
     KEY_DECISION,
+    SET,
     Message,
     base,
     combine,
@@ -124,6 +126,24 @@ def world(tmp_path: Path, committee: tuple[JointKey, dict[int, HolderKey]]) -> C
 def test_a_round_opens_the_exact_sum(world: CkksWorld) -> None:
     world.commit()
     world.opens_to(range(4))
+    statement = open_sum(world.round(), world.scheme).statement
+    assert (statement["checked"], statement["apart"]) == (True, [])
+    # With a wrong part of one of the three nothing is opened: two agree, whichever one takes.
+    active = world.round().require(ACTIVE).body["holders"]
+    order = world.session.holder_keyids
+    said = [parse_message(world.board.read(1, f"partials/{k}")) for k in active]
+    size = world.scheme.partial_bytes
+    parts = {
+        order.index(k): world.board.body(1, m.digest("body"), size, "part")
+        for k, m in zip(active, said, strict=True)
+    }
+    parts[1] = parts[1][:-8] + bytes(8)
+    chosen = world.round().require(SET)
+    total = world.board.body(1, parse_hex32(chosen.body["sum"], "sum"),
+                             world.scheme.ciphertext_bytes, "sum")  # fmt: skip
+    keys = [parse_hex32(entry["key"], "key") for entry in chosen.entries]
+    with pytest.raises(VerificationError, match="contradict each other"):
+        world.scheme.fuse(1, total, keys, parts)
 
 
 def test_a_round_without_one_client_opens_the_sum_of_the_others(world: CkksWorld) -> None:

@@ -211,6 +211,7 @@ def test_a_bound_sum_says_so_and_is_of_what_was_trained(world: World, training: 
     commit(world, 2, training.update(2), training.prove(2))
     opened = world.open()
     assert opened.statement["bound"] is True
+    assert opened.statement["checked"] is True
     expected = sum(training.update(i) for i in range(3))
     assert opened.values.tolist() == expected.tolist()
     verify_aggregate(world.round(), world.scheme, opened.to_bytes(), opened.values)
@@ -410,6 +411,7 @@ def test_a_weighted_bound_sum_opens_to_the_weighted_mean(
     commit(weighted, 2, training.update(2), training.prove(2, weight=4), 4)
     opened = weighted.open()
     assert opened.statement["bound"] is True
+    assert opened.statement["checked"] is True
     weights = (1, 2, 4)
     expected = sum(w * training.update(i) for i, w in enumerate(weights))
     assert opened.values.tolist() == [*expected.tolist(), sum(weights)]
