@@ -402,6 +402,20 @@ def test_the_noise_at_zero_is_of_ten_sets_each_as_large_as_it_should_be() -> Non
     assert abs(noise.mean()) < half / 10
 
 
+def test_noise_is_of_one_polynomial_of_one_sum() -> None:
+    """Long sums take it chunk by chunk: polynomial m has the same whichever chunk it is in."""
+    _, keys = committee()
+
+    def noise(first: int, count: int, subject: bytes = b"sum") -> np.ndarray[Any, Any]:
+        out = RING.zeros(count)
+        keys[2].add_noise(RING, out, subject, first, 32)
+        return out
+
+    both = noise(0, 3)
+    assert np.array_equal(noise(1, 2), both[1:])
+    assert len({polynomial.tobytes() for polynomial in (*both, noise(0, 1, b"another")[0])}) == 4
+
+
 def test_a_part_is_the_same_whenever_and_for_whomever_it_is_made() -> None:
     _, keys = committee()
     found = logged(ciphertexts()[1])
