@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 from tests.unit.halo2_support import SMALL, onnx_bytes, require_ezkl, scratch
 from zkai.errors import InvalidInput, VerificationError
 from zkai.halo2.proof import prove_opened
-from zkai.halo2.settings import Halo2Config
+from zkai.halo2.settings import Halo2Config, Settings
 from zkai.halo2.slice_prover import (
     SlicedKeys,
     activations,
@@ -187,6 +187,21 @@ def test_a_key_that_leaves_a_gap_is_none() -> None:
     ):
         with pytest.raises(InvalidInput, match=reason):
             SlicedVerifyingKey(parts).check()
+
+
+def test_a_key_whose_slice_hides_what_it_takes_is_none() -> None:
+    """Shown by the maker alone, a tensor links nothing: the next slice could take another."""
+    first, middle, last = keys().verifying.keys
+    content = json.loads(middle.settings.text)
+    content["run_args"]["input_visibility"] = "Private"
+    seen = ["private", *middle.description["visibility"][1:]]
+    hiding = replace(
+        middle,
+        description={**middle.description, "visibility": seen},
+        settings=Settings(json.dumps(content, sort_keys=True, separators=(",", ":"))),
+    )
+    with pytest.raises(InvalidInput, match="slice 1 hides pooled"):
+        SlicedVerifyingKey((first, hiding, last)).check()
 
 
 def test_a_key_whose_scales_differ_at_a_cut_is_none() -> None:

@@ -185,14 +185,15 @@ class SlicedVerifyingKey(Document):
         """Return None if the slices are one computation. Raises InvalidInput naming the tensor.
 
         Every slice after the first takes something from one before it, at the scale at which it
-        left, and nothing is made twice or shown in the clear at a cut.
+        left, and nothing is made twice or shown in the clear at a cut. What two slices know, both
+        show: a slice that hid what it takes could take anything.
         """
         if not 1 <= len(self.keys) <= MAX_SLICES:
             raise InvalidInput(f"{self.WHAT}: expected 1 to {MAX_SLICES} slices")
         seen: dict[str, Signal] = {}
         made: set[str] = set()
         for place, (key, signals) in enumerate(zip(self.keys, self.shown, strict=True)):
-            inputs = [name for name, _ in key.description["inputs"]]
+            inputs = _inputs(key)
             if place and not made.intersection(inputs):
                 raise InvalidInput(f"{self.WHAT}: slice {place} takes nothing from one before it")
             if twice := sorted(made.intersection(n for n, _ in key.description["outputs"])):
@@ -203,7 +204,9 @@ class SlicedVerifyingKey(Document):
                     raise InvalidInput(
                         f"{self.WHAT}: slices show the tensor {signal.name!r} in different ways"
                     )
-            hidden = [name for name in inputs if name in made and name not in seen]
+            shown = {signal.name for signal in signals}
+            shared = made | {name for other in self.keys[:place] for name in _inputs(other)}
+            hidden = [name for name in inputs if name in shared and name not in shown]
             if hidden:
                 raise InvalidInput(f"{self.WHAT}: slice {place} hides {', '.join(hidden)}")
             made.update(name for name, _ in key.description["outputs"])
@@ -246,6 +249,10 @@ def _parts(value: Any, where: str) -> list[Any]:
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_SLICES:
         raise InvalidInput(f"{where}.slices: expected a list of 1 to {MAX_SLICES} slices")
     return value
+
+
+def _inputs(key: Halo2VerifyingKey) -> list[str]:
+    return [name for name, _ in key.description["inputs"]]
 
 
 def _tensor_of(key: Halo2VerifyingKey) -> dict[str, str]:
