@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,15 @@ from tests.unit.onnx_models import model, node
 from zkai import cli
 from zkai.circuit.statements.training_step import TrainingStep as PlainStep
 from zkai.halo2.keys import Halo2VerifyingKey
+from zkai.halo2.labels import state_id
 from zkai.halo2.proof import Halo2Proof
+from zkai.halo2.step_state import read_state
+from zkai.ledger.answer import LedgerSource
+from zkai.ledger.ledger import Ledger, Submission
+from zkai.ledger.queries import check_chain
 from zkai.receipt.signer import ED25519, generate
-from zkai.receipt.statement import Facts, Place, issue
+from zkai.receipt.statement import Facts, Place, Receipt, issue
+from zkai.receipt.trust import trust
 from zkai.receipt.verify import verify_proof_of
 from zkai.statement_file import load_any
 
@@ -239,3 +246,52 @@ def test_a_receipt_is_of_one_step_and_one_place(world: Path) -> None:
     lying = issue(renamed, [signer], verifying_key=key, place=place)
     with pytest.raises(zkai.VerificationError, match="other labels"):
         verify_proof_of(lying, renamed.file_bytes(), key)
+
+
+def step_five(world: Path) -> Halo2Proof:
+    """Return a proof of the second step that calls it the sixth: the circuit does not mind."""
+    statement = load_any(world / "s.toml")
+    assert isinstance(statement, zkai.Halo2TrainingStep)
+    state = read_state(world / "proof0.opening.json", statement.layout)
+    values = {"x": X, "labels": LABELS, "state": replace(state, step=5)}
+    path = world / "keys" / "proving.ezkl"
+    made = zkai.prove(statement, path, values, destination=HERE)
+    return Halo2Proof.from_json(made.to_json())
+
+
+def test_a_ledger_takes_a_forks_steps_in_order(world: Path, tmp_path: Path) -> None:
+    """A step 0 begins its fork, there being no genesis; the next ones follow, once and in order."""
+    key, (first, second) = key_of(world), proofs(world)
+    signer = generate()
+    now = int(time.time())
+    place = Place(31337, bytes(12) + bytes.fromhex(LEDGER[2:]))
+    name, store = "example.org/log", trust([("signer", signer.public)])
+    ledger = Ledger.create(tmp_path / "ledger.db", name, signer, store, [key], at=now)
+
+    def submission(proof: Halo2Proof, parent: bytes | None) -> Submission:
+        facts = Facts(parent=parent)
+        receipt = issue(proof, [signer], verifying_key=key, place=place, facts=facts)
+        return Submission(receipt.to_bytes(), proof.file_bytes())
+
+    with pytest.raises(zkai.VerificationError, match="has not begun"):
+        ledger.append(submission(second, None), now)
+    begun = submission(first, None)
+    ledger.append(begun, now)
+    head = Receipt.from_bytes(begun.entry).id
+    for proof, parent, reason in (
+        (first, head, "already"),
+        (second, None, "parent is not the fork's head"),
+        (replace(second, public={**second.public, "user": (5,)}), head, "other labels"),
+    ):
+        with pytest.raises(zkai.VerificationError, match=reason):
+            ledger.append(submission(proof, parent), now)
+    ledger.append(submission(second, head), now)
+    ledger.checkpoint([signer])
+    source = LedgerSource(ledger)
+    found = check_chain(source, "3", source.listed("fork", "3"))
+    assert found is not None
+    assert (found["count"], found["step"]) == (2, 1)
+    assert found["state"] == str(state_id(second.public["new_state"]))
+    with pytest.raises(zkai.VerificationError, match="missing, or one too many"):
+        check_chain(source, "3", source.listed("fork", "3")[:1])
+    ledger.close()

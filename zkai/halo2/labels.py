@@ -33,6 +33,8 @@ from zkai.proof.ratio import g1_from_words
 DOMAIN = "zkai/halo2-labels/1"
 LABELS = ("user", "model", "fork", "step", "context")
 
+STEP_KIND = "onnx_step"
+
 Public = Mapping[str, tuple[int, ...]]
 
 
@@ -94,3 +96,16 @@ def state_id(values: tuple[int, ...]) -> int:
     if len(values) == 1:
         return values[0]
     return int.from_bytes(keccak256(b"".join(map(word, values))), "big") % FIELD_MODULUS
+
+
+def begins_fork(statement: str, public: Public) -> bool:
+    """Return whether a proof is a fork's first step: step 0, from the state that `model` names.
+
+    Training steps of this format begin a fork themselves; our own circuits' have a genesis.
+    """
+    kind, state = statement.partition("/")[0], public.get("old_state", ())
+    return (
+        kind == STEP_KIND
+        and public.get("step") == (0,)
+        and public.get("model") == (state_id(state),)
+    )

@@ -14,6 +14,7 @@ from typing import Any
 from zkai.encoding import hex32, load_json, parse_hex32, sha256, word
 from zkai.errors import InvalidInput, VerificationError
 from zkai.halo2.formats import AnyKey, AnyProof, key_from_json
+from zkai.halo2.labels import STEP_KIND, begins_fork, state_id
 from zkai.ledger.account import admit_account
 from zkai.ledger.checkpoint import LogPolicy
 from zkai.ledger.consent import admit_consent, check_access
@@ -163,7 +164,7 @@ class Admission:
         """Return a fork and its new end. Raises VerificationError if the receipt does not follow.
 
         The commitments chain: user and model stay, the old state is the current one, and the
-        parent is the receipt that made it.
+        parent is the receipt that made it. A commitment of two coordinates goes by one number.
         """
         predicate = receipt.predicate
         fork, step = predicate["fork"], predicate["step"]
@@ -176,6 +177,9 @@ class Admission:
                 raise VerificationError(f"ledger: fork {fork} has begun already")
             if predicate["parent"] is not None:
                 raise VerificationError("ledger: a genesis has no parent")
+        elif found is None and begins_fork(proof.statement, proof.public):
+            if predicate["parent"] is not None:
+                raise VerificationError("ledger: a fork's first step has no parent")
         else:
             if found is None:
                 raise VerificationError(f"ledger: fork {fork} has not begun")
@@ -187,7 +191,7 @@ class Admission:
             "head": hex32(receipt.id),
             "index": index,
             "model": predicate["model"],
-            "state": str(proof.public["new_state"][0]),
+            "state": str(state_id(proof.public["new_state"])),
             "step": step,
             "user": predicate["user"],
         }
@@ -198,13 +202,18 @@ class Admission:
     ) -> None:
         if predicate["parent"] != head["head"]:
             raise VerificationError("ledger: the receipt's parent is not the fork's head")
-        if [str(v) for v in proof.public.get("old_state", ())] != [head["state"]]:
+        old = proof.public.get("old_state")
+        if not old or str(state_id(old)) != head["state"]:
             raise VerificationError("ledger: old_state is not the fork's state")
         for name in ("user", "model"):
             if predicate[name] != head[name]:
                 raise VerificationError(f"ledger: {name} is not that of the fork")
         if predicate["step"] < head["step"]:
             raise VerificationError("ledger: the step is before the fork's")
+        # A state of our own circuits covers its number; of this kind the label is all there is.
+        is_label = proof.statement.partition("/")[0] == STEP_KIND
+        if is_label and predicate["step"] != head["step"] + 1:
+            raise VerificationError("ledger: the step is not the fork's next")
 
     def _has_receipt(self, name: str, any_record: bool = False) -> bool:
         """Whether the log has a receipt of this id, or any record: those have ids too.

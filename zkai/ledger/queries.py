@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from zkai.encoding import hex32, parse_decimal, parse_hex32
 from zkai.errors import InvalidInput, VerificationError
+from zkai.halo2.labels import begins_fork, state_id
 from zkai.ledger.answer import Answer, Entries, LedgerSource, Source, open_evidence
 from zkai.ledger.checkpoint import Checkpoint, LogPolicy, check_audited, check_fresh
 from zkai.ledger.ledger import Ledger
@@ -189,6 +190,21 @@ def _history(source: Source, kind: str, name: str) -> dict[str, Any]:
     }
 
 
+_LINKS = ("old_state", "new_state", "model", "step")
+
+
+def _values(shown: Any) -> tuple[int, ...]:
+    """Return the numbers of a public signal as a receipt shows it; none of a long one."""
+    listed = [shown] if isinstance(shown, str) else shown
+    return tuple(map(int, listed)) if isinstance(listed, list) else ()
+
+
+def _state(public: Mapping[str, tuple[int, ...]], which: str) -> str | None:
+    """Return a state's commitment as the map holds it."""
+    values = public[f"{which}_state"]
+    return str(state_id(values)) if values else None
+
+
 def check_chain(source: Source, fork: str, entries: Entries) -> dict[str, Any] | None:
     """Return what the map says of a fork, whose chain is among `entries`, whole up to the head.
 
@@ -207,10 +223,12 @@ def check_chain(source: Source, fork: str, entries: Entries) -> dict[str, Any] |
         raise VerificationError(f"fork {fork}: a receipt of its chain is missing, or one too many")
     parent, state = None, None
     for receipt in chain:
-        public = (receipt.predicate["proof"] or {"public": {}})["public"]
-        if receipt.predicate["parent"] != parent or public.get("old_state") != state:
+        proof = receipt.predicate["proof"] or {"statement": "", "public": {}}
+        public = {name: _values(proof["public"].get(name)) for name in _LINKS}
+        first = parent is None and begins_fork(proof["statement"], public)
+        if receipt.predicate["parent"] != parent or not (first or _state(public, "old") == state):
             raise VerificationError(f"fork {fork}: its chain has a gap")
-        parent, state = hex32(receipt.id), public.get("new_state")
+        parent, state = hex32(receipt.id), _state(public, "new")
     if head is not None and (parent, state) != (head.get("head"), head.get("state")):
         raise VerificationError(f"fork {fork}: its chain does not end at the fork's head")
     return head
