@@ -16,6 +16,7 @@ from zkai.errors import InvalidInput
 from zkai.halo2.formats import AnyKey, AnyProof
 from zkai.halo2.keys import Halo2Keys, Halo2VerifyingKey
 from zkai.halo2.proof import Halo2Proof
+from zkai.halo2.slices import SlicedInference
 from zkai.halo2.statement import VALUES, Halo2Statement
 from zkai.halo2.step_proof import OpenedStepProof
 from zkai.halo2.step_state import read_state
@@ -45,13 +46,13 @@ def refuse_options(options: argparse.Namespace, more: tuple[str, ...] = ()) -> N
             raise InvalidInput(f"--{name.replace('_', '-')}: format halo2 has no use for it")
 
 
-def setup(
-    statement: Halo2Statement, options: argparse.Namespace, console: Console
-) -> Mapping[str, Any]:
-    """Make the keys of a statement."""
+def new_keys(
+    statement: Halo2Statement | SlicedInference, options: argparse.Namespace, console: Console
+) -> Any:
+    """Return new keys of a statement, in the folder that options name."""
     refuse_options(options)
     with console.progress() as progress:
-        keys = backends.setup(
+        return backends.setup(
             statement,
             options.out,
             ptau=options.ptau,
@@ -59,6 +60,13 @@ def setup(
             digest=options.ptau_digest,
             progress=progress,
         )
+
+
+def setup(
+    statement: Halo2Statement, options: argparse.Namespace, console: Console
+) -> Mapping[str, Any]:
+    """Make the keys of a statement."""
+    keys: Halo2Keys = new_keys(statement, options, console)
     key = keys.verifying
     console.say(f"{options.out}: {key.key_status} key {hex32(key.digest)}, 2^{key.settings.k} rows")
     if key.key_status == "development":

@@ -9,7 +9,7 @@ from typing import Any
 from zkai import backends
 from zkai.commands.console import Console
 from zkai.commands.files import check_target, read_input
-from zkai.commands.halo2 import OF_INFERENCE, refuse_options
+from zkai.commands.halo2 import OF_INFERENCE, new_keys, refuse_options
 from zkai.encoding import hex32
 from zkai.errors import InvalidInput
 from zkai.halo2.slice_prover import SlicedKeys
@@ -20,16 +20,7 @@ def setup(
     statement: SlicedInference, options: argparse.Namespace, console: Console
 ) -> Mapping[str, Any]:
     """Make the keys of every slice."""
-    refuse_options(options)
-    with console.progress() as progress:
-        keys = backends.setup(
-            statement,
-            options.out,
-            ptau=options.ptau,
-            tau=options.tau,
-            digest=options.ptau_digest,
-            progress=progress,
-        )
+    keys: SlicedKeys = new_keys(statement, options, console)
     key = keys.verifying
     sizes = ", ".join(f"2^{part.settings.k}" for part in key.keys)
     console.say(

@@ -33,7 +33,7 @@ from zkai.proof.jsonform import (
     g2_to_json,
     ic_from_json,
 )
-from zkai.proof.keys import CEREMONY, STATUSES
+from zkai.proof.keys import CEREMONY, STATUSES, names_to_json
 from zkai.proof.points import G1, G2, g1_uncompressed, g2_uncompressed
 from zkai.proof.ratio import check_g1
 
@@ -140,24 +140,10 @@ class Halo2VerifyingKey(Document):
                 " `zkai setup --ptau FILE` with a ceremony's string"
             )
 
-    def check_trusted(self, digests: Collection[bytes | str]) -> None:
-        """Return None if the key's digest is one of `digests`: 32 bytes, or "0x" and 64 digits.
-
-        Raises InvalidInput for what is no digest, VerificationError if the key's is not listed.
-        """
-        if self.digest not in parse_digests(digests):
-            raise VerificationError(
-                f"the key's digest {hex32(self.digest)} is not one that you trust"
-            )
-
     def to_json(self) -> dict[str, Any]:
         """Return the key as JSON values."""
         return {
-            "format": self.FORMAT,
-            "statement": self.statement,
-            "circuit_digest": hex32(self.circuit_digest),
-            "vk_digest": hex32(self.digest),
-            "key_status": self.key_status,
+            **names_to_json(self, self.digest),
             "public": [
                 {"name": s.name, "kind": s.kind, "size": s.size, "scale": s.scale}
                 for s in self.signals
@@ -239,6 +225,26 @@ def _is_tensor(item: Any) -> bool:
         and len(item[1]) <= 16
         and all(type(size) is int and 1 <= size <= 1 << 24 for size in item[1])
     )
+
+
+def check_trust(
+    digest: bytes,
+    keys: Collection[Halo2VerifyingKey],
+    production: bool,
+    trusted: Collection[bytes | str],
+) -> None:
+    """Return None if the key of this digest, made of `keys`, may be used.
+
+    Raises VerificationError if it is not among the digests in `trusted`, where there are some, or
+    in production is a development key; InvalidInput for what is no digest, or for none.
+    """
+    if production:
+        for key in keys:
+            key.check_production()
+        if not trusted:
+            raise InvalidInput("production: name the digests of the keys that you trust")
+    if trusted and digest not in parse_digests(trusted):
+        raise VerificationError(f"the key's digest {hex32(digest)} is not one that you trust")
 
 
 def parse_digests(digests: Collection[bytes | str]) -> list[bytes]:

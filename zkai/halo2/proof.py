@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from zkai.encoding import BASE_MODULUS, FIELD_MODULUS, hex32, parse_hex32, parse_json, read_capped
+from zkai.encoding import BASE_MODULUS, FIELD_MODULUS, parse_json, read_capped
 from zkai.errors import InvalidInput, ToolError, VerificationError
 from zkai.halo2.calibration import COMPILED, SETTINGS, WITNESS, witness
 from zkai.halo2.keys import (
@@ -26,6 +26,7 @@ from zkai.halo2.keys import (
     SRS_FILE,
     Halo2ProvingKey,
     Halo2VerifyingKey,
+    check_trust,
 )
 from zkai.halo2.labels import check_tag
 from zkai.halo2.process import Fault, Limits, Worker
@@ -44,11 +45,11 @@ from zkai.model.fixed_point import IntArray
 from zkai.proof.jsonform import (
     Document,
     expect_fields,
-    expect_text,
     parse_hex,
     values_from_json,
+    values_to_json,
 )
-from zkai.proof.keys import STATUSES
+from zkai.proof.keys import names_from_json, names_to_json
 from zkai.proof.scalars import Progress, no_progress
 
 MAX_FILE_BYTES = 64 << 20
@@ -132,15 +133,8 @@ class Halo2Proof(Document):
     def to_json(self) -> dict[str, Any]:
         """Return the proof as JSON values; a signal of one value is text, else a list."""
         return {
-            "format": self.FORMAT,
-            "statement": self.statement,
-            "circuit_digest": hex32(self.circuit_digest),
-            "vk_digest": hex32(self.vk_digest),
-            "key_status": self.key_status,
-            "public": {
-                name: str(values[0]) if len(values) == 1 else [str(v) for v in values]
-                for name, values in self.public.items()
-            },
+            **names_to_json(self, self.vk_digest),
+            "public": values_to_json(self.public),
             "proof": {"bytes": self.proof.hex()},
         }
 
@@ -153,10 +147,7 @@ class Halo2Proof(Document):
         expect_fields(value, _FIELDS, where)
         expect_fields(value["proof"], ("bytes",), f"{where}.proof")
         return cls(
-            expect_text(value["statement"], f"{where}.statement"),
-            parse_hex32(value["circuit_digest"], f"{where}.circuit_digest"),
-            parse_hex32(value["vk_digest"], f"{where}.vk_digest"),
-            expect_text(value["key_status"], f"{where}.key_status", STATUSES),
+            *names_from_json(value, where),
             values_from_json(value["public"], f"{where}.public"),
             parse_hex(value["proof"]["bytes"], f"{where}.proof.bytes", 1, MAX_PROOF_BYTES),
         )
@@ -338,12 +329,7 @@ def verify(
     Raises VerificationError with the reason; ToolError as `Worker.call` does.
     """
     check_names(proof, key)
-    if production:
-        key.check_production()
-        if not trusted_digests:
-            raise InvalidInput("production: name the digests of the keys that you trust")
-    if trusted_digests:
-        key.check_trusted(trusted_digests)
+    check_trust(key.digest, (key,), production, trusted_digests)
     instances = proof.instances(key)
     (progress or no_progress)("verify", 0.0)
     with tempfile.TemporaryDirectory(prefix="zkai-halo2-") as name:

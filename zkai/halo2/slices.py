@@ -20,17 +20,17 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from zkai.encoding import as_path, hex32, keccak256, parse_hex32, word
+from zkai.encoding import as_path, keccak256, word
 from zkai.errors import InvalidInput, VerificationError
-from zkai.halo2.keys import Halo2VerifyingKey, parse_digests
+from zkai.halo2.keys import Halo2VerifyingKey, check_trust
 from zkai.halo2.process import Limits
 from zkai.halo2.proof import Halo2Proof, check_names, verify
 from zkai.halo2.settings import Halo2Config
 from zkai.halo2.statement import INFERENCE, VALUES, Halo2Inference, Signal, tensor_names
 from zkai.model.cutting import MAX_SLICES, cut_model
 from zkai.model.onnx_file import OnnxModel
-from zkai.proof.jsonform import Document, expect_fields, expect_text
-from zkai.proof.keys import CEREMONY, DEVELOPMENT, STATUSES
+from zkai.proof.jsonform import Document, expect_fields
+from zkai.proof.keys import CEREMONY, DEVELOPMENT, names_from_json, names_to_json
 from zkai.proof.scalars import Progress, no_progress
 
 PROOF_FORMAT, KEY_FORMAT = "zkai.halo2-slices/1", "zkai.halo2-slices-vk/1"
@@ -214,11 +214,7 @@ class SlicedVerifyingKey(Document):
     def to_json(self) -> dict[str, Any]:
         """Return the key as JSON values."""
         return {
-            "format": self.FORMAT,
-            "statement": self.statement,
-            "circuit_digest": hex32(self.circuit_digest),
-            "vk_digest": hex32(self.digest),
-            "key_status": self.key_status,
+            **names_to_json(self, self.digest),
             "slices": [key.to_json() for key in self.keys],
         }
 
@@ -308,11 +304,7 @@ class SlicedProof(Document):
     def to_json(self) -> dict[str, Any]:
         """Return the proof as JSON values."""
         return {
-            "format": self.FORMAT,
-            "statement": self.statement,
-            "circuit_digest": hex32(self.circuit_digest),
-            "vk_digest": hex32(self.vk_digest),
-            "key_status": self.key_status,
+            **names_to_json(self, self.vk_digest),
             "slices": [proof.to_json() for proof in self.proofs],
         }
 
@@ -325,10 +317,7 @@ class SlicedProof(Document):
             where,
         )
         return cls(
-            expect_text(value["statement"], f"{where}.statement"),
-            parse_hex32(value["circuit_digest"], f"{where}.circuit_digest"),
-            parse_hex32(value["vk_digest"], f"{where}.vk_digest"),
-            expect_text(value["key_status"], f"{where}.key_status", STATUSES),
+            *names_from_json(value, where),
             tuple(
                 Halo2Proof.from_json(part, f"{where}.slices[{place}]")
                 for place, part in enumerate(_parts(value["slices"], where))
@@ -363,13 +352,7 @@ def verify_slices(
     """
     report = progress or no_progress
     key.check()
-    if production:
-        for part in key.keys:
-            part.check_production()
-        if not trusted_digests:
-            raise InvalidInput("production: name the digests of the keys that you trust")
-    if trusted_digests and key.digest not in parse_digests(trusted_digests):
-        raise VerificationError(f"the key's digest {hex32(key.digest)} is not one that you trust")
+    check_trust(key.digest, key.keys, production, trusted_digests)
     check_names(proof, key)
     _check_links(proof, key)
     for place, (one, part) in enumerate(zip(proof.proofs, key.keys, strict=True)):

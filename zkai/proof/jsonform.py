@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -173,6 +173,14 @@ def ic_from_json(value: Any, where: str) -> tuple[G1, ...]:
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_PUBLIC + 1:
         raise InvalidInput(f"{where}: expected a list of points")
     return tuple(g1_from_json(item, f"{where}[{i}]") for i, item in enumerate(value))
+
+
+def values_to_json(public: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Return public values as JSON: a signal of one value is text, else a list."""
+    return {
+        name: str(values[0]) if len(values) == 1 else [str(value) for value in values]
+        for name, values in public.items()
+    }
 
 
 def values_from_json(value: Any, where: str) -> dict[str, tuple[int, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 from zkai.circuit.r1cs import PublicSignal
 from zkai.encoding import hex32, keccak256, parse_hex32, word
@@ -21,6 +21,7 @@ from zkai.proof.jsonform import (
     ic_from_json,
     public_from_json,
     values_from_json,
+    values_to_json,
 )
 from zkai.proof.points import G1, G2, g1_uncompressed, g2_uncompressed
 from zkai.proof.ratio import check_g1, check_g2
@@ -37,6 +38,45 @@ _FIELDS = (
     "format", "statement", "circuit_digest", "vk_digest", "key_status", "public",
     "alpha", "ic", "ceremony",
 )  # fmt: skip
+
+
+class Named(Protocol):
+    """What proofs and keys of every format say of themselves."""
+
+    FORMAT: ClassVar[str]
+
+    @property
+    def statement(self) -> str:
+        """The statement's name and version."""
+
+    @property
+    def circuit_digest(self) -> bytes:
+        """The digest of the circuit."""
+
+    @property
+    def key_status(self) -> str:
+        """Whether the key is a ceremony's."""
+
+
+def names_to_json(document: Named, vk_digest: bytes) -> dict[str, Any]:
+    """Return the first fields of a proof's or key's JSON: format, statement, digests, status."""
+    return {
+        "format": document.FORMAT,
+        "statement": document.statement,
+        "circuit_digest": hex32(document.circuit_digest),
+        "vk_digest": hex32(vk_digest),
+        "key_status": document.key_status,
+    }
+
+
+def names_from_json(value: Mapping[str, Any], where: str) -> tuple[str, bytes, bytes, str]:
+    """Parse `names_to_json`'s fields but for the format. Raises InvalidInput naming the field."""
+    return (
+        expect_text(value["statement"], f"{where}.statement"),
+        parse_hex32(value["circuit_digest"], f"{where}.circuit_digest"),
+        parse_hex32(value["vk_digest"], f"{where}.vk_digest"),
+        expect_text(value["key_status"], f"{where}.key_status", STATUSES),
+    )
 
 
 @dataclass(frozen=True)
@@ -150,11 +190,7 @@ class KeyDocument(Document):
     def to_json(self) -> dict[str, Any]:
         """Return the key as JSON values."""
         return {
-            "format": self.FORMAT,
-            "statement": self.statement,
-            "circuit_digest": hex32(self.circuit_digest),
-            "vk_digest": hex32(self.digest),
-            "key_status": self.key_status,
+            **names_to_json(self, self.digest),
             "public": [{"name": s.name, "size": s.size} for s in self.public],
             **self.extra_json(),
             "alpha": g1_to_json(self.alpha),
@@ -312,15 +348,8 @@ class Proof(Document):
         points: dict[str, Any] = {n: g1_to_json(getattr(self, n)) for n in self.G1_POINTS}
         points["b"] = g2_to_json(self.b)
         return {
-            "format": self.FORMAT,
-            "statement": self.statement,
-            "circuit_digest": hex32(self.circuit_digest),
-            "vk_digest": hex32(self.vk_digest),
-            "key_status": self.key_status,
-            "public": {
-                name: str(values[0]) if len(values) == 1 else [str(v) for v in values]
-                for name, values in self.public.items()
-            },
+            **names_to_json(self, self.vk_digest),
+            "public": values_to_json(self.public),
             "proof": dict(sorted(points.items())),
             **self.extra_json(),
         }
@@ -357,11 +386,12 @@ class Proof(Document):
         expect_fields(value, (*_PROOF_FIELDS, *cls.extra_fields(value)), where)
         points = value["proof"]
         expect_fields(points, ("b", *cls.G1_POINTS), f"{where}.proof")
+        statement, circuit_digest, vk_digest, key_status = names_from_json(value, where)
         return cls(
-            expect_text(value["statement"], f"{where}.statement"),
-            parse_hex32(value["circuit_digest"], f"{where}.circuit_digest"),
-            parse_hex32(value["vk_digest"], f"{where}.vk_digest"),
-            expect_text(value["key_status"], f"{where}.key_status", STATUSES),
+            statement,
+            circuit_digest,
+            vk_digest,
+            key_status,
             values_from_json(value["public"], f"{where}.public"),
             b=g2_from_json(points["b"], f"{where}.proof.b"),
             **cls.extra_from_json(value, where),
