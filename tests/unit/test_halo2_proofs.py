@@ -173,6 +173,31 @@ def test_settings_with_another_rebase_multiplier_are_refused() -> None:
         Halo2VerifyingKey.from_json({**whole, "settings": json.dumps(settings)})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("model_output_scales", [1 << 30], "out of range"),
+        ("model_input_scales", [True], "out of range"),
+        ("num_rows", -1, "out of range"),
+        ("model_output_scales", [7, 7], "2 scales for 1 tensors"),
+        ("run_args", {}, "not settings of EZKL"),
+    ],
+)
+def test_settings_with_impossible_numbers_are_refused(name: str, value: Any, message: str) -> None:
+    whole = keys().verifying.to_json()
+    settings = json.loads(whole["settings"]) | {name: value}
+    with pytest.raises(InvalidInput, match=message):
+        Halo2VerifyingKey.from_json({**whole, "settings": json.dumps(settings)})
+
+
+@pytest.mark.parametrize("shape", [[1 << 24, 1 << 24, 1 << 24], [0], [-1], [True], "1", [1.5]])
+def test_a_key_of_a_tensor_of_no_possible_size_is_refused(shape: Any) -> None:
+    whole = keys().verifying.to_json()
+    description = {**whole["description"], "outputs": [["output", shape]]}
+    with pytest.raises(InvalidInput, match="description"):
+        Halo2VerifyingKey.from_json({**whole, "description": description})
+
+
 def test_production_refuses_development_keys() -> None:
     with pytest.raises(VerificationError, match="development key"):
         verify(proof(), keys().verifying, production=True)

@@ -7,6 +7,7 @@ import binascii
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -40,6 +41,8 @@ from zkai.proof.ratio import check_g1
 FORMAT = "zkai.halo2-vk/1"
 PROOF_FORMAT = "zkai.halo2/1"
 MAX_KEY_BYTES = 64 << 20
+MAX_ELEMENTS = 1 << 24
+"""Numbers of a tensor."""
 VERIFYING_FILE, PROVING_FILE, SRS_FILE = "verifying.json", "proving.ezkl", "kzg.srs"
 MODEL_FILE = "model.ezkl"
 
@@ -223,7 +226,8 @@ def _is_tensor(item: Any) -> bool:
         and isinstance(item[0], str)
         and isinstance(item[1], list)
         and len(item[1]) <= 16
-        and all(type(size) is int and 1 <= size <= 1 << 24 for size in item[1])
+        and all(type(size) is int and size >= 1 for size in item[1])
+        and prod(item[1]) <= MAX_ELEMENTS
     )
 
 

@@ -148,16 +148,16 @@ def parse_settings(text: str, where: str) -> dict[str, Any]:
         value = parse_json(text.encode("utf-8"))
         arguments = value["run_args"]
         numbers = [arguments[name] for name in _NUMBERS] + [value["num_rows"]]
-        numbers += [*value["model_input_scales"], *value["model_output_scales"]]
+        scales = [*value["model_input_scales"], *value["model_output_scales"]]
         numbers += value["module_sizes"]["polycommit"] + value["module_sizes"]["poseidon"][1]
         shapes = [prod(shape) for shape in value["model_instance_shapes"]]
         visible = [_word(arguments[f"{n}_visibility"]) for n in ("input", "output", "param")]
         tables = value["required_lookups"] + value["required_range_checks"]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise InvalidInput(f"{where}: not settings of EZKL ({error!r})") from error
-    if not isinstance(tables, list) or any(
-        type(n) is not int or not -64 <= n < 1 << 40 for n in numbers + shapes
-    ):
+    bad = any(type(n) is not int or not 0 <= n < 1 << 40 for n in numbers + shapes)
+    bad |= any(type(n) is not int or not -64 <= n <= 64 for n in scales)
+    if bad or not isinstance(tables, list):
         raise InvalidInput(f"{where}: not settings of EZKL: a number is out of range")
     if not 1 <= arguments["logrows"] <= 26 or not all(visible):
         raise InvalidInput(f"{where}: not settings of EZKL: logrows {arguments['logrows']}")

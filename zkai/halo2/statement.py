@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -48,7 +49,7 @@ class Signal:
     @property
     def size(self) -> int:
         """How many values the signal has: a point has its two coordinates."""
-        return {HASH: 1, POINT: 2}.get(self.kind, int(np.prod(self.shape, dtype=np.int64)))
+        return {HASH: 1, POINT: 2}.get(self.kind, prod(self.shape))
 
 
 class Halo2Statement(ABC):
@@ -228,7 +229,7 @@ class Halo2Inference(Halo2Statement):
         for name, shape in self.model.output_shapes.items():
             signal = "output" if len(self.model.outputs) == 1 else f"output.{name}"
             values = public.get(signal)
-            size = int(np.prod(shape, dtype=np.int64))
+            size = prod(shape)
             if not isinstance(values, tuple) or len(values) != size:
                 raise InvalidInput(f"{signal}: expected the values of a proof of this statement")
             found[name] = values
