@@ -137,7 +137,10 @@ class Machine:
         self._capture.step = step
         try:
             one_step(self.program, self.model, self.optimizer, step, batch, self._capture.observe)
-        except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+        except (
+            RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError,
+            AssertionError,
+        ) as error:  # fmt: skip
             kind = type(error).__name__
             raise VerificationError(
                 f"step {step}: the program fails on this state ({kind}: {str(error)[:200]})"

@@ -220,27 +220,31 @@ def verify_chain(records: Sequence[Record], task: Task) -> None:
     Raises VerificationError naming the step. Signatures are for `verify_record`.
     """
     before: Record | None = None
-    for place, record in enumerate(records):
-        what = f"step {record.step}"
-        if record.task != task.digest:
-            raise VerificationError(f"{what}: the record is of another task")
-        if before is None:
-            if record.groups[WEIGHTS_BEFORE] != task.initial:
-                raise VerificationError(f"{what}: does not start from the task's weights")
-        elif record.trainer != before.trainer:
-            raise VerificationError(f"{what}: the record is another trainer's")
-        if record.previous != (FIRST if before is None else before.root):
-            raise VerificationError(f"{what}: does not follow the record before it")
-        if before is not None and before.ends:
-            raise VerificationError(f"{what}: follows the end of the run")
-        _check_step(record, place, task)
+    for record in records:
+        verify_next(before, record, task)
         before = record
 
 
-def _check_step(record: Record, place: int, task: Task) -> None:
-    due = place * task.every
+def verify_next(before: Record | None, record: Record, task: Task) -> None:
+    """Return None if a record is the one after `before`, or a run's first without one.
+
+    Raises VerificationError naming the step.
+    """
+    what = f"step {record.step}"
+    if task.digest != record.task or (before is not None and before.task != record.task):
+        raise VerificationError(f"{what}: the record is of another task")
+    if before is None:
+        if record.groups[WEIGHTS_BEFORE] != task.initial:
+            raise VerificationError(f"{what}: does not start from the task's weights")
+    elif record.trainer != before.trainer:
+        raise VerificationError(f"{what}: the record is another trainer's")
+    if record.previous != (FIRST if before is None else before.root):
+        raise VerificationError(f"{what}: does not follow the record before it")
+    if before is not None and before.ends:
+        raise VerificationError(f"{what}: follows the end of the run")
+    due = 0 if before is None else before.step + task.every
     if record.ends:
-        if not due - task.every < record.step <= due or not place:
-            raise VerificationError(f"step {record.step}: the run cannot end here")
+        if before is None or not before.step < record.step <= due:
+            raise VerificationError(f"{what}: the run cannot end here")
     elif record.step != due:
-        raise VerificationError(f"step {record.step}: the record of step {due} is missing")
+        raise VerificationError(f"{what}: the record of step {due} is missing")

@@ -17,7 +17,7 @@ from zkai.compute import record as names
 from zkai.compute.capture import Found, complete
 from zkai.compute.kept import Groups, verify_groups
 from zkai.compute.machine import Machine, Program, State
-from zkai.compute.record import Record
+from zkai.compute.record import Record, verify_next
 from zkai.compute.snapshot import Tensors, torch
 from zkai.compute.task import Task
 from zkai.errors import InvalidInput, VerificationError
@@ -29,6 +29,10 @@ ORDER = (
     names.DELTAS,
 )  # fmt: skip
 """The groups in the order in which a step makes them: the first that differs is named."""
+
+
+_PRECISION = {"default_dtype", "flush_denormal", "matmul_precision"}
+"""Settings that a replay takes from a record, and that a lax trainer would choose."""
 
 
 @dataclass(frozen=True)
@@ -52,21 +56,27 @@ def replay_step(
     """
     verify_groups(record, groups, task.leaf_bytes)
     where = f"step {record.step}"
+    if record.task != task.digest:
+        raise VerificationError(f"{where}: the record is of another task")
     if record.ends:
         raise InvalidInput(f"{where}: the end of the run, and no step")
     if record.step == 0 and record.groups[names.WEIGHTS_BEFORE] != task.initial:
         raise VerificationError(f"{where}, weights_before: does not start from the task's weights")
+    own = _own_weights(program)
+    _verify_types(own, groups, where)
+    lax = record.environment.differences(snapshot.environment()).keys() & _PRECISION
     with snapshot.settings_of(record.environment):
         claimed = {name: snapshot.tensors_of(tensors) for name, tensors in groups.items()}
         # Earlier losses are of the steps since the last record: replay_interval looks at those.
-        losses = claimed[names.LOSSES].get("loss", torch.empty(0))
-        claimed[names.LOSSES] = {"loss": losses.reshape(-1)[-1:]}
+        losses = claimed[names.LOSSES].get("loss", torch.empty(0)).reshape(-1)
+        claimed[names.LOSSES]["loss"] = losses[-1:] if record.step else losses
         odd = sorted(record.environment.differences(snapshot.environment()))
+        odd += sorted(lax) if exact else []
         odd += [] if record.environment.deterministic else ["determinism"]
         if odd and exact:
             raise VerificationError(f"{where}: recorded with another {', '.join(odd)} than here")
         if odd:
-            return Outcome(BOUNDED, _replay_bounded(program, task, record, groups, claimed))
+            return Outcome(BOUNDED, _replay_bounded(program, task, record, groups, claimed, own))
         machine = Machine(program, task, tuple(groups.get(names.ACTIVATIONS, ())))
         machine.put(State.before(record, groups), where)
         found = machine.run(record.step)
@@ -77,8 +87,26 @@ def replay_step(
     return Outcome(BITWISE)
 
 
+def _own_weights(program: Program) -> Tensors:
+    """Return the weights that the program makes here: their types are its, not a record's."""
+    with torch.random.fork_rng(devices=()):
+        return snapshot.weights(program.model())
+
+
+def _verify_types(own: Tensors, groups: Groups, where: str) -> None:
+    """Refuse another type than the program's: a coarser one is less work, with wider bounds."""
+    for group in (*bounds.SOURCES, names.DELTAS):
+        for name, source in groups.get(group, {}).items():
+            dtype = str(own[name].dtype) if name in own else None
+            if dtype not in (None, f"torch.{source.head.dtype}"):
+                raise VerificationError(
+                    f"{where}, {group}: tensor {name}: torch.{source.head.dtype}, the program's"
+                    f" is {dtype}"
+                )
+
+
 def _replay_bounded(
-    program: Program, task: Task, record: Record, groups: Groups, claimed: Found
+    program: Program, task: Task, record: Record, groups: Groups, claimed: Found, own: Tensors
 ) -> dict[str, float]:
     """Compare with the exact step: what comes from weights, then what comes from gradients.
 
@@ -87,16 +115,7 @@ def _replay_bounded(
     of gradients near zero would leave Adam's steps without any.
     """
     where = f"step {record.step}"
-    own = snapshot.weights(program.model())
     unit = bounds.unit_of(own)
-    for part in (names.WEIGHTS_BEFORE, names.WEIGHTS_AFTER):
-        # A coarser type than the program's would widen every bound.
-        for name, tensor in claimed[part].items():
-            if name in own and tensor.dtype != own[name].dtype:
-                raise VerificationError(
-                    f"{where}, {part}: tensor {name}: {tensor.dtype}, the program's is"
-                    f" {own[name].dtype}"
-                )
     broad = bounds.Wide(program)
     tracker = bounds.Tracker(unit)
     machine = Machine(broad, task, tuple(groups.get(names.ACTIVATIONS, ())))
@@ -152,8 +171,10 @@ def replay_interval(
     """
     for record, groups in ((first, start), (last, end)):
         verify_groups(record, groups, task.leaf_bytes)
-    if last.previous != first.root:
-        raise VerificationError(f"step {last.step}: does not follow the record before it")
+    verify_next(first, last, task)
+    own = _own_weights(program)
+    for record, groups in ((first, start), (last, end)):
+        _verify_types(own, groups, f"step {record.step}")
     with snapshot.settings_of(first.environment):
         here = snapshot.environment()
         odd = {**first.environment.differences(here), **last.environment.differences(here)}
@@ -169,9 +190,10 @@ def replay_interval(
             machine.run(step, keep=False)
         reached, losses = machine.state(), machine.take_losses()
     wanted = State.before(last, end)
-    claimed = snapshot.tensors_of(end[names.LOSSES])["loss"]
-    own = claimed if last.ends else claimed[:-1]
-    verify_equal({"loss": own}, {"loss": losses}, f"{where}, losses")
+    claimed = snapshot.tensors_of(end[names.LOSSES])
+    given = claimed.get("loss", torch.empty(0)).reshape(-1)
+    claimed["loss"] = given if last.ends else given[:-1]
+    verify_equal(claimed, {"loss": losses}, f"{where}, losses")
     verify_equal(wanted.weights, reached.weights, f"{where}, {names.WEIGHTS_BEFORE}")
     verify_equal(
         _state_alone(wanted.optimizer), _state_alone(reached.optimizer),
