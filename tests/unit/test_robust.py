@@ -41,6 +41,25 @@ def test_krum_is_its_definition() -> None:
     assert np.allclose(mean, x[chosen].mean(axis=0))
 
 
+@pytest.mark.parametrize("size", [1e9, 1e100, 1e160, 1.7e308])
+def test_krum_does_not_take_what_overflows(size: float) -> None:
+    """Squares of 1e160 are infinite, and a mean that one update moved drowns all others."""
+    x = np.random.default_rng(4).normal(size=(9, 5))
+    hostile = x.copy()
+    hostile[0], hostile[1] = size, size / 3
+    update, chosen = krum(hostile, 2, keep=3)
+    others = (((x[2:, None] - x[None, 2:]) ** 2).sum(axis=2)).tolist()
+    scores = [sum(sorted(row)[1 : 9 - 2 - 2 + 1]) for row in others]
+    assert chosen == sorted((np.argsort(scores)[:3] + 2).tolist())
+    assert np.allclose(update, x[chosen].mean(axis=0))
+
+
+def test_weights_of_any_size_are_weights() -> None:
+    x = np.random.default_rng(5).normal(size=(3, 4))
+    for size in (1e308, 5e-324):
+        assert np.allclose(weighted_mean(x, np.full(3, size)), x.mean(axis=0))
+
+
 def test_clipping_bounds_what_one_update_does() -> None:
     x = np.random.default_rng(3).normal(size=(8, 5))
     hostile = x.copy()

@@ -32,9 +32,10 @@ def weighted_mean(updates: Float64, weights: Float64) -> Float64:
     scale = np.asarray(weights, np.float64)
     if scale.shape != (len(rows),) or not np.isfinite(scale).all() or (scale < 0).any():
         raise InvalidInput(f"weights: expected {len(rows)} finite numbers that are not negative")
-    if not (total := float(scale.sum())) > 0:
+    if not (most := float(scale.max())) > 0:
         raise InvalidInput("weights: all are zero")
-    return np.asarray(scale / total @ rows)
+    scale = scale / most  # so that their sum is finite
+    return np.asarray(scale / scale.sum() @ rows)
 
 
 def median(updates: Float64) -> Float64:
@@ -73,11 +74,13 @@ def krum(updates: Float64, f: int, keep: int = 1) -> tuple[Float64, list[int]]:
         raise InvalidInput(f"Krum needs at least 2 f + 3 updates: {n} are too few for f = {f}")
     if not 1 <= keep <= n - f:
         raise InvalidInput(f"keep must be 1 to {n - f}, got {keep}")
-    # Around their mean, so that a common part does not drown the differences.
-    around = rows - rows.mean(axis=0)
-    products = around @ around.T
-    squares = np.diag(products)
-    distances = np.maximum(squares[:, None] + squares[None, :] - 2 * products, 0.0)
+    # Around their median, so that neither a common part nor a huge update drowns the differences.
+    with np.errstate(over="ignore", invalid="ignore"):
+        around = rows - median(rows)
+        products = around @ around.T
+        squares = np.diag(products)
+        distances = np.maximum(squares[:, None] + squares[None, :] - 2 * products, 0.0)
+    distances[np.isnan(distances)] = np.inf
     np.fill_diagonal(distances, np.inf)
     scores = np.sort(distances, axis=1)[:, : n - f - 2].sum(axis=1)
     chosen = sorted(np.argsort(scores, kind="stable")[:keep].tolist())
