@@ -485,7 +485,7 @@ def forged(edit: Any) -> Halo2Proof:
     }
     feeds = statement.feeds(vectors)
     names = {"vk_path": "vk.key", "srs_path": "kzg.srs"}
-    with proofs._workplace(key, None, None) as worker:
+    with proofs._workplace(statement, key, None, None) as worker:
         found = witness(worker, statement.model, feeds, **names)
         edit(found)
         (worker.folder / WITNESS).write_text(json.dumps(found))

@@ -21,7 +21,7 @@ from zkai.encoding import (
     word,
 )
 from zkai.errors import InvalidInput, VerificationError
-from zkai.halo2.labels import LABELS
+from zkai.halo2.description import check_description
 from zkai.halo2.settings import Settings
 from zkai.halo2.srs import check_tau
 from zkai.halo2.statement import Signal, signals_of
@@ -44,7 +44,6 @@ MAX_KEY_BYTES = 64 << 20
 MAX_ELEMENTS = 1 << 24
 """Numbers of a tensor."""
 VERIFYING_FILE, PROVING_FILE, SRS_FILE = "verifying.json", "proving.ezkl", "kzg.srs"
-MODEL_FILE = "model.ezkl"
 
 
 @dataclass(frozen=True)
@@ -126,9 +125,7 @@ class Halo2VerifyingKey(Document):
         names = {signal.name for signal in self.signals}
         if len(names) < len(self.signals) or names & set(self.labels):
             raise InvalidInput("verifying key: two public values have one name")
-        if self.labels and (self.labels != LABELS or "tag" not in names):
-            raise InvalidInput(f"verifying key: labels must be {', '.join(LABELS)}, beside a tag")
-        _ = self.settings.content
+        check_description(self.description, self.settings)
 
     def check_production(self) -> None:
         """Return None if the key's setup string is a ceremony's, as its maker says.
@@ -262,7 +259,7 @@ def parse_digests(digests: Collection[bytes | str]) -> list[bytes]:
 
 
 class Halo2ProvingKey:
-    """EZKL's proving key in its folder, beside the compiled model and the setup string."""
+    """EZKL's proving key in its folder, beside the setup string."""
 
     NAME: ClassVar[str] = PROVING_FILE
 
@@ -270,7 +267,7 @@ class Halo2ProvingKey:
         """Look at `path` and the files beside it. Raises InvalidInput if one is missing."""
         self.path = as_path(path, "proving key")
         self.folder = self.path.parent
-        for name in (self.path.name, MODEL_FILE, SRS_FILE, VERIFYING_FILE):
+        for name in (self.path.name, SRS_FILE, VERIFYING_FILE):
             if not (self.folder / name).is_file():
                 raise InvalidInput(f"{self.folder / name}: missing; keys of format halo2 need it")
         self.verifying = Halo2VerifyingKey.from_path(self.folder / VERIFYING_FILE)

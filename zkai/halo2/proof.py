@@ -19,9 +19,8 @@ import numpy.typing as npt
 
 from zkai.encoding import BASE_MODULUS, FIELD_MODULUS, parse_json, read_capped
 from zkai.errors import InvalidInput, ToolError, VerificationError
-from zkai.halo2.calibration import COMPILED, SETTINGS, WITNESS, witness
+from zkai.halo2.calibration import COMPILED, SETTINGS, WITNESS, compile_model, witness
 from zkai.halo2.keys import (
-    MODEL_FILE,
     PROOF_FORMAT,
     SRS_FILE,
     Halo2ProvingKey,
@@ -192,7 +191,7 @@ def prove_opened(
     """
     verifying = key.verifying
     feeds = _checked(statement, key, values)
-    with _workplace(key, limits, progress) as worker:
+    with _workplace(statement, key, limits, progress) as worker:
         made = witness(worker, statement.model, feeds, vk_path=_KEY, srs_path=_SRS)
         try:
             worker.call(
@@ -224,7 +223,7 @@ def compute(
     Raises InvalidInput as `prove` does.
     """
     feeds = _checked(statement, key, values)
-    with _workplace(key, limits, progress) as worker:
+    with _workplace(statement, key, limits, progress) as worker:
         made = witness(worker, statement.model, feeds, vk_path=_KEY, srs_path=_SRS)
     return _tensors(made, key.verifying.description)
 
@@ -245,16 +244,23 @@ def _checked(
 
 @contextmanager
 def _workplace(
-    key: Halo2ProvingKey, limits: Limits | None, progress: Progress | None
+    statement: Halo2Statement,
+    key: Halo2ProvingKey,
+    limits: Limits | None,
+    progress: Progress | None,
 ) -> Iterator[Worker]:
-    """Give a process in a folder of its own, which holds what proving under `key` reads."""
+    """Give a process in a folder of its own, which holds what proving under `key` reads.
+
+    The circuit is compiled of the statement's model: whoever made the key's folder could have put
+    another there, which shows what this one hides.
+    """
     with tempfile.TemporaryDirectory(prefix="zkai-halo2-") as name:
         folder = Path(name)
-        for source, target in ((key.path, _PROVING), (key.folder / SRS_FILE, _SRS),
-                               (key.folder / MODEL_FILE, COMPILED)):  # fmt: skip
+        for source, target in ((key.path, _PROVING), (key.folder / SRS_FILE, _SRS)):
             (folder / target).symlink_to(source.resolve())
         (folder / _KEY).write_bytes(key.verifying.key)
         with Worker(folder, limits, progress) as worker:
+            compile_model(worker, statement.model, key.verifying.settings)
             yield worker
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
 from typing import Any
 
 from zkai.encoding import FIELD_MODULUS, parse_json
@@ -113,6 +112,11 @@ class Settings:
         return tuple(self.content["module_sizes"]["polycommit"])
 
     @property
+    def check_ranges(self) -> bool:
+        """Whether inputs and outputs have a range."""
+        return self.content["run_args"]["ignore_range_check_inputs_outputs"] is False
+
+    @property
     def hashes(self) -> int:
         """How many hashes of tensors are public: of inputs, weights, outputs."""
         return int(sum(self.content["module_sizes"]["poseidon"][1]))
@@ -150,15 +154,20 @@ def parse_settings(text: str, where: str) -> dict[str, Any]:
         numbers = [arguments[name] for name in _NUMBERS] + [value["num_rows"]]
         scales = [*value["model_input_scales"], *value["model_output_scales"]]
         numbers += value["module_sizes"]["polycommit"] + value["module_sizes"]["poseidon"][1]
-        shapes = [prod(shape) for shape in value["model_instance_shapes"]]
+        shapes = value["model_instance_shapes"]
+        numbers += [size for shape in shapes for size in shape]
+        ranks = [len(shape) for shape in shapes]
+        _ = arguments["ignore_range_check_inputs_outputs"]
         visible = [_word(arguments[f"{n}_visibility"]) for n in ("input", "output", "param")]
         tables = value["required_lookups"] + value["required_range_checks"]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise InvalidInput(f"{where}: not settings of EZKL ({error!r})") from error
-    bad = any(type(n) is not int or not 0 <= n < 1 << 40 for n in numbers + shapes)
+    bad = any(type(n) is not int or not 0 <= n < 1 << 40 for n in numbers)
     bad |= any(type(n) is not int or not -64 <= n <= 64 for n in scales)
     if bad or not isinstance(tables, list):
         raise InvalidInput(f"{where}: not settings of EZKL: a number is out of range")
+    if max(ranks, default=0) > 16:
+        raise InvalidInput(f"{where}: not settings of EZKL: a shape has too many sizes")
     if not 1 <= arguments["logrows"] <= 26 or not all(visible):
         raise InvalidInput(f"{where}: not settings of EZKL: logrows {arguments['logrows']}")
     if arguments["scale_rebase_multiplier"] != 1:

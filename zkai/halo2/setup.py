@@ -13,7 +13,6 @@ from zkai.halo2.calibration import COMPILED, Calibration, calibrate
 from zkai.halo2.estimate import Halo2Estimate, check_memory, estimate_settings
 from zkai.halo2.keys import (
     MAX_KEY_BYTES,
-    MODEL_FILE,
     PROVING_FILE,
     SRS_FILE,
     VERIFYING_FILE,
@@ -112,7 +111,6 @@ def setup(
         verifying.check()
         for source, file in (
             (_PROVING, PROVING_FILE),
-            (COMPILED, MODEL_FILE),
             (SRS_FILE, SRS_FILE),
         ):
             shutil.move(worker.folder / source, folder / file)

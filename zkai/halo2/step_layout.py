@@ -35,6 +35,15 @@ EXACT = 1 << 24
 
 STATE, BATCH, NEW_SALT, TAG, NEW_STATE = "state", "batch", "new_salt", "tag", "new_state"
 
+NAMES = {
+    f"input.{STATE}": "old_state",
+    f"input.{BATCH}": "batch",
+    f"input.{NEW_SALT}": "new_salt",
+    f"input.{TAG}": "tag",
+    "output": "new_state",
+}
+"""What public signals call the circuit's vectors."""
+
 
 @dataclass(frozen=True)
 class Layout:

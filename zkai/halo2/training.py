@@ -20,6 +20,7 @@ from zkai.halo2.step_layout import (
     BATCH,
     EXACT,
     LIMB_BITS,
+    NAMES,
     NEW_SALT,
     SALT_LIMBS,
     STATE,
@@ -33,15 +34,6 @@ from zkai.model.graph import Graph
 from zkai.model.head_graph import head_graph
 from zkai.model.heads import HEADS, MOMENTUM_BITS, Head
 from zkai.model.onnx_file import OnnxModel, load_onnx
-
-NAMES = {
-    f"input.{STATE}": "old_state",
-    f"input.{BATCH}": "batch",
-    f"input.{NEW_SALT}": "new_salt",
-    f"input.{TAG}": "tag",
-    "output": "new_state",
-}
-"""What public signals call the circuit's vectors."""
 
 MIN_SCALE, MAX_SCALE, MAX_SHIFT = 13, 16, 24
 _SAMPLES = 4
