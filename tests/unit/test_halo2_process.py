@@ -177,6 +177,8 @@ def test_an_answer_that_is_none_is_an_error(
     [
         ('[tract] Translating node #1 "n0" Unimplemented(Det) ToTypedTranslator', "Det"),
         ("unsupported op: Loop", "Loop"),
+        ('[graph] [tract] Failed analyse for node #2 "h" MatMulInference', "MatMul"),
+        ("a node is missing required params: stride", None),
         ("the constraint system is not satisfied", None),
     ],
 )

@@ -191,8 +191,11 @@ def _reason(log: str) -> str:
 
 
 _OPERATOR = (
-    re.compile(r"(?:operator|op|node|layer)[ :`'\"#]+[0-9]*[ :`'\"]*\"?([A-Z][A-Za-z0-9]{1,40})\b"),
-    re.compile(r"\b(?:Unimplemented|unsupported|unimplemented)\W+([A-Z][A-Za-z0-9]{1,40})\b"),
+    re.compile(
+        r"\b(?:Unimplemented|unsupported|unimplemented)\W+(?:op\W+)?([A-Z][A-Za-z0-9]{1,40})\b"
+    ),
+    re.compile(r'\bnode #[0-9]+ "[^"]*" ([A-Z][A-Za-z0-9]{1,40}?)(?:Inference)?\b'),
+    re.compile(r"\b(?:operator|op)\W+([A-Z][A-Za-z0-9]{1,40})\b"),
 )
 
 
