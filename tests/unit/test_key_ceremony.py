@@ -582,6 +582,18 @@ def test_resharing_moves_the_key_and_old_holders_delete_their_shares(stages: Sta
     assert largest(ring, error) < 100
 
 
+def test_new_holders_take_no_key_that_somebody_hands_them_unasked(stages: Stages) -> None:
+    """A key of whoever writes the terms, handed on to honest holders, would be signed by them: a
+    session would carry their decision, and the writer read every update."""
+    known = stages.done.copy(stages.root / "known")
+    hall = Hall(stages.root / "imposed", 3, 2, renews=(known, (0, 2)), first="n")
+    for name in ("n0", "n1", "n2"):
+        with pytest.raises(VerificationError, match="name the ceremony that you agreed to"):
+            hall.member(name, agreed=False).step(hall.board)
+    assert hall.advance().phase == "join"
+    assert not hall.board.listed(1, "0-join")
+
+
 def test_a_key_for_one_round_is_not_handed_on(stages: Stages) -> None:
     old = stages.at("respond")
     once = replace(old.terms, once=True)

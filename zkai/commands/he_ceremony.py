@@ -48,15 +48,15 @@ is never handed on.
 
 _RESHARE_HELP = """
 Begins the resharing of OLD's key to the holders in PARTIES/*.json: the public
-key stays. --dealers names as many old holders as open a sum; each of them, and
-every other old holder, runs `step` with --ceremony, and its old share is deleted
-at the end. New holders need new folders.
+key stays. --dealers names as many old holders as open a sum; each of them, every
+other old holder and every new one runs `step` with --ceremony, and old shares
+are deleted at the end. New holders need new folders. Verify OLD before you agree.
 """
 
 _STEP_HELP = """
 Does what is due of this party now: hands in its part, signs that a phase is
-over, keeps its share. --ceremony is the id that you agreed to; an old holder
-hands nothing on without it.
+over, keeps its share. --ceremony is the id that you agreed to; in a resharing
+nobody takes part without it.
 """
 
 _ADVANCE_HELP = """

@@ -46,7 +46,10 @@ from zkai.receipt.signer import PrivateKey
 from zkai.vault.keys import VaultKey
 
 SEEDS, DEALING, CONCLUDED = "seeds", "dealing", "concluded"
-_AGREE = "resharing: this hands a key on to others: name the ceremony that you agreed to"
+_AGREE = (
+    "resharing: this hands a key on, which whoever made it may open sums with: name the ceremony"
+    " that you agreed to"
+)
 KEPT, LEFT_OUT, HANDED_ON = "share kept", "left out", "old share deleted"
 
 
@@ -77,8 +80,11 @@ class KeyMember:
     def step(self, board: Board) -> list[str]:
         """Do what is due now, and return what was done.
 
-        Raises VerificationError if the log or what is asked for does not hold.
+        Raises VerificationError if the log or what is asked for does not hold, and for a resharing
+        that this party's owner did not name: its "old" key could be one that somebody knows.
         """
+        if self.terms.renews is not None and not self.agreed:
+            raise VerificationError(_AGREE)
         if self.holder is None and self.key.keyid not in by_keyid(self.terms.dealers):
             return self._hand_on(board)
         with self.memory.locked() as memory:
@@ -163,14 +169,12 @@ class KeyMember:
         return dealing.opening.to_bytes(terms) + b"".join(sealed)
 
     def _reshare(self, member: Member) -> Dealing:
-        """Return this old holder's part of a resharing, if its owner agreed to it.
+        """Return this old holder's part of a resharing.
 
-        Raises VerificationError for one that it did not agree to, or a key that is for one round.
+        Raises VerificationError for a key that is for one round.
         """
         renews = self.terms.renews
         assert renews is not None
-        if not self.agreed:
-            raise VerificationError(_AGREE)
         share = self.shares.read(renews.committee)
         if share is None or (share.key_id, share.place) != (renews.key, member.place):
             raise InvalidInput("resharing: this party holds no such share of the key")
@@ -247,15 +251,10 @@ class KeyMember:
         return done + self._drop(now)
 
     def _drop(self, now: Transcript) -> list[str]:
-        """Delete this party's old share, if a new committee holds the key now.
-
-        Raises VerificationError if its owner did not agree to that.
-        """
+        """Delete this party's old share, if a new committee holds the key now."""
         renews = self.terms.renews
         if renews is None or now.joint is None or self.shares.missing(renews.committee):
             return []
-        if not self.agreed:
-            raise VerificationError(_AGREE)
         self.shares.delete(renews.committee)
         return [HANDED_ON]
 
