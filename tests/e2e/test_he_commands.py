@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -83,11 +84,18 @@ def test_a_round_of_four_clients_and_five_holders(run: Any) -> None:
     wrong = run(f"he verify sum.npz --board board --session {'00' * 32}", status=1)
     assert "another session" in wrong["message"]
     values = dict(found)
-    values["b"] = values["b"] + 1
-    np.savez("wrong.npz", **values)
     Path("wrong.json").write_bytes(Path("sum.json").read_bytes())
-    wrong = run("he verify wrong.npz --board board", status=1)
-    assert "not the opened sum" in wrong["message"]
+    b, w = values["b"], values["w"]
+    for changed, reason in (
+        ({"b": b + 1}, "not the opened sum"),
+        ({"b": b + 0.25 * np.sign(b)}, "expected int64"),
+        ({"b": b.astype(np.uint64)}, "expected int64"),
+        ({"w": w.reshape(7, 10)}, "expected int64, \\(10, 7\\)"),
+        ({"c": b}, "not the session's tensors"),
+    ):
+        np.savez("wrong.npz", **{**values, **changed})
+        wrong = run("he verify wrong.npz --board board", status=1)
+        assert re.search(reason, wrong["message"])
     for folder in (*CLIENTS, "agg", *(f"h{j}" for j in range(HOLDERS))):
         for path in Path(folder).rglob("*"):
             if (

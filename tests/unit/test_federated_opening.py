@@ -142,6 +142,7 @@ def test_a_statement_cannot_claim_a_check_that_was_not(world: World) -> None:
         ({"agreed": said["agreed"][1:], "apart": said["agreed"][:1]}, "is not what the record"),
         ({"agreed": None}, "are logged"),
         ({"agreed": [7]}, "do not name holders"),
+        ({"agreed": [[]], "apart": [{}]}, "do not name holders"),
     ):
         with pytest.raises(Exception, match=reason) as caught:
             verify_aggregate(world.round(), world.scheme, encode({**said, **change}), found.values)

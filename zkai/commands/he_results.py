@@ -22,6 +22,7 @@ from zkai.federated.coordinates import coordinates_of
 from zkai.federated.moving import applied
 from zkai.federated.opening import open_sum, verify_aggregate
 from zkai.federated.rules import InputRule
+from zkai.federated.scheme import Int64
 from zkai.federated.schemes import load_scheme
 from zkai.federated.session import Session
 from zkai.federated.update import COORDINATES, mean, read_update, unflatten
@@ -93,8 +94,7 @@ def run_verify(options: argparse.Namespace, console: Console) -> Mapping[str, An
         arrays.pop(COORDINATES, np.empty(0)), coordinates_of(rnd)
     ):
         raise VerificationError("aggregate: the coordinates are not those of its clients")
-    parts = [np.asarray(arrays[name]).ravel() for name in _names(rnd.session, arrays)]
-    values = np.concatenate(parts).astype(np.int64)
+    values = _values(rnd.session, arrays)
     statement = read_capped(options.sum.with_suffix(".json"), _MAX_STATEMENT)
     verify_aggregate(rnd, load_scheme(rnd.session), statement, values)
     said = load_json(statement, "aggregate")
@@ -124,8 +124,15 @@ def _say_parts(session: Session, said: Mapping[str, Any], console: Console) -> N
         )
 
 
-def _names(session: Session, arrays: Mapping[str, Any]) -> list[str]:
-    names = list(unflatten(session, np.zeros(session.values, np.int64)))
-    if set(names) != set(arrays):
+def _values(session: Session, arrays: Mapping[str, Any]) -> Int64:
+    """Return the vector that a sum's arrays are. Raises VerificationError for any other arrays."""
+    wanted = unflatten(session, np.zeros(session.values, np.int64))
+    if set(wanted) != set(arrays):
         raise VerificationError("aggregate: the arrays are not the session's tensors")
-    return names
+    for name, array in wanted.items():
+        if (arrays[name].dtype, arrays[name].shape) != (array.dtype, array.shape):
+            raise VerificationError(
+                f"aggregate: {name!r}: {arrays[name].dtype} of the shape {arrays[name].shape},"
+                f" expected int64, {array.shape}"
+            )
+    return np.concatenate([arrays[name].ravel() for name in wanted])

@@ -192,8 +192,8 @@ def verify_aggregate(rnd: Round, scheme: Scheme, statement: bytes, values: Int64
 def _named(said: Mapping[str, Any], active: Decision) -> Sequence[str]:
     """Return the holders whose parts a statement names. Raises VerificationError."""
     found = [said.get("agreed"), said.get("apart")]
-    named = [keyid for part in found if isinstance(part, list) for keyid in part]
-    if len(set(map(str, named))) != len(named) or not set(named) <= set(active.body["holders"]):
+    named = [str(keyid) for part in found if isinstance(part, list) for keyid in part]
+    if len(set(named)) != len(named) or not set(named) <= set(active.body["holders"]):
         raise VerificationError("aggregate: agreed and apart do not name holders that open the sum")
     return named
 
