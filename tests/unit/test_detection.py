@@ -33,6 +33,19 @@ def test_sampling_is_hypergeometric(n: int, share: float, samples: int) -> None:
     assert found == pytest.approx(scipys, rel=1e-5, abs=1e-9)
 
 
+def test_large_populations_take_no_memory() -> None:
+    """Trillions of samples once took an array of as many terms."""
+    most = detection.MAX_POPULATION
+    assert detection.by_sampling(most, most // 10_000, most // 100) == 1.0
+    assert detection.by_sampling(most, 1, most // 100) == pytest.approx(0.01)
+    altered, samples = 3_000_000, 2_000_000
+    leaves = altered * samples
+    missed = np.log1p(-samples / (leaves - np.arange(altered))).sum()  # the other way round
+    found = detection.by_sampling(leaves, altered, samples)
+    assert found == pytest.approx(-math.expm1(missed), rel=1e-12)
+    assert detection.by_sampling(100, 99, 1) == pytest.approx(0.99)
+
+
 def test_values_anywhere_are_found_sooner_than_values_side_by_side() -> None:
     # 3 leaves of 2 values, 2 of 6 values altered, 1 leaf shown: 15 pairs, 6 outside the leaf.
     assert detection.by_sampling_values(3, 2, 2, 1) == pytest.approx(1 - 6 / 15)

@@ -44,6 +44,7 @@ def test_a_record_is_judged_from_its_file_and_the_inputs(tmp_path: Path) -> None
     game, _ = played(lie, honest_trace(PROGRAM))
     write_record(tmp_path / "record", game)
     write_inputs(tmp_path / "inputs", Player(keys()["ada"], lie).evidence(game))
+    assert (tmp_path / "inputs").stat().st_mode & 0o777 == 0o600
     again = open_record(tmp_path / "record")
     verdict = decide(again, read_inputs(tmp_path / "inputs"))
     assert (verdict.losers, verdict.place) == (("claimant",), LIE)

@@ -12,12 +12,16 @@ import numpy as np
 import pytest
 
 import zkai
-from zkai.compute.dispute import Game
+from zkai.compute.dispute import PROVE, Game
+from zkai.compute.dispute_file import read_record, record_bytes
 from zkai.compute.player import Player, play
+from zkai.compute.program import MAX_SHOWN
 from zkai.compute.settlement import Evidence, ProofRules, decide
+from zkai.compute.signed import MOVE, sign
 from zkai.compute.terms import CHALLENGER, CLAIMANT, ProvenSteps, Terms
-from zkai.encoding import keccak256
+from zkai.encoding import hex32, keccak256
 from zkai.errors import InvalidInput, VerificationError
+from zkai.receipt.jcs import to_base64
 from zkai.receipt.signer import ED25519, generate
 
 HEAD = zkai.SoftmaxHead(
@@ -55,10 +59,9 @@ class Story:
         roles = [lying, honest] if liar == CLAIMANT else [honest, lying]
         return play(terms, *(Player(self.keys[n], **r) for n, r in zip(("a", "b"), roles)))  # type: ignore[arg-type]  # noqa: B905
 
-    def evidence(self, game: Game, liar: str, proof: bytes | None = None) -> Evidence:
-        honest = CHALLENGER if liar == CLAIMANT else CLAIMANT
-        given = {honest: self.files[game.place[0]]} | ({} if proof is None else {liar: proof})
-        return Evidence(proofs=given, rules=self.rules)
+    @property
+    def evidence(self) -> Evidence:
+        return Evidence(rules=self.rules)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +105,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 @pytest.mark.parametrize("wrong", [1, 2])
 def test_a_liar_has_no_proof_and_loses(story: Story, liar: str, wrong: int) -> None:
     game = story.game(wrong, liar)
-    verdict = decide(game, story.evidence(game, liar))
+    verdict = decide(game, story.evidence)
     assert (verdict.losers, verdict.place) == ((liar,), (wrong - 1,))
     assert "has no proof" in verdict.reason
     assert Terms.from_bytes(game.terms.to_bytes()) == game.terms
@@ -127,7 +130,7 @@ def test_other_proofs_do_not_help_a_liar(story: Story) -> None:
         (b"\xff", "not valid JSON"),
     ):
         game = story.game(2, CLAIMANT, proof)
-        verdict = decide(game, story.evidence(game, CLAIMANT, proof))
+        verdict = decide(game, story.evidence)
         assert verdict.losers == (CLAIMANT,)
         assert re.search(reason, verdict.reason), verdict.reason
 
@@ -136,7 +139,7 @@ def test_rows_that_the_beacon_did_not_draw_prove_nothing(story: Story) -> None:
     game = story.game(2)
     rounds = dict(story.rules.beacon.rounds) | {6: bytes(32)}  # type: ignore[attr-defined]
     beacon = replace(story.rules.beacon, rounds=rounds)  # type: ignore[type-var]
-    other = replace(story.evidence(game, CLAIMANT), rules=replace(story.rules, beacon=beacon))
+    other = replace(story.evidence, rules=replace(story.rules, beacon=beacon))
     verdict = decide(game, other)
     assert verdict.losers == (CLAIMANT, CHALLENGER)
     assert "value of round 6 is another" in verdict.reason
@@ -148,20 +151,33 @@ def test_two_proofs_of_one_step_leave_no_loser(story: Story) -> None:
     first = Player(story.keys["a"], states=story.states, prove=lambda step: story.files[step])
     second = Player(story.keys["b"], states=states, prove=lambda step: files[step])
     game = play(story.terms, first, second)
-    given = {CLAIMANT: story.files[1], CHALLENGER: story.again}
-    verdict = decide(game, Evidence(proofs=given, rules=story.rules))
+    verdict = decide(game, story.evidence)
     assert (verdict.losers, verdict.place) == ((), (1,))
+
+
+def test_a_proof_is_shown_and_not_only_promised(story: Story) -> None:
+    """The record holds the proofs: nobody waits for a file that a liar keeps to itself."""
+    game = story.game(2)
+    again = read_record(record_bytes(game))
+    assert decide(again, story.evidence) == decide(game, story.evidence)
+    liar = Player(story.keys["a"], states=[*story.states[:2], bytes(32)])
+    start = Game(replace(story.terms, claimed=bytes(32)))
+    honest = Player(story.keys["b"], states=story.states, prove=lambda step: story.files[step])
+    while start.stage != PROVE:
+        start.apply((liar if start.due == CLAIMANT else honest).move(start))
+    for promised in (hex32(bytes(32)), to_base64(bytes(MAX_SHOWN + 1)), 7):
+        other = read_record(record_bytes(start))
+        said = {"number": len(other.entries), "previous": hex32(other.previous)}
+        said |= {"move": PROVE, "proof": promised}
+        other.apply(sign(MOVE, other.terms.digest, said, story.keys["a"]))
+        assert decide(other).losers == (CLAIMANT,)
 
 
 def test_evidence_is_what_record_and_terms_name(story: Story) -> None:
     game = story.game(2)
-    whole = story.evidence(game, CLAIMANT)
+    whole = story.evidence
     with pytest.raises(InvalidInput, match="verifying key"):
         decide(game)
-    with pytest.raises(InvalidInput, match="challenger's proof is missing"):
-        decide(game, replace(whole, proofs={}))
-    with pytest.raises(VerificationError, match="not the proof that the challenger named"):
-        decide(game, replace(whole, proofs={CHALLENGER: story.files[0]}))
     fork = replace(story.rules.fork, nonce=2)
     with pytest.raises(VerificationError, match="not the fork"):
         decide(game, replace(whole, rules=replace(story.rules, fork=fork)))

@@ -292,6 +292,7 @@ def test_honest_answers_verify_through_their_file(tmp_path: Path, count: int) ->
     assert table.leaves == 1 + 132 + 1 + 1
     verify(table, challenge, answers, table.root)
     write_answer(tmp_path / "a", answers)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600  # weights may be private
     read = read_answer(tmp_path / "a", table, challenge)
     verify(table, challenge, read, table.root)
 

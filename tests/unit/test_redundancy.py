@@ -23,7 +23,7 @@ from zkai.compute.signed import RESULT, sign
 from zkai.encoding import hex32, keccak256
 from zkai.errors import InvalidInput, VerificationError
 from zkai.merkle import sample
-from zkai.merkle.commitment import commit
+from zkai.merkle.commitment import Commitment, Tensor, commit
 from zkai.merkle.tensor import Head, from_array
 from zkai.receipt.envelope import Envelope
 from zkai.receipt.keyfile import write_key
@@ -211,6 +211,20 @@ def test_others_tensors_and_answers_stand_apart(
     assert judge(keys, trainers, cy=replace(shown, answers={})).outliers == ("cy",)
     by_root = sample.answer(trainers["cy"].table, trainers["cy"].sources, CHALLENGE)
     assert judge(keys, trainers, cy=replace(shown, answers=by_root)).outliers == ("cy",)
+
+
+def test_an_answer_that_cannot_be_read_stops_nobody(
+    keys: dict[str, PrivateKey], honest: np.ndarray
+) -> None:
+    trainers = made(keys, ada=honest, bo=honest, cy=honest)
+    huge = Commitment(1, (Tensor("w", Head("uint8", (1 << 40,)), bytes(32)),))
+    trainers["cy"].envelope = sign_result(TASK, huge.root, keys["cy"])
+    found = judge(keys, trainers, cy=Submission(huge, {}))
+    assert (found.majority, found.outliers) == (("ada", "bo"), ("cy",))
+    trainers = made(keys, ada=honest, bo=honest, cy=honest)
+    odd = replace(trainers["bo"].show().answers[0], proof=np.zeros((3, 31), np.uint8))
+    shown = replace(trainers["bo"].show(), answers={0: odd})
+    assert judge(keys, trainers, bo=shown).outliers == ("bo",)
 
 
 def test_no_majority_within_the_tolerance_accuses_nobody(

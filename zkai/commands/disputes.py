@@ -31,7 +31,7 @@ from zkai.compute.settlement import Evidence, ProofRules, decide
 from zkai.compute.terms import CHALLENGER, CLAIMANT, Terms
 from zkai.encoding import hex32, load_json, parse_hex32, read_capped
 from zkai.errors import InvalidInput, VerificationError
-from zkai.proof.formats import Proof, VerifyingKey
+from zkai.proof.formats import VerifyingKey
 from zkai.receipt.keyfile import read_key, read_public
 
 SHARES = (0.0001, 0.001, 0.01, 0.1, 0.5)
@@ -63,7 +63,7 @@ _VERIFY_HELP = """
 Checks every move again and says who lost. --terms is the digest that `dispute
 open` printed: without it any dispute will do. INPUTS come from either party;
 they are checked against the state that both agreed on. Of a fork's proven steps
-it takes the key, the fork's terms, the beacon and the proofs instead.
+it takes the key, the fork's terms and the beacon instead.
 """
 
 
@@ -121,8 +121,6 @@ def _add_dispute(actions: Commands) -> None:
     check.add_argument("--vk", metavar="KEY.json", type=Path, help="verifying key of a step")
     check.add_argument("--fork", metavar="TERMS.json", type=Path, help="the fork's terms")
     check.add_argument("--beacon", metavar="FILE", type=Path)
-    for role in (CLAIMANT, CHALLENGER):
-        check.add_argument(f"--{role}-proof", metavar="FILE", type=Path)
 
 
 def run_policy(options: argparse.Namespace, console: Console) -> Mapping[str, Any]:
@@ -252,15 +250,9 @@ def _where(game: Game, verdict: Verdict) -> str:
 
 def _evidence(options: argparse.Namespace) -> Evidence:
     given = Evidence() if options.inputs is None else read_inputs(options.inputs)
-    proofs = {CLAIMANT: options.claimant_proof, CHALLENGER: options.challenger_proof}
-    files = {
-        role: read_capped(path, Proof.MAX_BYTES)
-        for role, path in proofs.items()
-        if path is not None
-    }
     wanted = (options.vk, options.fork, options.beacon)
     if all(path is None for path in wanted):
-        return replace(given, proofs=files)
+        return given
     if any(path is None for path in wanted):
         raise InvalidInput("--vk, --fork and --beacon belong together")
     rules = ProofRules(
@@ -268,4 +260,4 @@ def _evidence(options: argparse.Namespace) -> Evidence:
         ForkTerms.from_path(options.fork),
         BeaconFile.from_path(options.beacon),
     )
-    return replace(given, proofs=files, rules=rules)
+    return replace(given, rules=rules)

@@ -263,7 +263,7 @@ class Game:
 
     def _prove(self, role: str, said: Mapping[str, Any]) -> None:
         given = said["proof"]
-        self.proofs[role] = None if given is None else parse_hex32(given, "proof")
+        self.proofs[role] = None if given is None else from_base64(given, "proof", MAX_SHOWN)
 
     @property
     def operator(self) -> Operator:

@@ -80,9 +80,12 @@ def read_state(path: Path | str) -> State:
 
 
 def write_inputs(path: Path | str, arrays: Mapping[str, Array]) -> None:
-    """Write tensors that decide a dispute. Raises InvalidInput if that is impossible."""
+    """Write tensors that decide a dispute, for the owner's eyes alone.
+
+    Raises InvalidInput if that is impossible.
+    """
     sources = {name: from_array(array, name) for name, array in sorted(arrays.items())}
-    write_tensors(path, sources, {"format": INPUTS_FORMAT})
+    write_tensors(path, sources, {"format": INPUTS_FORMAT}, mode=0o600)
 
 
 def read_inputs(path: Path | str) -> Evidence:

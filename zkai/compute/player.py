@@ -22,7 +22,7 @@ from zkai.compute.operators import Array
 from zkai.compute.program import State, Trace
 from zkai.compute.signed import FORFEIT, MOVE, sign
 from zkai.compute.terms import CHALLENGER, CLAIMANT, Terms
-from zkai.encoding import hex32, sha256
+from zkai.encoding import hex32
 from zkai.errors import InvalidInput
 from zkai.receipt.envelope import Envelope
 from zkai.receipt.jcs import to_base64
@@ -116,7 +116,7 @@ class Player:
     def _prove(self, game: Game) -> dict[str, Any]:
         if self.proof is None and self.prove is not None:
             self.proof = self.prove(game.place[0])
-        return {"proof": None if self.proof is None else hex32(sha256(self.proof))}
+        return {"proof": None if self.proof is None else to_base64(self.proof)}
 
 
 def play(terms: Terms, claimant: Player, challenger: Player) -> Game:

@@ -194,7 +194,7 @@ def _is_answer(
 ) -> bool:
     try:
         sample.verify(submission.table, challenge, submission.answers, root, drawn_by=task)
-    except VerificationError:
+    except (InvalidInput, VerificationError):  # neither may keep the others from agreeing
         return False
     return True
 

@@ -19,7 +19,7 @@ from zkai.compute.dispute import Game, Verdict
 from zkai.compute.operators import Array
 from zkai.compute.program import Program, array_from, tensor_of
 from zkai.compute.terms import ROLES, ProvenSteps
-from zkai.encoding import load_json, sha256
+from zkai.encoding import load_json
 from zkai.errors import InvalidInput, VerificationError
 from zkai.merkle.tensor import Source
 from zkai.proof import formats
@@ -42,12 +42,11 @@ class ProofRules:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What decides beyond the record: the operator's inputs, by name; the parties' proofs as files,
-    by role, and what checks them; or a replay.
+    """What decides beyond the record: the operator's inputs, by name; what checks the parties'
+    proofs, which the record holds; or a replay.
     """
 
     tensors: Mapping[str, Source] = field(default_factory=dict, repr=False)
-    proofs: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     rules: ProofRules | None = field(default=None, repr=False)
     replay: Replay | None = field(default=None, repr=False)
 
@@ -128,16 +127,12 @@ def _by_proof(game: Game, subject: ProvenSteps, evidence: Evidence) -> Verdict:
         raise VerificationError("evidence: not the fork that the terms name")
     wrong = {}
     for role in ROLES:
-        named = game.proofs[role]
-        if named is None:
+        shown = game.proofs[role]
+        if shown is None:
             wrong[role] = "has no proof"
             continue
-        if role not in evidence.proofs:
-            raise InvalidInput(f"evidence: the {role}'s proof is missing")
-        if sha256(evidence.proofs[role]) != named:
-            raise VerificationError(f"evidence: not the proof that the {role} named")
         try:
-            _check_proof(game, role, subject, evidence.proofs[role], evidence.rules)
+            _check_proof(game, role, subject, shown, evidence.rules)
         except (InvalidInput, VerificationError) as error:
             wrong[role] = str(error)
     return _verdict(game, wrong)

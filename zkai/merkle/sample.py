@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from zkai.encoding import keccak256
 from zkai.errors import InvalidInput, VerificationError
@@ -29,6 +28,9 @@ from zkai.native_merkle import Bytes, Indices, fold, keccak256_many, multiproof
 FORMAT = "zkai.sample/1"
 MAX_SAMPLES = 1 << 24
 _DRAWS = 1 << 8
+_TERMS = 1 << 20
+_CERTAIN = 40
+"""1 - e^-40 is 1 in double precision."""
 
 
 @dataclass(frozen=True)
@@ -189,13 +191,16 @@ def _extents(tensor: Tensor, leaf_bytes: int, indices: Indices) -> list[tuple[in
 
 
 def write_answer(path: Path | str, answers: Mapping[int, Answer]) -> None:
-    """Write answers as a .safetensors file with `PLACE.leaves` and `PLACE.proof`, bytes all."""
+    """Write answers as a .safetensors file with `PLACE.leaves` and `PLACE.proof`, bytes all.
+
+    They are a part of weights or data that may be private: nobody but the owner can read the file.
+    """
     parts: dict[str, Source] = {}
     for place, given in sorted(answers.items()):
         leaves = np.frombuffer(given.leaves, np.uint8)
         parts[f"{place}.leaves"] = from_array(leaves, f"{place}.leaves")
         parts[f"{place}.proof"] = from_array(given.proof, f"{place}.proof")
-    write_tensors(path, parts, {"format": FORMAT})
+    write_tensors(path, parts, {"format": FORMAT}, mode=0o600)
 
 
 def read_answer(
@@ -245,8 +250,13 @@ def detection_probability(leaves: int, altered: int, count: int) -> float:
     if altered + count > leaves:
         return 1.0
     few, many = sorted((altered, count))
-    steps: npt.NDArray[np.float64] = np.log1p(-many / (leaves - np.arange(few, dtype=np.float64)))
-    return -math.expm1(float(steps.sum()))
+    if few * many > _CERTAIN * leaves:  # each term below is at most -many / leaves
+        return 1.0
+    total = 0.0
+    for start in range(0, few, _TERMS):
+        places = np.arange(start, min(few, start + _TERMS), dtype=np.float64)
+        total += float(np.log1p(-many / (leaves - places)).sum())
+    return -math.expm1(total)
 
 
 def chances(leaves: int, count: int) -> dict[float, float]:
