@@ -80,6 +80,33 @@ def test_groups_and_committees_are_what_counting_gives() -> None:
     assert detection.by_second_opinion(1, 1, 1) == 0.0
 
 
+def test_a_majoritys_stake_counts_the_honest_who_are_outvoted() -> None:
+    """Whoever is drawn, honest or not: every group of three of nine, four of whom collude."""
+    colluders, honest, cheat = {0, 1, 2, 3}, 8, 0
+    groups = [set(group) for group in combinations(range(9), 3)]
+
+    def outvoted(who: int, side: set[int]) -> float:
+        with_it = [group for group in groups if who in group]
+        return sum(len(group & side) >= 2 for group in with_it) / len(with_it)
+
+    alarm = outvoted(honest, colluders)
+    assert detection.honest_outvoted(9, 4, 3) == pytest.approx(alarm)
+    chance = outvoted(cheat, set(range(9)) - colluders)
+    assert detection.by_majority(9, 4, 3) == pytest.approx(chance)
+    stake = minimum_stake(chance, 1.0, 3.0, alarm)
+    at = Stakes(1.0, 1.0, 3.0, stake, alarm)
+    assert at.cheating(chance) == pytest.approx(at.honest())
+    # As if nobody honest were ever punished: cheating pays.
+    lax = replace(at, stake=minimum_stake(chance, 1.0, 3.0))
+    assert lax.cheating(chance) > lax.honest() + 1
+    assert detection.honest_outvoted(9, 0, 3) == 0.0
+    found = {row.cheat: row.at_risk for row in simulation.rows() if "3 of 100" in row.policy
+             and "majority" in row.policy}  # fmt: skip
+    assert found["45 % collude"] == pytest.approx(
+        1 / (detection.by_majority(100, 45, 3) - detection.honest_outvoted(100, 45, 3))
+    )
+
+
 def test_binomial_tails_are_scipys() -> None:
     for trials, chance, least in ((10, 0.3, 4), (1000, 0.01, 30), (1000, 0.99, 999), (5, 0.5, 0)):
         expected = stats.binom.sf(least - 1, trials, chance)
@@ -147,6 +174,7 @@ def test_fewest_samples_reach_a_probability_and_one_fewer_does_not() -> None:
         lambda: detection.by_tolerance(1, math.nan, 1.0),
         lambda: detection.by_second_opinion(5, 0, 2),
         lambda: detection.by_majority(5, 2, 6),
+        lambda: detection.honest_outvoted(5, 5, 3),
         lambda: detection.corrupt_majority(1 << 21, 1, 1),
         lambda: detection.corrupt_majority(1 << 20, 1, 1 << 13),
         lambda: detection.corrupt_majority_by_weight(1.1, 3),

@@ -90,6 +90,17 @@ def by_majority(trainers: int, colluders: int, drawn: int) -> float:
     return float(_tail(trainers - 1, trainers - colluders, drawn - 1, honest))
 
 
+def honest_outvoted(trainers: int, colluders: int, drawn: int) -> float:
+    """Return the chance that an honest trainer is the one outvoted: the false alarm of a majority.
+
+    Of the k - 1 others of its task more than k / 2 collude, and always hand in a wrong result.
+    """
+    _check_group(trainers, colluders, drawn, least=0)
+    if colluders == trainers:
+        raise InvalidInput("expected at least one honest trainer")
+    return float(_tail(trainers - 1, colluders, drawn - 1, drawn // 2 + 1))
+
+
 def corrupt_majority(members: int, corrupt: int, size: int) -> float:
     """Return the chance that more than half of a committee, drawn without replacement, is corrupt.
 

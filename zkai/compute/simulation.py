@@ -8,6 +8,7 @@ committees drawn. docs/policies.md has `rows()` as a table.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -39,7 +40,8 @@ _FEATURES, _ROWS = 4, 8
 class Row:
     """A policy against a cheat: the stated probability that it is caught, and a trial of it.
 
-    `saved` is what the cheat saves, in units of the round's honest cost.
+    `saved` is what the cheat saves, in units of the round's honest cost; `alarm` the chance that
+    the same cheats have an honest party punished.
     """
 
     policy: str
@@ -47,11 +49,12 @@ class Row:
     chance: float
     trial: Trial = field(repr=False)
     saved: float = 1.0
+    alarm: float = 0.0
 
     @property
     def at_risk(self) -> float:
-        """The least sum of reward and stake, in units of the honest cost, that deters: g / p."""
-        return detection.minimum_stake(self.chance, 0.0, self.saved)
+        """g / (p - e): the least reward and stake, in units of the honest cost, that deter."""
+        return detection.minimum_stake(self.chance, 0.0, self.saved, self.alarm)
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,8 @@ def table() -> str:
     lines = [head, ("---", "---", "--:", "--:", "--:")]
     for row in rows():
         ten = detection.over_rounds(row.chance, 10)
-        shown = (f"{row.chance:.4f}", f"{ten:.4f}", f"{row.at_risk:.2f}")
+        risk = f"{row.at_risk:.2f}" if math.isfinite(row.at_risk) else "none is enough"
+        shown = (f"{row.chance:.4f}", f"{ten:.4f}", risk)
         lines.append((row.policy, row.cheat, *shown))
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
@@ -265,6 +269,7 @@ def _majority_row(colluders: int, drawn: int) -> Row:
         f"{colluders} % collude",
         detection.by_majority(TRAINERS, colluders, drawn),
         partial(_collude, colluders, drawn, True),
+        alarm=detection.honest_outvoted(TRAINERS, colluders, drawn),
     )
 
 
