@@ -16,6 +16,7 @@ from Crypto.Hash import keccak as pycryptodome
 
 from tests.unit.compute_support import Toy, record_run
 from zkai.beacon import BeaconFile
+from zkai.compute import challenge as challenges
 from zkai.compute import record as names
 from zkai.compute.challenge import (
     ANSWER_FORMAT,
@@ -31,7 +32,10 @@ from zkai.compute.kept import Run, by_group
 from zkai.compute.replay import replay_step
 from zkai.compute.snapshot import sources, tensors_of
 from zkai.errors import InvalidInput, VerificationError
+from zkai.merkle import sample
+from zkai.merkle.commitment import commit, root_over
 from zkai.merkle.tensor import Source, from_array, open_tensors, write_tensors
+from zkai.native_merkle import levels, multiproof
 
 VALUE = bytes(range(32))
 
@@ -54,6 +58,19 @@ def ask(run: Run, **changes: Any) -> Challenge:
         "group": names.GRADIENTS, "tensor": "0.weight", "permille": 400, "drawn": Drawn(VALUE),
     }  # fmt: skip
     return Challenge(**{**fields, **changes})
+
+
+def other_value(run: Run) -> bytes:
+    """A beacon's value that draws other leaves than VALUE: the root, and with it both, are new."""
+
+    def drawn(value: bytes) -> list[int]:
+        asked = ask(run, drawn=Drawn(value))
+        leaves = run.groups(3)[names.GRADIENTS]["0.weight"].head.total // run.task.leaf_bytes
+        found: list[int] = challenges._draw(asked, "0.weight", leaves).tolist()
+        return found
+
+    values = (bytes([number]) * 32 for number in range(256))
+    return next(value for value in values if drawn(value) != drawn(VALUE))
 
 
 def through_file(tmp_path: Path, found: dict[str, Source]) -> dict[str, Source]:
@@ -108,9 +125,8 @@ def test_the_draw_is_the_beacons_alone(run: Run) -> None:
         hashed = keccak256(b"zkaismpl" + VALUE + root + struct.pack(">Q", i))
         expected.add(int.from_bytes(hashed[:8], "big") * shown.count >> 64)
     assert shown.indices.tolist() == sorted(expected)
-    other = verify_sample(
-        record, run.task, moved := ask(run, drawn=Drawn(VALUE[::-1])), answer(run, moved)
-    )
+    moved = ask(run, drawn=Drawn(other_value(run)))
+    other = verify_sample(record, run.task, moved, answer(run, moved))
     first = verify_sample(record, run.task, named := ask(run), answer(run, named))
     assert other.indices.tolist() != first.indices.tolist()
 
@@ -179,7 +195,7 @@ def test_an_answer_is_to_one_challenge(run: Run) -> None:
     asked = ask(run)
     found, record = answer(run, asked), run.signed(3).record
     for other in (
-        ask(run, drawn=Drawn(VALUE[::-1])), ask(run, group=names.DELTAS),
+        ask(run, drawn=Drawn(other_value(run))), ask(run, group=names.DELTAS),
         ask(run, group=names.WEIGHTS_BEFORE), ask(run, permille=700),
     ):  # fmt: skip
         with pytest.raises(VerificationError):
@@ -211,6 +227,38 @@ def test_a_lazy_trainer_cannot_answer_with_fresh_values(run: Run) -> None:
         shown.verify_equal(sources({"w": other}, "own")["w"])
     with pytest.raises(VerificationError, match=r"float32\[16,6\], not float32\[6,16\]"):
         shown.verify_equal(sources({"w": other.t()}, "own")["w"])
+
+
+def test_a_group_with_a_tensor_twice_is_not_ones_own(run: Run) -> None:
+    """The beacon would draw among copies of a good tensor, and miss the bad one."""
+    own = run.groups(3)[names.GRADIENTS]
+    table = commit(own, run.task.leaf_bytes)
+    copies = [*table.tensors[:1] * 9, *table.tensors[1:]]
+    layers = b"".join(tensor.layer(run.task.leaf_bytes) for tensor in copies)
+    nodes = levels(np.frombuffer(layers, np.uint8).reshape(-1, 32))
+    root = root_over(len(copies), nodes[-1].tobytes())
+    record = run.signed(3).record
+    record = dataclasses.replace(record, groups={**record.groups, names.GRADIENTS: root})
+    good = table.tensors[0].name
+    asked = ask(run, root=record.root, tensor=good)
+    path = {"path": from_array(multiproof(nodes, len(copies), np.array([5], np.uint64)))}
+    honest = answer(run, ask(run, tensor=good))
+    leaves = table.tensors[0].leaves(run.task.leaf_bytes)
+    drawn = challenges._draw(asked, good, leaves)
+    shown = sample.show(table.tensors[0], run.task.leaf_bytes, own[good], drawn)
+    path |= {"leaves": from_array(np.frombuffer(shown.leaves, np.uint8))}
+    path |= {"proof": from_array(shown.proof)}
+    about = json.loads(bytes(honest["about"].read(0, honest["about"].head.total)))
+    text = json.dumps({**about, "place": 5, "count": len(copies)}).encode()
+    path |= {"about": from_array(np.frombuffer(text, np.uint8))}
+    found = verify_sample(record, run.task, asked, path)
+    found.verify_equal(own[good])
+    with pytest.raises(VerificationError, match="number 5 of 12 in the record's group, number 0"):
+        found.verify_among(own)
+    fine = verify_sample(run.signed(3).record, run.task, ask(run, tensor=good), honest)
+    fine.verify_among(own)
+    with pytest.raises(VerificationError, match="own run has none"):
+        fine.verify_among({"w": own[good]})
 
 
 def test_a_replay_is_answered_with_all_tensors(run: Run, tmp_path: Path) -> None:

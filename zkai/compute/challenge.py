@@ -183,12 +183,17 @@ def _drawn(value: Any, where: str) -> Drawn | None:
 
 @dataclass(frozen=True)
 class Sample:
-    """Values that a record commits to: leaves `indices` of one tensor, one after another."""
+    """Values that a record commits to: leaves `indices` of one tensor, one after another.
+
+    The tensor stands at `place` of `tensors` in its group.
+    """
 
     group: str
     name: str
     head: Head
     leaf_bytes: int
+    place: int
+    tensors: int
     indices: Indices = field(repr=False)
     leaves: bytes = field(repr=False)
 
@@ -211,6 +216,25 @@ class Sample:
             bytes(source.read(at * size, min(size, total - at * size)))
             for at in map(int, self.indices)
         )
+
+    def verify_among(self, own: Mapping[str, Source]) -> None:
+        """Return None if the values are those of a group that the checker computed.
+
+        The group must have as many tensors, this one at its place: one that has some of them twice
+        shows whichever suits, and others make the beacon miss those that matter.
+
+        Raises VerificationError naming the tensor.
+        """
+        where, ordered = f"{self.group}: tensor {self.name}", check_names(own)
+        if self.name not in own:
+            raise VerificationError(f"{where}: your own run has none")
+        place = ordered.index(self.name)
+        if (self.place, self.tensors) != (place, len(ordered)):
+            raise VerificationError(
+                f"{where}: number {self.place} of {self.tensors} in the record's group, number"
+                f" {place} of {len(ordered)} in your own"
+            )
+        self.verify_equal(own[self.name])
 
     def verify_equal(self, source: Source) -> None:
         """Return None if the sampled values are those of a tensor that the checker computed.
@@ -350,7 +374,7 @@ def verify_sample(
         raise VerificationError(f"{where}: the path has a wrong length") from error
     if root_over(count, over) != record.groups[challenge.group]:
         raise VerificationError(f"{where}: the values do not lead to the record")
-    return Sample(challenge.group, name, head, task.leaf_bytes, indices, leaves)
+    return Sample(challenge.group, name, head, task.leaf_bytes, place, count, indices, leaves)
 
 
 def _read_about(source: Source) -> tuple[str, Head, int, int]:
