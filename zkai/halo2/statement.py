@@ -165,7 +165,9 @@ class Halo2Inference(Halo2Statement):
       not shown at all;
     - weights: constant (the default: part of the circuit), committed, polycommit, or private.
 
-    Neither commitment hides a tensor that can be guessed.
+    Neither commitment hides a tensor that can be guessed, and with polycommit each proof shows a
+    linear equation in the tensor's numbers: small tensors, and weights after many proofs, can be
+    computed. Hidden weights have no range.
 
     Raises InvalidInput for an unknown name or choice, unusable samples, or a model that is no ONNX
     file with static shapes.

@@ -26,9 +26,14 @@ from zkai.model.graph import Shape
 
 LIMB_BITS = 16
 TAG_LIMBS = 256 // LIMB_BITS
-SALT_LIMBS = {HASHED: 128 // LIMB_BITS, POLYCOMMIT: 320 // LIMB_BITS}
-"""A hash hides behind 128 random bits. A polynomial's commitment is a sum of multiples of points:
-with 320 bits, 66 more than a point has, the salt's part is all but uniform, so nothing shows."""
+PROOFS_OF_A_STATE = 2
+"""How many proofs may start from one state before they show something of it."""
+
+SALT_LIMBS = {HASHED: 128 // LIMB_BITS, POLYCOMMIT: 1600 // LIMB_BITS}
+"""A hash hides behind 128 random bits. Of a vector that a polynomial commits to, a proof shows the
+commitment and the polynomial's value at a public point, 254 bits each and linear in the vector: of
+a state's salt, both for the new state and for the salt alone, and a value more for each proof that
+starts from the state. 1600 bits are 76 more than that, so what shows is all but uniform."""
 
 EXACT = 1 << 24
 """EZKL reads float32, which holds the integers below this exactly."""
