@@ -16,10 +16,11 @@ from zkai.compute.redundancy import (
     agree_by_digest,
     agree_by_tolerance,
     sign_result,
+    sign_seal,
     tally,
     values_of,
 )
-from zkai.compute.signed import RESULT, sign
+from zkai.compute.signed import RESULT, SEAL, read, sign
 from zkai.encoding import hex32, keccak256
 from zkai.errors import InvalidInput, VerificationError
 from zkai.merkle import sample
@@ -111,6 +112,32 @@ def test_results_of_strangers_other_tasks_and_forgers_are_refused(
         agree(keys, [odd], *names)
     with pytest.raises(InvalidInput, match="same key"):
         agree_by_digest(TASK, {"a": keys["ada"].public, "b": keys["ada"].public}, [])
+
+
+def test_a_copied_result_is_none(keys: dict[str, PrivateKey]) -> None:
+    """A lazy trainer waits for another's root, or takes another's seal for its own."""
+    trainers = public(keys, "ada", "bo", "cy")
+    results = [sign_result(TASK, RIGHT, keys[name]) for name in trainers]
+    seals = [sign_seal(TASK, RIGHT, keys[name]) for name in ("ada", "bo")]
+    assert agree_by_digest(TASK, trainers, results).unanimous  # without seals nobody sees it
+    taken = read(seals[0], "seal")[2]
+    for third in (
+        [], [sign_seal(TASK, WRONG, keys["cy"])], [sign(SEAL, TASK, taken, keys["cy"])],
+        [sign_seal(TASK, root, keys["cy"]) for root in (RIGHT, WRONG)],
+    ):  # fmt: skip
+        found = agree_by_digest(TASK, trainers, results, [*seals, *third])
+        assert (found.majority, found.absent) == (("ada", "bo"), ("cy",))
+    whole = [*seals, sign_seal(TASK, RIGHT, keys["cy"])]
+    assert agree_by_digest(TASK, trainers, results, whole).unanimous
+    for odd, message in (
+        (seals[0:1] + results[0:1], "not a seal"),
+        ([sign_seal(RIGHT, RIGHT, keys["ada"])], "not a seal of this task"),
+        ([sign_seal(TASK, RIGHT, generate())], "was not given the task"),
+    ):
+        with pytest.raises(VerificationError, match=message):
+            agree_by_digest(TASK, trainers, results, odd)
+    with pytest.raises(VerificationError, match="not a result"):
+        agree_by_digest(TASK, trainers, seals)
 
 
 def test_evidence_survives_its_file(keys: dict[str, PrivateKey]) -> None:
@@ -274,4 +301,12 @@ def test_results_are_signed_and_compared_at_the_command_line(
     said = json.loads(capsys.readouterr().out)
     assert (said["majority"], said["outliers"]) == (["ada", "bo"], ["cy"])
     assert main(["compute", "agree", files[0], files[2], *task, *trainers]) == 1
+    sealed: list[str] = []
+    for name, root in (("ada", RIGHT), ("cy", WRONG)):
+        out = ("-o", str(tmp_path / f"{name}.seal"), "--key", str(tmp_path / f"{name}.key"))
+        assert main(["compute", "result", hex32(root), *task, *out, "--seal"]) == 0
+        assert hex32(root)[2:].encode() not in (tmp_path / f"{name}.seal").read_bytes()
+        sealed += ["--seal", str(tmp_path / f"{name}.seal")]
+    assert main(["compute", "agree", *files, *task, *trainers, *sealed]) == 1
+    assert main(["compute", "agree", files[0], *task, *trainers[:2], *sealed[:2]]) == 0
     assert main(["compute", "agree", *files, "--task", hex32(RIGHT), *trainers]) == 1

@@ -1,6 +1,12 @@
 """One task given to several trainers: who agrees, who stands apart, and evidence of both.
 
-Every trainer signs the root of its result (`sign_result`) before it sees another's. Results agree
+Every trainer signs the root of its result (`sign_result`) before it sees another's. So that nobody
+hands in what another computed, all first sign a seal (`sign_seal`), and show results once every
+seal is in:
+
+    seal = keccak256("zkaiseal" || task || root || keccak256(keyid))
+
+It hides a root that nobody can guess, and is of no use to another key. Results agree
 
     by digest      where software and order of operations are the same: roots are equal;
     by tolerance   elsewhere: a beacon that was unknown when the last result was logged draws leaves
@@ -25,8 +31,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zkai.compute.signed import RESULT, check_signer, read, sign
-from zkai.encoding import hex32, parse_hex32
+from zkai.compute.signed import RESULT, SEAL, check_signer, read, sign
+from zkai.encoding import hex32, keccak256, parse_hex32
 from zkai.errors import InvalidInput, VerificationError
 from zkai.merkle import sample
 from zkai.merkle.commitment import Commitment
@@ -83,32 +89,67 @@ def sign_result(task: bytes, root: bytes, key: PrivateKey) -> Envelope:
     return sign(RESULT, task, {"root": hex32(root)}, key)
 
 
+def seal_of(task: bytes, root: bytes, keyid: str) -> bytes:
+    """Return the seal of a trainer's result."""
+    return keccak256(b"zkaiseal" + task + root + keccak256(keyid.encode()))
+
+
+def sign_seal(task: bytes, root: bytes, key: PrivateKey) -> Envelope:
+    """Return what a trainer hands in first: its result's seal, signed."""
+    return sign(SEAL, task, {"seal": hex32(seal_of(task, root, key.keyid))}, key)
+
+
 def open_results(
-    task: bytes, trainers: Mapping[str, PublicKey], envelopes: Sequence[Envelope]
+    task: bytes,
+    trainers: Mapping[str, PublicKey],
+    envelopes: Sequence[Envelope],
+    seals: Sequence[Envelope] | None = None,
 ) -> dict[str, frozenset[bytes]]:
     """Return the roots that each trainer signed for the task; the same one twice counts once.
+
+    With `seals`, which all were in before the first result was shown, a trainer that sealed
+    another result, several or none has given none.
 
     Raises InvalidInput for a malformed result; VerificationError for another task, a signer who
     was not given it, or a signature that does not verify.
     """
-    if not 1 <= len(trainers) <= MAX_TRAINERS or len(envelopes) > 2 * MAX_TRAINERS:
+    if (
+        not 1 <= len(trainers) <= MAX_TRAINERS
+        or max(len(envelopes), len(seals or ())) > 2 * MAX_TRAINERS
+    ):
         raise InvalidInput(f"expected 1 to {MAX_TRAINERS} trainers and two results of each at most")
+    found = _collect(RESULT, "root", task, trainers, envelopes)
+    if seals is None:
+        return found
+    sealed = _collect(SEAL, "seal", task, trainers, seals)
+    return {
+        name: roots
+        for name, roots in found.items()
+        if sealed.get(name)
+        == frozenset(seal_of(task, root, trainers[name].keyid) for root in roots)
+    }
+
+
+def _collect(
+    kind: str, field: str, task: bytes, trainers: Mapping[str, PublicKey],
+    envelopes: Sequence[Envelope],
+) -> dict[str, frozenset[bytes]]:  # fmt: skip
     names = {key.keyid: name for name, key in trainers.items()}
     if len(names) != len(trainers):
         raise InvalidInput("two trainers have the same key")
     found: dict[str, frozenset[bytes]] = {}
     for place, envelope in enumerate(envelopes):
-        where = f"results[{place}]"
-        kind, named, predicate = read(envelope, where)
-        if kind != RESULT or named != task:
-            raise VerificationError(f"{where}: not a result of this task")
-        expect_fields(predicate, ("root",), where)
-        root = parse_hex32(predicate["root"], f"{where}.root")
+        where = f"{kind}s[{place}]"
+        given, named, predicate = read(envelope, where)
+        if given != kind or named != task:
+            raise VerificationError(f"{where}: not a {kind} of this task")
+        expect_fields(predicate, (field,), where)
+        value = parse_hex32(predicate[field], f"{where}.{field}")
         name = names.get(envelope.signatures[0][0])
         if name is None:
             raise VerificationError(f"{where}: its signer was not given the task")
         check_signer(envelope, trainers[name], where)
-        found[name] = found.get(name, frozenset()) | {root}
+        found[name] = found.get(name, frozenset()) | {value}
     return found
 
 
@@ -123,10 +164,13 @@ def tally(given: Mapping[str, Hashable], trainers: int) -> tuple[str, ...]:
 
 
 def agree_by_digest(
-    task: bytes, trainers: Mapping[str, PublicKey], envelopes: Sequence[Envelope]
+    task: bytes,
+    trainers: Mapping[str, PublicKey],
+    envelopes: Sequence[Envelope],
+    seals: Sequence[Envelope] | None = None,
 ) -> Agreement:
     """Return who agrees on a root. Raises as `open_results` does."""
-    found = open_results(task, trainers, envelopes)
+    found = open_results(task, trainers, envelopes, seals)
     single = {name: next(iter(roots)) for name, roots in found.items() if len(roots) == 1}
     majority = tally(single, len(trainers))
     return _agreement(trainers, found, majority, single[majority[0]] if majority else None)
@@ -139,6 +183,7 @@ def agree_by_tolerance(
     submissions: Mapping[str, Submission],
     challenge: sample.Challenge,
     tolerance: Tolerance,
+    seals: Sequence[Envelope] | None = None,
 ) -> Agreement:
     """Return who agrees on the drawn values.
 
@@ -148,7 +193,7 @@ def agree_by_tolerance(
 
     Raises as `open_results` does, and InvalidInput for leaves that cut values in two.
     """
-    found = open_results(task, trainers, envelopes)
+    found = open_results(task, trainers, envelopes, seals)
     shown = {
         name: submissions[name]
         for name, roots in found.items()

@@ -1,5 +1,6 @@
 """Signed statements about compute: in-toto Statements in DSSE envelopes, one signer each.
 
+    urn:zkai:compute-seal/v1     a trainer: this hash binds me to a result that I shall show later
     urn:zkai:compute-result/v1   a trainer: this is the root of what the task gave
     urn:zkai:compute-move/v1     a party to a dispute: its next move
     urn:zkai:compute-forfeit/v1  a dispute's referee: who is due has not moved in time
@@ -20,7 +21,8 @@ from zkai.receipt.jcs import decode, encode
 from zkai.receipt.signer import PrivateKey, PublicKey
 from zkai.receipt.statement import STATEMENT_TYPE
 
-RESULT, MOVE, FORFEIT = "result", "move", "forfeit"
+SEAL, RESULT, MOVE, FORFEIT = "seal", "result", "move", "forfeit"
+_KINDS = (SEAL, RESULT, MOVE, FORFEIT)
 
 
 def payload_of(kind: str, task: bytes, predicate: Mapping[str, Any]) -> bytes:
@@ -48,7 +50,7 @@ def read(envelope: Envelope, where: str) -> tuple[str, bytes, dict[str, Any]]:
     value = decode(envelope.payload, f"{where}.payload")
     expect_fields(value, ("_type", "subject", "predicateType", "predicate"), f"{where}.payload")
     name, subject = value["predicateType"], value["subject"]
-    kind = next((k for k in (RESULT, MOVE, FORFEIT) if name == f"urn:zkai:compute-{k}/v1"), None)
+    kind = next((k for k in _KINDS if name == f"urn:zkai:compute-{k}/v1"), None)
     if kind is None:
         raise InvalidInput(f"{where}.payload.predicateType: {str(name)[:80]!r} is unknown")
     if not isinstance(value["predicate"], dict):
