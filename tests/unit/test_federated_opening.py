@@ -116,6 +116,27 @@ def test_with_t_parts_a_shift_is_possible_and_the_statement_says_unchecked(world
     verify_aggregate(world.round(), world.scheme, later.to_bytes(), later.values)
 
 
+def test_a_holder_with_two_parts_in_the_log_is_named_where_nothing_checks_the_sum(
+    world: World,
+) -> None:
+    """Otherwise one log would tell two sums: each board shows another of its parts."""
+    t, name = world.session.threshold, f"partials/{world.session.holder_keyids[0]}"
+    world.serve(range(t))
+    first, part = opened(world), world.board.read(1, name)
+    lie(world, 0, 1, range(2, t + 1))
+    second, other = opened(world), world.board.read(1, name)
+    assert first.values.tolist() == world.expected(range(3)) != second.values.tolist()
+    for found, data in ((first, part), (second, other)):
+        world.board.put(1, name, data)
+        with pytest.raises(VerificationError, match="h0 handed in two parts"):
+            verify_aggregate(world.round(), world.scheme, found.to_bytes(), found.values)
+    world.serve()
+    if len(world.holders) == 2 * t:
+        checked = opened(world)
+        assert checked.statement["checked"] is True
+        verify_aggregate(world.round(), world.scheme, checked.to_bytes(), checked.values)
+
+
 def test_later_parts_that_agree_leave_an_earlier_statement_true(world: World) -> None:
     t = world.session.threshold
     world.serve(range(t))

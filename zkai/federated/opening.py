@@ -25,7 +25,15 @@ from zkai.encoding import hex32, parse_hex32, sha256
 from zkai.errors import VerificationError
 from zkai.federated.chosen import check_set
 from zkai.federated.decisions import Decision, Round
-from zkai.federated.messages import ACTIVE, CLOSED, PARTIAL, SET, Message, open_message
+from zkai.federated.messages import (
+    ACTIVE,
+    CLOSED,
+    PARTIAL,
+    SET,
+    Message,
+    open_message,
+    parse_message,
+)
 from zkai.federated.scheme import Fused, Int64, Scheme
 from zkai.ledger.admission import plain_root
 from zkai.ledger.merkle import leaf_hash
@@ -155,7 +163,8 @@ def verify_aggregate(rnd: Round, scheme: Scheme, statement: bytes, values: Int64
 
     By recomputation: all decisions and their rules, every ciphertext, the sum, the opening; and
     the sum once more by a random linear check of the logged ciphertexts. Parts that were logged
-    after the statement was made must not contradict it.
+    after the statement was made must not contradict it; where nothing checks the sum, no holder may
+    have two in the log.
 
     Raises VerificationError naming what does not hold.
     """
@@ -187,6 +196,29 @@ def verify_aggregate(rnd: Round, scheme: Scheme, statement: bytes, values: Int64
     logged = [keyid for keyid in active.body["holders"] if _part(rnd, keyid, active)]
     if set(logged) != set(named) and not np.array_equal(open_sum(rnd, scheme).values, values):
         raise VerificationError("aggregate: with all parts that are logged, another sum is opened")
+    if not opened.statement["checked"]:
+        _check_single(rnd, active)
+
+
+def _check_single(rnd: Round, active: Decision) -> None:
+    """Check that no holder has two parts in the log: each board could show another of them."""
+    data = rnd.board.read(rnd.number, f"{ACTIVE}.certificate")
+    found = dict[str, bytes]()
+    for index in range(rnd.view.index_of(data, ACTIVE) + 1, len(rnd.view.leaves)):
+        said = parse_message(rnd.view.entry(index), f"entry {index}")
+        keyid = str(said.predicate.get("holder"))
+        if said.kind != PARTIAL or said.round != rnd.number or keyid not in active.body["holders"]:
+            continue
+        try:
+            rnd.open_entry(index, PARTIAL, keyid)
+        except VerificationError:
+            continue  # forged: whoever keeps the log frames nobody
+        if found.setdefault(keyid, said.id) != said.id:
+            name = rnd.session.holders_by_keyid[keyid].name
+            raise VerificationError(
+                f"aggregate: {name} handed in two parts of the decryption, and too few agree to"
+                " tell which is right"
+            )
 
 
 def _named(said: Mapping[str, Any], active: Decision) -> Sequence[str]:
