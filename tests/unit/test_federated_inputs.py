@@ -561,8 +561,11 @@ def test_an_aborted_round_moves_no_base(base: World, training: Training) -> None
     assert isinstance(found, InputRule)
     assert found.base == moving.base
     assert was_aborted(world.session, view, 1, before=2)
+    assert was_aborted(world.session, view, 1, before=3)
     world.board.put(2, "closed.certificate", view.entry(0))
     assert not was_aborted(world.session, view, 1, before=2)
+    # Round 2 began from its sum: an abort that comes later takes it from no later base either.
+    assert not was_aborted(world.session, view, 1, before=3)
     (world.board.round_path(1, "abort")).write_bytes(b"{}")
     with pytest.raises(InvalidInput):
         rule_at(moving, world.session, world.scheme, view, 2)

@@ -45,6 +45,7 @@ def applied(rule: InputRule, rnd: Round, scheme: Scheme) -> Int64:
     Raises InvalidInput if the round is not opened.
     """
     try:
+        rnd.require(CLOSED)  # fixes which earlier rounds count, so it must not be hidden
         opened = open_sum(rnd, scheme)
     except VerificationError as error:
         raise InvalidInput(
@@ -58,8 +59,8 @@ def applied(rule: InputRule, rnd: Round, scheme: Scheme) -> Int64:
 def was_aborted(session: Session, view: View, number: int, before: int | None = None) -> bool:
     """Return whether the aggregator logged that a round was aborted.
 
-    With `before`, a later round, only if it did so before that one was closed: what follows cannot
-    change what it was about.
+    With `before`, a later round, only if it did so before any round from the next one to that one
+    was closed: what follows cannot change what they were about.
     """
     board = view.board
     if not board.has(number, ABORT):
@@ -67,7 +68,8 @@ def was_aborted(session: Session, view: View, number: int, before: int | None = 
     data = board.read(number, ABORT)
     open_message(data, ABORT, session.aggregator, session.id, number, ABORT)
     end = len(view.leaves)
-    if before is not None and board.has(before, f"{CLOSED}.certificate"):
-        closed = leaf_hash(board.read(before, f"{CLOSED}.certificate"))
-        end = view.leaves.index(closed) if closed in view.leaves else end
+    for later in range(number + 1, (number if before is None else before) + 1):
+        if board.has(later, f"{CLOSED}.certificate"):
+            closed = leaf_hash(board.read(later, f"{CLOSED}.certificate"))
+            end = min(end, view.leaves.index(closed)) if closed in view.leaves else end
     return leaf_hash(data) in view.leaves[:end]
