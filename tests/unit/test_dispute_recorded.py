@@ -11,10 +11,10 @@ pytest.importorskip("torch")
 
 import torch
 
-from tests.unit.compute_support import EVERY, STEPS, Toy, record_run, toy_task
+from tests.unit.compute_support import EVERY, STEPS, Toy, toy_task, trainer
 from tests.unit.dispute_support import keys
 from zkai.compute.kept import Run
-from zkai.compute.machine import Machine, State
+from zkai.compute.machine import Machine, State, train
 from zkai.compute.player import Player, play
 from zkai.compute.recorded import (
     replay_from,
@@ -26,6 +26,7 @@ from zkai.compute.recorded import (
 from zkai.compute.settlement import Evidence, decide
 from zkai.compute.terms import CHALLENGER, CLAIMANT, RecordedSteps, Terms
 from zkai.errors import VerificationError
+from zkai.merkle.commitment import commit
 
 LAZY = 4
 
@@ -49,14 +50,41 @@ def runs(start: State) -> dict[str, list[bytes]]:
     return {name: roots_of_run(p, task, start, 0, STEPS) for name, p in made.items()}
 
 
+class Decaying(Toy):
+    """Its learning rate changes from step to step: a setting, which the program makes."""
+
+    def prepare(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+        optimizer.param_groups[0]["lr"] = 0.01 * 0.9**step
+
+
+class Plain(Toy):
+    """Its optimizer has no state at all."""
+
+    def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.SGD(model.parameters(), lr=self.rate)
+
+
+@pytest.mark.parametrize("program", [Toy, Decaying, Plain])
 def test_records_say_the_states_that_are_disputed(
-    runs: dict[str, list[bytes]], tmp_path: Path
+    start: State, program: type[Toy], tmp_path: Path
 ) -> None:
-    record_run(tmp_path / "run")
+    task = toy_task()
+    train(program(), task, tmp_path / "run", trainer(), STEPS)
     run = Run(tmp_path / "run")
-    recorded = {step: root_of_record(run.signed(step).record) for step in run.steps()}
+    tables = {
+        step: commit(run.groups(step)["optimizer_before"], task.leaf_bytes) for step in run.steps()
+    }
+    recorded = {step: root_of_record(run.signed(step).record, tables[step]) for step in tables}
     assert recorded.keys() == {*range(0, STEPS, EVERY), STEPS}
-    assert all(runs["honest"][step] == root for step, root in recorded.items())
+    first = Machine(program(), task).state()
+    roots = roots_of_run(program(), task, first, 0, STEPS)
+    assert all(roots[step] == root for step, root in recorded.items())
+    # What settles a dispute agrees with both, from a state in the middle too.
+    state = state_at(program(), task, first, 0, LAZY)
+    assert replay_from(program(), task, state)(LAZY, roots[LAZY]) == roots[LAZY + 1]
+    weights = commit(run.groups(EVERY)["weights_before"], task.leaf_bytes)
+    with pytest.raises(VerificationError, match="not the table of the record's optimizer_before"):
+        root_of_record(run.signed(EVERY).record, weights)
 
 
 @pytest.mark.parametrize("liar", [CLAIMANT, CHALLENGER])

@@ -2,8 +2,10 @@
 
     state = keccak256("zkaistat" || root of the weights || root of the optimizer's state)
 
-Both roots are those of a record's groups `weights_before` and `optimizer_before`, so a signed
-record says the state that it starts from. Between records the parties run the program again.
+The first root is that of a record's group `weights_before`; the second is over the tensors
+`state...` of its group `optimizer_before`, and zero without any. Settings are left out: the program
+makes those of each step (`prepare`). So a signed record, with the table of its optimizer's tensors,
+says the state that it starts from. Between records the parties run the program again.
 """
 
 from __future__ import annotations
@@ -17,21 +19,28 @@ from zkai.compute.settlement import Replay
 from zkai.compute.task import Task
 from zkai.encoding import keccak256
 from zkai.errors import VerificationError
-from zkai.merkle.commitment import commit
+from zkai.merkle.commitment import Commitment, commit
 
 
-def root_of_record(record: Record) -> bytes:
-    """Return the root of the state that a recorded step starts from, or in which a run ends."""
-    return _root(record.groups[WEIGHTS_BEFORE], record.groups[OPTIMIZER_BEFORE])
+def root_of_record(record: Record, optimizer: Commitment) -> bytes:
+    """Return the root of the state that a recorded step starts from, or in which a run ends.
+
+    `optimizer` is the table of its group `optimizer_before`. Raises VerificationError for another.
+    """
+    if optimizer.root != record.groups[OPTIMIZER_BEFORE]:
+        raise VerificationError(
+            f"step {record.step}: not the table of the record's {OPTIMIZER_BEFORE}"
+        )
+    return _root(record.groups[WEIGHTS_BEFORE], optimizer)
 
 
 def root_of_state(task: Task, state: State) -> bytes:
     """Return the root of a state whose tensors are at hand."""
-    weights, optimizer = (
-        commit(snapshot.sources(tensors, where), task.leaf_bytes).root
-        for tensors, where in ((state.weights, "weights"), (state.optimizer, "optimizer"))
-    )
-    return _root(weights, optimizer)
+    weights = commit(snapshot.sources(state.weights, "weights"), task.leaf_bytes).root
+    if not state.optimizer:
+        return _root(weights, None)
+    found = snapshot.sources(state.optimizer, "optimizer")
+    return _root(weights, commit(found, task.leaf_bytes))
 
 
 def roots_of_run(program: Program, task: Task, start: State, first: int, last: int) -> list[bytes]:
@@ -66,5 +75,8 @@ def replay_from(program: Program, task: Task, state: State, first: int = 0) -> R
     return replay
 
 
-def _root(weights: bytes, optimizer: bytes) -> bytes:
-    return keccak256(b"zkaistat" + weights + optimizer)
+def _root(weights: bytes, optimizer: Commitment | None) -> bytes:
+    kept = [] if optimizer is None else optimizer.tensors
+    state = tuple(tensor for tensor in kept if tensor.name.startswith("state."))
+    root = Commitment(optimizer.leaf_bytes, state).root if optimizer and state else bytes(32)
+    return keccak256(b"zkaistat" + weights + root)
