@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from tests.unit import halo2_step_support as training
-from tests.unit.halo2_support import keys, points, scratch, statement
+from tests.unit.halo2_support import keys, onnx_bytes, points, scratch, statement
 from zkai.errors import InvalidInput, ToolError, VerificationError
 from zkai.halo2.keys import VERIFYING_FILE, Halo2Keys, Halo2ProvingKey, Halo2VerifyingKey
 from zkai.halo2.proof import prove
 from zkai.halo2.settings import Settings
+from zkai.model.onnx_file import load_onnx
 
 
 def dressed(made: Halo2Keys, folder: Path, **description: Any) -> Path:
@@ -110,3 +112,23 @@ def test_shapes_of_settings_are_bounded() -> None:
     for shape in ([2] * 17, [1 << 41], ["2"]):
         with pytest.raises(InvalidInput, match="not settings of EZKL"):
             _ = Settings(json.dumps({**content, "model_instance_shapes": [shape]})).content
+
+
+def test_a_constant_that_is_kept_in_another_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnx's reference would read it from the current folder, and outputs would show it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret").write_bytes(bytes(16))
+    tensor = numpy_helper.from_array(np.zeros(4, np.float32), "c")
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "secret"
+    made = helper.make_node("Constant", [], ["c"], value=tensor)
+    added = helper.make_node("Add", ["input", "c"], ["output"])
+    branch = helper.make_graph([made], "b", [], [])
+    inner = helper.make_node("If", ["input"], ["c"], then_branch=branch, else_branch=branch)
+    for nodes in ([made, added], [inner, added]):
+        with pytest.raises(InvalidInput, match="'c' is kept in another file"):
+            load_onnx(onnx_bytes(nodes, [], {"input": (1, 4)}, {"output": (1, 4)}))

@@ -88,6 +88,15 @@ def test_memory_beyond_the_limit_is_an_error(
         worker.call("mock")
 
 
+def test_a_file_larger_than_the_memory_limit_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acting("open('big', 'wb').truncate(1 << 30)", monkeypatch)
+    small = Limits(memory_bytes=512 << 20)
+    with Worker(tmp_path, small) as worker, pytest.raises(ToolError, match="File too large"):
+        worker.call("mock")
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, RuntimeError])
 def test_progress_cancels_a_call_under_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]

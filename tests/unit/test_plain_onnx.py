@@ -241,6 +241,9 @@ def test_malformed_trees_are_refused() -> None:
         with pytest.raises(InvalidInput, match=reason):
             plain(changed(name, **values), "m.onnx")
     assert leaf
+    for many in (1 << 40, 1 << 62):
+        with pytest.raises(InvalidInput, match="scores are too many"):
+            plain(changed("forest regression", n_targets=many), "m.onnx")
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,10 @@ _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
 
 
 def limit_this_process(memory: int, cpu_seconds: int) -> None:
-    """Limit this process for good: address space, processor time, no core dump."""
+    """Limit this process for good: address space, a file's size, processor time, no core dump."""
     for kind, most in (
         (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_FSIZE, memory),
         (resource.RLIMIT_CPU, cpu_seconds),
         (resource.RLIMIT_CORE, 0),
     ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -136,16 +136,17 @@ def load_onnx(
         data = read_capped(where, MAX_FILE_BYTES)
     if len(data) > MAX_FILE_BYTES:
         raise InvalidInput(f"{where}: larger than the {MAX_FILE_BYTES} bytes a model may have")
-    model = plain(parse_onnx(where, data), where)
-    graph = model.graph
-    if len(graph.node) > MAX_NODES:
-        raise InvalidInput(f"{where}: more than {MAX_NODES} nodes")
-    for tensor in graph.initializer:
+    source = parse_onnx(where, data)
+    for tensor in _tensors(source.graph):
         if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
             raise InvalidInput(
                 f"{where}: the weight {tensor.name!r} is kept in another file; store all weights in"
                 " the model"
             )
+    model = plain(source, where)
+    graph = model.graph
+    if len(graph.node) > MAX_NODES:
+        raise InvalidInput(f"{where}: more than {MAX_NODES} nodes")
     constants = {tensor.name for tensor in graph.initializer}
     given = [value for value in graph.input if value.name not in constants]
     shapes = dict(input_shapes or {})
@@ -169,6 +170,20 @@ def load_onnx(
     )
     fixed = model.SerializeToString(deterministic=True)
     return OnnxModel(fixed, MappingProxyType(inputs), outputs, operators)
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    """Give every tensor that a graph holds, in its nodes' attributes and their graphs too."""
+    sparse = list(graph.sparse_initializer)
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
+    for tensor in sparse:
+        yield from (tensor.values, tensor.indices)
 
 
 def _leaves_open(value: onnx.ValueInfoProto) -> bool:

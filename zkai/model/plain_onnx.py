@@ -31,7 +31,7 @@ DOMAIN = "ai.onnx.ml"
 MIN_OPSET = 13
 _AXES_AS_INPUT = 18
 MAX_INDICATORS = 1 << 24
-"""Cells of the matrix of inner nodes by leaves."""
+"""Cells of the matrix of inner nodes by leaves, or of leaves by scores."""
 
 Array = npt.NDArray[Any]
 
@@ -367,7 +367,10 @@ def _votes(
     rows = [forest.place[key] for key in zip(trees.tolist(), ids.tolist(), strict=True)]
     if not np.all(forest.leaf[rows]):
         raise InvalidInput("gives weights to an inner node")
-    weights = np.zeros((int(forest.leaf.sum()), columns), np.float32)
+    count = int(forest.leaf.sum())
+    if count * columns > MAX_INDICATORS:
+        raise InvalidInput(f"{count} leaves by {columns} scores are too many")
+    weights = np.zeros((count, columns), np.float32)
     values = np.asarray(attributes[f"{kind}_weights"], np.float32)
     np.add.at(weights, (leaves[rows], columns_of), values)
     if attributes.get("aggregate_function", b"SUM") == b"AVERAGE":
