@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from onnx import helper, numpy_helper
 
 from tests.unit.halo2_support import SMALL, onnx_bytes, require_ezkl, scratch
 from zkai.errors import InvalidInput, VerificationError
+from zkai.halo2 import slice_prover
 from zkai.halo2.proof import prove_opened
 from zkai.halo2.settings import Halo2Config, Settings
 from zkai.halo2.slice_prover import (
@@ -117,6 +121,31 @@ def _written() -> Path:
 
 
 # --- what a cheat would try ----------------------------------------------------------------------
+
+
+def test_progress_ends_the_slices_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+
+    def slow(*_: Any, progress: Any, **__: Any) -> None:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                progress("prove", 0.5)
+            except BaseException:
+                ended.set()
+                raise
+            time.sleep(0.01)
+
+    def stop(stage: str, fraction: float) -> None:
+        if stage == "prove the slices" and next(calls) > 1:
+            raise KeyboardInterrupt
+
+    calls = itertools.count()
+    monkeypatch.setattr(slice_prover, "activations", lambda *_, **__: [{}, {}, {}])
+    monkeypatch.setattr(slice_prover, "prove_slice", slow)
+    with pytest.raises(KeyboardInterrupt):
+        prove_slices(statement(), keys(), {}, jobs=2, progress=stop)
+    assert ended.is_set()
 
 
 def test_a_slice_of_another_input_is_refused() -> None:

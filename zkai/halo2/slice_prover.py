@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any, Self
 
 from zkai.encoding import as_path
-from zkai.errors import InvalidInput, VerificationError
+from zkai.errors import InvalidInput, ToolError, VerificationError
 from zkai.halo2.estimate import Halo2Estimate
 from zkai.halo2.keys import VERIFYING_FILE, Halo2Keys
-from zkai.halo2.process import Limits
+from zkai.halo2.process import POLL_SECONDS, Limits, default_memory
 from zkai.halo2.proof import Halo2Proof, compute, prove_opened
 from zkai.halo2.setup import estimate, setup
 from zkai.halo2.slices import SlicedInference, SlicedProof, SlicedVerifyingKey, join
 from zkai.halo2.statement import tensor_names
 from zkai.model.fixed_point import IntArray
 from zkai.proof.scalars import Progress, no_progress
+
+MIN_SHARE = 2 << 30
+"""The least address space that EZKL starts in with room to work."""
 
 Tensors = dict[str, IntArray]
 
@@ -205,30 +209,41 @@ def prove_slices(
 ) -> SlicedProof:
     """Return the proof of the whole model on private `values`, every slice verified.
 
-    At most `jobs` slices are proven at the same time, each in a process with `limits` of its own:
-    one by one a model takes the memory of its largest slice.
+    At most `jobs` slices are proven at the same time, each in a process with `limits` of its own,
+    without them with an equal share of what one process may use: one by one a model takes the
+    memory of its largest slice. Whatever `progress` raises ends all of them.
 
     Raises InvalidInput, VerificationError and ToolError, naming the slice, as `prove_slice` does.
     """
     if type(jobs) is not int or not 1 <= jobs <= len(statement.slices):
         raise InvalidInput(f"jobs: expected 1 to {len(statement.slices)}, got {jobs!r}")
-    report = progress or no_progress
+    report, stopped = progress or no_progress, Event()
     report("compute the slices", 0.0)
     taken = activations(statement, keys, values, limits=limits)
     report("compute the slices", 1.0)
 
-    def job(place: int) -> Halo2Proof:
-        return prove_slice(statement, keys, place, taken[place], limits=limits)
+    share = limits or Limits(memory_bytes=max(default_memory() // jobs, MIN_SHARE))
 
-    proofs = []
+    def watch(stage: str, fraction: float) -> None:
+        if stopped.is_set():
+            raise ToolError("another slice ended the proof")
+
+    def job(place: int) -> Halo2Proof:
+        return prove_slice(statement, keys, place, taken[place], limits=share, progress=watch)
+
     with ThreadPoolExecutor(jobs) as pool:
         waiting = [pool.submit(job, place) for place in range(len(taken))]
+        left = set(waiting)
         try:
-            for place, one in enumerate(waiting):
-                report("prove the slices", place / len(waiting))
-                proofs.append(one.result())
+            while left:
+                report("prove the slices", 1 - len(left) / len(waiting))
+                done, left = wait(left, POLL_SECONDS, FIRST_EXCEPTION)
+                for one in done:
+                    one.result()
         except BaseException:
+            stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    proofs = [one.result() for one in waiting]
     report("prove the slices", 1.0)
     return join(proofs, keys.verifying)
