@@ -546,6 +546,10 @@ def test_terms_have_one_form_and_are_not_contradictory(stages: Stages) -> None:
         ({"holders": (*twice, *terms.holders[2:])}, "there twice"),
         ({"aggregator": terms.holders[0].key}, "holds no part"),
         ({"threshold": 3}, "2 t - 1 <= n"),
+        (
+            {"holders": (replace(terms.holders[0], name="h0\nh1: out"), *terms.holders[1:])},
+            "printable",
+        ),
         ({"once": True, "renews": renewal}, "more than one round"),
         ({"renews": replace(renewal, dealers=renamed)}, "two names"),
     ):

@@ -69,7 +69,9 @@ class Terms:
             )
         for names in (self.holders, tuple(name for _, name in self.old_holders)):
             if len(set(names)) != len(names) or any(not _is_name(name) for name in names):
-                raise InvalidInput("terms: names must differ and have 1..128 ASCII characters")
+                raise InvalidInput(
+                    "terms: names must differ and have 1..128 printable ASCII characters"
+                )
         if len(self.session) != 32 or len(self.renews) not in (0, 32):
             raise InvalidInput("terms: a session's and a key's id have 32 bytes")
         if bool(self.renews) != bool(self.old_holders):
@@ -131,7 +133,9 @@ class Terms:
 
 
 def _is_name(name: object) -> bool:
-    return isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isascii()
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
+        return False
+    return name.isascii() and name.isprintable()
 
 
 @dataclass(frozen=True)
