@@ -16,7 +16,7 @@ from zkai.errors import InvalidInput, VerificationError
 from zkai.federated import client as client_module
 from zkai.federated.compression import Compression
 from zkai.federated.coordinates import coordinates_bytes, coordinates_of
-from zkai.federated.messages import SET
+from zkai.federated.messages import PARTIAL, SET
 from zkai.federated.noise import Privacy
 from zkai.federated.residual import Rounded, round_off, unsent
 from zkai.federated.schemes import choose_parameters
@@ -159,6 +159,20 @@ def test_what_an_aborted_round_took_comes_back(world: World) -> None:
     wanted = flat(real(0, 1)) + flat(real(0, 2))
     np.testing.assert_allclose(unsent(world.session, kept(world, 0, 2)), wanted, atol=1e-12)
     assert np.abs(first.residual - flat(real(0, 1))).max() > 0
+
+
+def test_values_that_may_have_been_opened_do_not_come_back(world: World) -> None:
+    """An abort after holders gave parts: t - 1 corrupt ones know the sum with one honest part."""
+    for i in range(3):
+        commit(world, i)
+    world.until(PARTIAL)
+    world.serve([0])
+    world.aggregator.abort(1, "a cheat has the sum")
+    (world.board.round_path(1, "active.certificate")).unlink()
+    left = kept(world, 0).residual
+    commit(world, 0, 2)
+    wanted = flat(real(0, 2)) + left
+    np.testing.assert_allclose(unsent(world.session, kept(world, 0, 2)), wanted, atol=1e-12)
 
 
 def use_list(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:

@@ -35,7 +35,7 @@ from zkai.federated.messages import (
     open_message,
     sign_message,
 )
-from zkai.federated.moving import was_aborted
+from zkai.federated.moving import may_be_open, was_aborted
 from zkai.federated.noise import Privacy, decimal
 from zkai.federated.record import View
 from zkai.federated.residual import Rounded, manifest, round_off, unsent, update_digest
@@ -235,12 +235,16 @@ class ClientParty:
         return self.folder / "compressed" / f"{session[:32]}-{number}.npz"
 
     def _residual(self, notes: dict[str, Any], session: Session, view: View) -> Float64:
-        """Return what waits of earlier updates of these tensors, an aborted round's included."""
+        """Return what waits of earlier updates of these tensors.
+
+        An aborted round's values come back, unless its sum may be known: then they would be in two.
+        """
         last = notes["residuals"].get(manifest(session))
         if last is None:
             return np.zeros(session.plain)
         found = Rounded.read(self._rounding(*last))
         lost = last[0] == session.id.hex() and was_aborted(session, view, last[1])
+        lost = lost and not may_be_open(session, view, last[1])
         return unsent(session, found) if lost else found.residual
 
     def _tidy(self, notes: dict[str, Any], session: Session) -> None:

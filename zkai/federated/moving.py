@@ -11,8 +11,8 @@ import numpy as np
 
 from zkai.circuit.statements.commitments import update_digest
 from zkai.errors import InvalidInput, VerificationError
-from zkai.federated.decisions import Round
-from zkai.federated.messages import ABORT, CLOSED, open_message
+from zkai.federated.decisions import Round, check_quorum
+from zkai.federated.messages import ABORT, ACTIVE, CLOSED, DECISION, open_message, parse_message
 from zkai.federated.opening import open_sum
 from zkai.federated.record import View
 from zkai.federated.rules import InputRule
@@ -73,3 +73,13 @@ def was_aborted(session: Session, view: View, number: int, before: int | None = 
             closed = leaf_hash(board.read(later, f"{CLOSED}.certificate"))
             end = min(end, view.leaves.index(closed)) if closed in view.leaves else end
     return leaf_hash(data) in view.leaves[:end]
+
+
+def may_be_open(session: Session, view: View, number: int) -> bool:
+    """Return whether the log says who opens a round's sum: parts may be out since, abort or not."""
+    for index in range(1, len(view.leaves)):
+        said = parse_message(view.entry(index), f"entry {index}")
+        if said.kind == DECISION and said.round == number and said.predicate["phase"] == ACTIVE:
+            check_quorum(session, said, number)
+            return True
+    return False
