@@ -84,6 +84,17 @@ def test_a_published_digest_makes_a_ceremony_and_another_is_refused(tmp_path: Pa
     assert not (tmp_path / "x.srs").exists()
 
 
+def test_the_digest_of_a_marked_ptau_makes_no_ceremony(tmp_path: Path) -> None:
+    source = powers(tmp_path / "d.ptau", K)
+    digest = hashlib.sha256(source.read_bytes()).digest()
+    with pytest.raises(VerificationError, match="says that it is for development"):
+        srs.install(source, K, tmp_path / "x.srs", digest)
+    assert not (tmp_path / "x.srs").exists()
+    party = powers(tmp_path / "p.ptau", K, marked=False)
+    digest = hashlib.sha256(party.read_bytes()).digest()
+    assert srs.install(party, K, tmp_path / "p.srs", digest).status == "ceremony"
+
+
 def spoiled(path: Path, start: int, data: bytes) -> Path:
     content = bytearray(path.read_bytes())
     content[start : start + len(data)] = data

@@ -25,7 +25,7 @@ from zkai.encoding import FIELD_MODULUS, as_path, hex32, parse_hex32, to_limbs
 from zkai.errors import InvalidInput, VerificationError
 from zkai.proof.commit.setup import kept_tau
 from zkai.proof.keys import CEREMONY, DEVELOPMENT
-from zkai.proof.phase1 import independent, verify_phase1
+from zkai.proof.phase1 import development_points, independent, verify_phase1
 from zkai.proof.points import (
     G1,
     G1_GENERATOR,
@@ -108,7 +108,8 @@ def install(
     those who publish it, is the file's, or if a .ptau's own record shows contributions that are
     not for development; otherwise it is a development string.
 
-    Raises InvalidInput for a malformed or too small file, VerificationError for another digest.
+    Raises InvalidInput for a malformed or too small file, VerificationError for another digest, and
+    for the digest of a .ptau that says itself that it is for development.
     """
     _check_k(k)
     source = as_path(source, "ptau")
@@ -137,6 +138,11 @@ def install(
 def _install_ptau(ptau: Ptau, k: int, target: Path, known: bool, progress: Progress | None) -> Srs:
     _check_enough(ptau.path, ptau.power, k)
     check_powers(ptau, k, progress)
+    if known and _only_marked(ptau):
+        raise VerificationError(
+            f"{ptau.path}: its own record says that it is for development; whoever published its"
+            " digest does not make it a ceremony's"
+        )
     status = CEREMONY if known or _has_parties(ptau) else DEVELOPMENT
     powers = ptau.powers(TAU_G1, 1 << k)
     if ptau.prepared:
@@ -152,6 +158,15 @@ def _has_parties(ptau: Ptau) -> bool:
         return bool(independent(ptau, verify_phase1(ptau)))
     except VerificationError:
         return False
+
+
+def _only_marked(ptau: Ptau) -> bool:
+    """Return whether all contributions that a .ptau records, one or more, are for development."""
+    try:
+        made, mark = verify_phase1(ptau), development_points()
+    except VerificationError:
+        return False
+    return bool(made) and all(tuple(p.g1_s for p in one.proofs) == mark for one in made)
 
 
 def _starts_with(path: Path, magic: bytes) -> bool:
