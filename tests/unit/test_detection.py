@@ -172,6 +172,7 @@ def test_fewest_samples_reach_a_probability_and_one_fewer_does_not() -> None:
         lambda: detection.by_sampling_values(5, 0, 1, 1),
         lambda: detection.by_tolerance(-1, 1.0, 1.0),
         lambda: detection.by_tolerance(1, math.nan, 1.0),
+        lambda: detection.by_tolerance(1, math.inf, math.inf),
         lambda: detection.by_second_opinion(5, 0, 2),
         lambda: detection.by_majority(5, 2, 6),
         lambda: detection.honest_outvoted(5, 5, 3),

@@ -60,10 +60,10 @@ def by_tolerance(samples: int, noise: float, tolerance: float) -> float:
     1 - (1 - erfc(t / (s sqrt 2)))^k: for a freerider who hands in what it was given, plus noise.
     The right values may differ from those that it was given too: then it is caught rather sooner.
 
-    Raises InvalidInput for negative numbers.
+    Raises InvalidInput for numbers that are negative or not finite.
     """
-    if samples < 0 or not (noise >= 0 and tolerance >= 0):
-        raise InvalidInput("samples, noise and tolerance are not negative")
+    if samples < 0 or not (0 <= noise < math.inf and 0 <= tolerance < math.inf):
+        raise InvalidInput("samples, noise and tolerance are finite and not negative")
     if samples == 0 or noise == 0:
         return 0.0
     outside = math.erfc(tolerance / noise / math.sqrt(2))
