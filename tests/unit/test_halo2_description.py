@@ -132,3 +132,15 @@ def test_a_constant_that_is_kept_in_another_file_is_refused(
     for nodes in ([made, added], [inner, added]):
         with pytest.raises(InvalidInput, match="'c' is kept in another file"):
             load_onnx(onnx_bytes(nodes, [], {"input": (1, 4)}, {"output": (1, 4)}))
+
+
+def test_a_loop_is_refused_before_anything_runs_it() -> None:
+    """It could run for ever in this process, where onnx's reference computes outputs' shapes."""
+    body = helper.make_graph([], "b", [], [])
+    loop = helper.make_node("Loop", ["n", "", "input"], ["output"], body=body)
+    branch = helper.make_graph([loop], "b", [], [])
+    inner = helper.make_node("If", ["n"], ["output"], then_branch=branch, else_branch=branch)
+    weights = [numpy_helper.from_array(np.array(10**12, np.int64), "n")]
+    for node in (loop, inner):
+        with pytest.raises(InvalidInput, match="the operator Loop"):
+            load_onnx(onnx_bytes([node], weights, {"input": (1, 4)}, {"output": (1, 4)}))

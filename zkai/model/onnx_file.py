@@ -137,12 +137,8 @@ def load_onnx(
     if len(data) > MAX_FILE_BYTES:
         raise InvalidInput(f"{where}: larger than the {MAX_FILE_BYTES} bytes a model may have")
     source = parse_onnx(where, data)
-    for tensor in _tensors(source.graph):
-        if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
-            raise InvalidInput(
-                f"{where}: the weight {tensor.name!r} is kept in another file; store all weights in"
-                " the model"
-            )
+    for part in _graphs(source.graph):
+        _check_graph(where, part)
     model = plain(source, where)
     graph = model.graph
     if len(graph.node) > MAX_NODES:
@@ -172,18 +168,35 @@ def load_onnx(
     return OnnxModel(fixed, MappingProxyType(inputs), outputs, operators)
 
 
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """Give a graph and the graphs in its nodes' attributes."""
+    yield graph
+    for attribute in (a for node in graph.node for a in node.attribute):
+        for inner in (attribute.g, *attribute.graphs):
+            yield from _graphs(inner)
+
+
 def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
-    """Give every tensor that a graph holds, in its nodes' attributes and their graphs too."""
+    """Give the tensors that a graph itself holds, in its nodes' attributes too."""
     sparse = list(graph.sparse_initializer)
     yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _tensors(inner)
+    for attribute in (a for node in graph.node for a in node.attribute):
+        yield from (attribute.t, *attribute.tensors)
+        sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
     for tensor in sparse:
         yield from (tensor.values, tensor.indices)
+
+
+def _check_graph(where: str, graph: onnx.GraphProto) -> None:
+    """Return None for a graph that is whole and ends. Raises InvalidInput otherwise."""
+    if any(node.op_type == "Loop" for node in graph.node):
+        raise InvalidInput(f"{where}: the operator Loop: EZKL cannot prove it")
+    for tensor in _tensors(graph):
+        if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
+            raise InvalidInput(
+                f"{where}: the weight {tensor.name!r} is kept in another file; store all weights in"
+                " the model"
+            )
 
 
 def _leaves_open(value: onnx.ValueInfoProto) -> bool:
