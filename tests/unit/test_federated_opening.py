@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from federated_support import World, fast_folder
 
-from zkai.encoding import hex32
+from zkai.encoding import hex32, sha256
 from zkai.errors import InvalidInput, VerificationError
 from zkai.federated.messages import ACTIVE, PARTIAL, sign_message
 from zkai.federated.opening import Opened, open_sum, verify_aggregate
@@ -19,6 +19,7 @@ from zkai.he.rlwe import RING
 from zkai.he.shamir import modular_weights
 from zkai.receipt.jcs import decode, encode
 from zkai.receipt.signer import generate
+from zkai.receipt.statement import Facts, issue
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,19 @@ def test_honest_parts_all_agree_and_the_receipt_says_so(world: World) -> None:
     altered = encode({**decode(found.to_bytes(), "s"), "checked": False})
     with pytest.raises(VerificationError, match="names a different aggregate"):
         check_aggregate_receipt(receipt, altered)
+
+
+def test_a_receipt_of_a_malformed_statement_is_refused(world: World) -> None:
+    world.serve()
+    found = opened(world)
+    extensions = aggregate_receipt(found, [generate()]).predicate["extensions"]
+    for privacy in ("mechanism", 5, ["epsilon"]):
+        said = encode({**found.statement, "privacy": privacy})
+        artifacts = {"aggregate": sha256(said), "sum": bytes.fromhex(found.statement["result"][2:])}
+        facts = Facts(metering={"clients": 3}, extensions=extensions)
+        forged = issue(None, [generate()], kind="aggregation", facts=facts, artifacts=artifacts)
+        with pytest.raises(VerificationError, match="no statement about a sum"):
+            check_aggregate_receipt(forged, said)
 
 
 @pytest.mark.parametrize(("steps", "by"), [(1, 0), (0, 1), (-5, 12345)])

@@ -60,6 +60,8 @@ def check_aggregate_receipt(receipt: Receipt, statement: bytes) -> None:
     said = decode(statement, "aggregate")
     if not isinstance(said, dict) or not {*_FIELDS, "result", "privacy"} <= set(said):
         raise VerificationError("the receipt's aggregate is no statement about a sum")
+    if said["privacy"] is not None and not isinstance(said["privacy"], dict):
+        raise VerificationError("the receipt's aggregate is no statement about a sum")
     if subjects.get(RESULT) != str(said["result"])[2:]:
         raise VerificationError("the receipt names a different sum")
     extensions = receipt.predicate["extensions"]
