@@ -30,6 +30,7 @@ PREDICATE = """kind model fork user step parent proof hyperparameters environmen
     sources tee times signers critical extensions"""
 KINDS = {n: n for n in ("inference", "genesis", "training_step", "evaluation", "query")}
 KINDS |= {"skip_step": "skipped_step", "apply_aggregate": "aggregation"}
+KINDS |= {"onnx_inference": "inference", "onnx_step": "training_step"}
 PLAIN, COSIGNED = b"\xffzkai/ml-dsa-65/1", b"\xffzkai/ml-dsa-65/cosignature/1"
 
 
