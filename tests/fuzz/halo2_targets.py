@@ -67,6 +67,7 @@ def settings_json() -> dict[str, Any]:
         "logrows": 8, "decomp_base": 64, "decomp_legs": 3, "scale_rebase_multiplier": 1,
         "input_scale": 7, "param_scale": 7, "num_inner_cols": 2, "input_visibility": "Public",
         "output_visibility": "KZGCommit", "lookup_range": [0, 0],
+        "ignore_range_check_inputs_outputs": False,
         "param_visibility": {"Hashed": {"hash_is_public": True, "outlets": []}},
     }  # fmt: skip
     return {
@@ -98,7 +99,8 @@ def key(folder: Path) -> Target:
     description = {
         "statement": "onnx_inference/1", "model": hex32(bytes(32)), "weights": "hidden",
         "inputs": [["x", [1, 4]]], "outputs": [["y", [1, 2]]],
-        "visibility": ["public", "polycommit", "hashed"], "config": {},
+        "visibility": ["public", "polycommit", "hashed"],
+        "config": {"scale": 7, "columns": 2, "check_ranges": True},
     }  # fmt: skip
     text = canonical(json.dumps(settings_json()).encode()).text
     tau = g2_multiply(G2_GENERATOR, 7)
