@@ -18,8 +18,9 @@ FORGE := node_modules/@foundry-rs/forge-linux-amd64/bin/forge
 NAME =
 ARGS =
 SECONDS = 60
-# Options for pytest, e.g. make test PYTEST="-n 0 tests/unit"
-PYTEST = -n 2 --dist loadfile
+# Options for pytest, e.g. make test PYTEST="-n 0 tests/unit". Files go to the workers in their order:
+# the slow ones are early, and few tests in a file do not mean little work.
+PYTEST = -n 2 --dist loadfile --no-loadscope-reorder
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 # Build tools come from the pinned environment, so that no step resolves them anew.
 INSTALL_ZKAI := $(PIP_INSTALL) --no-build-isolation
