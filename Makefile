@@ -84,7 +84,7 @@ test: $(STAMPS)/dev node_modules/.package-lock.json  ## the whole test suite
 	$(BIN)/python -m pytest $(PYTEST)
 
 test-slow: $(STAMPS)/dev node_modules/.package-lock.json  ## every byte of signed files flipped, 300 kills, a file of 1 GiB, 1,000 trials a policy, EZKL on larger models
-	ZKAI_TEST_SLOW=1 $(BIN)/python -m pytest $(PYTEST) -k "flip or byte or kill or trials or merkle_memory or halo2_models" tests/unit tests/e2e/test_kill.py
+	ZKAI_TEST_SLOW=1 $(BIN)/python -m pytest $(PYTEST) -k "flip or byte or kill or trials or merkle_memory or halo2_models or heads_steps" tests/unit tests/e2e/test_kill.py
 
 lint: $(STAMPS)/dev node_modules/.package-lock.json  ## ruff, mypy, import-linter, clang-format, forge fmt
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -95,6 +96,33 @@ def test_other_models_fit_their_circuits_and_stay_near_float(name: str) -> None:
     assert found.settings.output_scales == (13,)
     assert set(found.settings.input_scales) == {13}
     assert found.report["outputs"]["new_state"]["max_abs_error"] < 10 * NEAR
+
+
+@pytest.mark.skipif(os.environ.get("ZKAI_TEST_SLOW") != "1", reason="slow: 2^13 rows each")
+@pytest.mark.parametrize("name", ["mlp", "lora"])
+def test_heads_steps_are_proven(name: str) -> None:
+    """Heads with hidden layers: a proof verifies, another new state and another key do not."""
+    require_ezkl()
+    statement = others()[name]
+    made = setup(statement, scratch())
+    rng = np.random.default_rng(3)
+    layers = [(rng.uniform(-0.5, 0.5, (n, 3)), rng.uniform(-0.5, 0.5, n)) for n in (3, 2)]
+    values: dict[str, Any] = {"x": rng.uniform(-1, 1, (2, 3)), "labels": [1, 0]}
+    if name == "mlp":
+        values["weights"] = layers
+    else:
+        values |= {"weights": [(rng.uniform(-0.5, 0.5, (1, 3)), np.zeros((3, 1)))], "base": layers}
+    proof = prove_step(statement, made.proving, values)
+    verify(proof, made.verifying)
+    first, second = proof.public["new_state"]
+    forged = {**proof.public, "new_state": (second, first)}
+    with pytest.raises(VerificationError):
+        verify(replace(proof, public=forged), made.verifying)
+    moved = (
+        made.verifying.key[:-40] + bytes([made.verifying.key[-40] ^ 1]) + made.verifying.key[-39:]
+    )
+    with pytest.raises(VerificationError):
+        verify(proof, replace(made.verifying, key=moved))
 
 
 def test_a_cnns_step_is_proven() -> None:
